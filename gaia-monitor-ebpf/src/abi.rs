@@ -1,0 +1,2 @@
+//! The records that the probe sends to user space.
+#![no_std]

@@ -1,0 +1,3 @@
+//! The command itself.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Developer commands, one verb a file.
+
+fn main() {}
