@@ -3,4 +3,5 @@
 //! Facts flow from left to right: `sources` observe, `pipeline` orders, `engine` derives incidents, `sinks` tell.
 //! Everything but `sources`, `pipeline` and `daemon` builds without the `live` feature and replays recordings anywhere.
 
+pub mod engine;
 pub mod model;

@@ -65,6 +65,8 @@ pub enum Fact {
     },
     /// Nothing happened; only time passed.
     Tick,
+    /// The run ends in order: every incident that is not closed is closed.
+    Shutdown,
 }
 
 /// The connection end that a kernel fact belongs to. `local` is the socket's own side.
