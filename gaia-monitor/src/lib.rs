@@ -5,3 +5,7 @@
 
 pub mod engine;
 pub mod model;
+#[cfg(feature = "live")]
+pub mod pipeline;
+#[cfg(feature = "live")]
+pub mod sources;

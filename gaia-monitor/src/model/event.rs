@@ -126,6 +126,9 @@ pub struct TcpStateChange {
     pub errno: Option<String>,
     /// Bytes that arrived and that no process has read.
     pub unread: u32,
+    /// When this socket last sent payload, and last got some; `None` where the framing layer saw none.
+    pub last_sent: Option<Stamp>,
+    pub last_received: Option<Stamp>,
 }
 
 /// `tcp:tcp_receive_reset`: this socket got an RST.

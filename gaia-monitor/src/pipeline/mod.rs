@@ -1,0 +1,4 @@
+//! From many sources to one ordered stream.
+
+pub mod clock;
+pub mod outlet;

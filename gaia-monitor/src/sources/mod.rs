@@ -1,0 +1,1 @@
+//! Where facts come from. The types of aya, bollard and netlink stop here: what leaves is an `Observation`.
