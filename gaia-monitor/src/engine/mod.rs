@@ -4,34 +4,96 @@
 //! events give the same effects, byte for byte. Clippy enforces what the signature cannot.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros, clippy::iter_over_hash_type)]
 
+pub mod account;
+pub mod attribution;
+pub mod breaks;
+pub mod cases;
+pub mod client_error;
+pub mod draft;
 pub mod effect;
+mod entry;
+pub mod policy;
+mod reaction;
+pub mod rules;
+pub mod scope;
 pub mod settings;
+mod telling;
+pub mod timers;
+pub mod world;
+
+use std::collections::BTreeMap;
 
 use crate::model::event::Event;
-use crate::model::time::Stamp;
+use crate::model::ids::Pid;
+use crate::model::time::{Nanos, Stamp};
+use breaks::{BreakId, Breaks};
+use cases::Cases;
+use draft::Sheet;
 use effect::Effect;
 use settings::Settings;
+use timers::{Agenda, Alarm};
+use world::World;
+
+/// How often containers without ports are asked whether they have run long enough.
+const ROUND: Nanos = Nanos::from_secs(1);
 
 /// The engine's whole state.
 pub struct Engine {
     settings: Settings,
+    world: World,
+    breaks: Breaks,
+    cases: Cases,
+    agenda: Agenda,
+    /// Broken connections whose server's exit has not been told yet.
+    waiting: BTreeMap<Pid, Vec<BreakId>>,
 }
 
 impl Engine {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self {
+            settings,
+            world: World::default(),
+            breaks: Breaks::default(),
+            cases: Cases::default(),
+            agenda: Agenda::default(),
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// Takes one event and appends what follows from it. Timers that are due at `event.seen` fire first, each at its
     /// own deadline.
     pub fn step(&mut self, event: &Event, effects: &mut Vec<Effect>) {
-        let _ = (event, effects, &self.settings);
+        while let Some((deadline, alarm)) = self.agenda.pop(event.seen) {
+            self.world.now = deadline;
+            self.ring(alarm, effects);
+        }
+        for change in self.world.absorb(event) {
+            self.react(event.at, &change, effects);
+        }
     }
 
     /// When the next timer is due: the pipeline sends a `Tick` then, if nothing else comes before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Stamp> {
-        None
+        self.agenda.next()
+    }
+
+    /// What is known, for what reads it beside the incidents.
+    #[must_use]
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn sheet(&self) -> Sheet<'_> {
+        Sheet { world: &self.world, breaks: &self.breaks, cases: &self.cases }
+    }
+
+    fn ring(&mut self, alarm: Alarm, effects: &mut Vec<Effect>) {
+        match alarm {
+            Alarm::Case(id) => self.advance(id, effects),
+            Alarm::ExitOverdue(pid) => self.exit_told(pid, effects),
+            Alarm::Round => self.look_round(effects),
+        }
     }
 }

@@ -253,6 +253,31 @@ pub enum ExitStatus {
     Signal { signal: String, core: bool },
 }
 
+impl ExitStatus {
+    /// The exit code of a process that ended by itself.
+    #[must_use]
+    pub fn code(&self) -> Option<u8> {
+        match self {
+            Self::Code { code } => Some(*code),
+            Self::Signal { .. } => None,
+        }
+    }
+
+    /// The signal that ended it.
+    #[must_use]
+    pub fn signal(&self) -> Option<&str> {
+        match self {
+            Self::Signal { signal, .. } => Some(signal),
+            Self::Code { .. } => None,
+        }
+    }
+
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.code() == Some(0)
+    }
+}
+
 /// `signal:signal_generate`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signal {

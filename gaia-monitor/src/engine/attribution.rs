@@ -1,0 +1,213 @@
+//! Whose doing a broken connection was. A pure question to the world, asked anew whenever a fact comes that may
+//! change the answer.
+
+use crate::model::ids::{ContainerId, Pid};
+use crate::model::incident::CauseKind;
+use crate::model::time::{Nanos, Stamp};
+
+use super::breaks::{Break, Breaks, Symptom};
+use super::world::World;
+use super::world::demise::DemiseId;
+use super::world::sockets::{Close, End};
+
+/// How long the exit of a process that closed while dying is waited for: up to Linux 6.15 it is told after the
+/// sockets have closed, 214 ms for a process of 3 GB.
+const EXIT_FOLLOWS: Nanos = Nanos::from_millis(250);
+
+/// What a broken connection is put down to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blame {
+    Demise(DemiseId),
+    /// A process that served, and was not its container's first, died.
+    Worker(Pid),
+    Paused(ContainerId, Stamp),
+    Detached(ContainerId, Stamp),
+    /// The container runs and its port is closed.
+    NotListening(ContainerId),
+    /// docker-proxy accepted, and nothing listens behind it.
+    Backend(ContainerId),
+    /// A living process, by cause.
+    Process(Option<ContainerId>, Option<Pid>, CauseKind),
+    /// The client's own process or will.
+    Client(Option<ContainerId>, Option<Pid>),
+    /// The decisive fact may still come.
+    Wait(Pid, Stamp),
+    Nothing,
+}
+
+/// The verdict on one broken connection, with the reason in words.
+#[must_use]
+pub fn judge(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, String) {
+    let at = case.at();
+    match case.symptom {
+        Symptom::Cancelled => {
+            let reason = "the client left first, with an answer owed".to_owned();
+            (Blame::Client(case.client_container.clone(), case.client_pid), reason)
+        }
+        Symptom::Died => of_client_death(world, case),
+        Symptom::Refused | Symptom::Unreachable | Symptom::SynUnanswered => connect(world, case, at),
+        Symptom::Silence => silence(world, case, at),
+        Symptom::Fin | Symptom::Reset | Symptom::ResetAfterFin | Symptom::GivenUp | Symptom::Malformed => {
+            cut(world, breaks, case, now)
+        }
+    }
+}
+
+fn of_client_death(world: &World, case: &Break) -> (Blame, String) {
+    let Some(pid) = case.client_pid else { return (Blame::Nothing, "an unknown client died".to_owned()) };
+    let demise = case.client_container.as_ref().and_then(|id| world.demises.current(id, case.at()));
+    let reason = format!("the client's own process {pid} died with the answer owed");
+    match demise {
+        Some(demise) => (Blame::Demise(demise.id), reason),
+        None => (Blame::Client(case.client_container.clone(), Some(pid)), reason),
+    }
+}
+
+/// A container event that explains what one met at this address.
+fn container_event(world: &World, id: &ContainerId, at: Stamp) -> Option<(Blame, String)> {
+    let container = world.containers.get(id)?;
+    let name = &container.info.name;
+    if let Some(demise) = world.demises.current(id, at) {
+        return Some((Blame::Demise(demise.id), format!("{name} was going down, or down")));
+    }
+    if let Some(spell) = container.paused_at(at) {
+        return Some((Blame::Paused(id.clone(), spell.since), format!("{name} stood still")));
+    }
+    let spell = container.detached_at(at)?;
+    Some((Blame::Detached(id.clone(), spell.since), format!("{name} was off its network")))
+}
+
+fn connect(world: &World, case: &Break, at: Stamp) -> (Blame, String) {
+    let Some(id) = &case.route.container else {
+        return (Blame::Nothing, "the address belongs to no container of this host".to_owned());
+    };
+    if let Some(found) = container_event(world, id, at) {
+        return found;
+    }
+    if case.symptom == Symptom::Refused {
+        return (Blame::NotListening(id.clone()), "the container runs and its port is closed".to_owned());
+    }
+    let reason = "nothing answered at the address, and nothing seen says why".to_owned();
+    (Blame::Process(Some(id.clone()), None, CauseKind::Unknown), reason)
+}
+
+fn silence(world: &World, case: &Break, at: Stamp) -> (Blame, String) {
+    let Some(id) = &case.route.container else {
+        return (Blame::Nothing, "a server outside this host was slow".to_owned());
+    };
+    // What began during the silence explains it, too: the instant of leaving is only its end.
+    if let Some(found) = container_event(world, id, at) {
+        return found;
+    }
+    let container = world.containers.get(id);
+    let during = |since: Stamp, until: Option<Stamp>| since <= at && until.is_none_or(|until| until > case.begun);
+    if let Some(spell) = container.and_then(|c| c.pauses.iter().rev().find(|s| during(s.since, s.until))) {
+        return (Blame::Paused(id.clone(), spell.since), "it stood still meanwhile".to_owned());
+    }
+    let pid = server(world, case).and_then(|end| end.owner.as_ref()).map(|task| task.pid);
+    let reason = "client and server lived, and the server was silent".to_owned();
+    (Blame::Process(Some(id.clone()), pid, CauseKind::ServerSlow), reason)
+}
+
+fn server<'a>(world: &'a World, case: &Break) -> Option<&'a End> {
+    case.route.server.and_then(|cookie| world.sockets.get(cookie))
+}
+
+fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, String) {
+    let at = case.at();
+    let container = case.route.container.clone();
+    if let Some(hop) = &case.route.hop {
+        let leg = hop.connecting.and_then(|cookie| world.sockets.get(cookie));
+        if leg.is_none_or(|leg| leg.established.is_none()) {
+            let Some(id) = container else { return (Blame::Nothing, "a proxy of no known container".to_owned()) };
+            let met = leg.map_or(at, |leg| leg.gone.unwrap_or(leg.opened));
+            return container_event(world, &id, met).unwrap_or_else(|| {
+                (Blame::Backend(id.clone()), "docker-proxy accepted, and nothing listened behind it".to_owned())
+            });
+        }
+    }
+    let Some(end) = server(world, case) else {
+        return match container.as_ref().and_then(|id| container_event(world, id, at)) {
+            Some(found) => found,
+            None if container.is_none() => (Blame::Nothing, "the server is outside this host".to_owned()),
+            None => unknown(container, "the server's end of the connection was not seen"),
+        };
+    };
+    let pid = end.owner.as_ref().map(|task| task.pid);
+    if case.symptom == Symptom::Malformed {
+        let kind = CauseKind::ProtocolError;
+        return (Blame::Process(container, pid, kind), "the answer broke the framing of HTTP/1.x".to_owned());
+    }
+    match &end.close {
+        Some(close) if close.task.exiting => by_dying(world, case, close, now),
+        Some(close) => by_living(world, breaks, case, end, close),
+        None => {
+            if let Some(found) = container.as_ref().and_then(|id| container_event(world, id, at)) {
+                return found;
+            }
+            unknown(container, "the client's end got it, and the server's end had not closed")
+        }
+    }
+}
+
+fn by_dying(world: &World, case: &Break, close: &Close, now: Stamp) -> (Blame, String) {
+    let pid = close.task.pid;
+    let process = world.processes.get(pid);
+    if process.is_some_and(|process| process.entered) {
+        return (Blame::Nothing, "the server's process had entered through exec or a health check".to_owned());
+    }
+    let container = world.container_of(pid).or_else(|| case.route.container.clone());
+    // Not the instant of the close: a big process closes long after its exit, and its successor may run by then.
+    let demise = container.as_ref().and_then(|id| {
+        world.demises.of_container(id).rev().find(|demise| {
+            let mine = demise.pid == Some(pid) || demise.root == Some(pid);
+            mine || (demise.since() <= close.at && demise.over.is_none_or(|over| over > close.at))
+        })
+    });
+    if let Some(demise) = demise {
+        return (Blame::Demise(demise.id), format!("process {pid} closed the connection while it died"));
+    }
+    if process.is_some_and(|process| process.exit.is_some()) {
+        return (Blame::Worker(pid), format!("process {pid} closed the connection while it died; its container lives"));
+    }
+    let deadline = case.seen.plus(EXIT_FOLLOWS);
+    if now < deadline {
+        return (Blame::Wait(pid, deadline), format!("process {pid} is dying, its exit is not told yet"));
+    }
+    unknown(case.route.container.clone(), "the server's process closed while it died, and its exit was not seen")
+}
+
+fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Close) -> (Blame, String) {
+    let container = case.route.container.clone();
+    let pid = Some(close.task.pid);
+    let asked = container.as_ref().and_then(|id| world.demises.current(id, close.at));
+    if let Some(demise) = asked {
+        return (Blame::Demise(demise.id), "the server closed while its container was going down".to_owned());
+    }
+    let exchanged = end.sent.complete > 0;
+    let before_request = exchanged && close.at <= case.begun;
+    let unread = exchanged && close.unread > 0 && end.sent.begun == end.sent.complete;
+    if before_request || (unread && case.entry.client_error.phase != crate::model::incident::Phase::Sending) {
+        let kind = CauseKind::KeepaliveRace;
+        return (
+            Blame::Process(container, pid, kind),
+            "the server closed the idle connection before it read the request".to_owned(),
+        );
+    }
+    if let Some(root) = upstream(breaks, case, close) {
+        return (root, "the server's own connection to another container had broken before".to_owned());
+    }
+    let kind = if close.reset { CauseKind::AppAborted } else { CauseKind::AppClosed };
+    let verb = if close.reset { "reset" } else { "closed" };
+    (Blame::Process(container, pid, kind), format!("process {} lived and {verb} the connection", close.task.pid))
+}
+
+/// A chain: the server's own connection to another container broke while it owed this answer.
+fn upstream(breaks: &Breaks, case: &Break, close: &Close) -> Option<Blame> {
+    let _ = (breaks, case, close);
+    None
+}
+
+fn unknown(container: Option<ContainerId>, reason: &str) -> (Blame, String) {
+    (Blame::Process(container, None, CauseKind::Unknown), reason.to_owned())
+}

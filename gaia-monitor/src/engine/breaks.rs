@@ -1,0 +1,121 @@
+//! Broken connections: each is one client that did not get its answer, with all that its entry in an incident needs,
+//! so that the sockets themselves may be forgotten.
+//!
+//! Bound: [`CAP`]; the oldest go first, together with the chance to move them to another incident.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::ids::{ContainerId, Cookie, Pid};
+use crate::model::incident::{Affected, HttpxClass};
+use crate::model::time::{Stamp, Utc};
+
+use super::cases::CaseId;
+use super::world::route::Route;
+
+const CAP: usize = 65_536;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BreakId(pub u64);
+
+/// What the client's socket got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Symptom {
+    /// Its SYN was answered by a reset, or by an ICMP error.
+    Refused,
+    Unreachable,
+    /// Its SYN was not answered.
+    SynUnanswered,
+    Fin,
+    Reset,
+    ResetAfterFin,
+    /// The kernel gave up on an established connection.
+    GivenUp,
+    /// The answer stopped being HTTP.
+    Malformed,
+    /// It left after a long silence.
+    Silence,
+    /// It left early.
+    Cancelled,
+    /// Its own process died.
+    Died,
+}
+
+#[derive(Clone, Debug)]
+pub struct Break {
+    pub id: BreakId,
+    pub symptom: Symptom,
+    pub route: Route,
+    pub client_container: Option<ContainerId>,
+    pub client_pid: Option<Pid>,
+    /// The request's first byte, or the connect.
+    pub begun: Stamp,
+    pub entry: Affected,
+    pub case: Option<CaseId>,
+    /// When the engine learned of it.
+    pub seen: Stamp,
+    /// The framing was not followed: the class is TCP's word alone.
+    pub opaque: bool,
+}
+
+impl Break {
+    #[must_use]
+    pub fn at(&self) -> Stamp {
+        let Utc(at) = self.entry.at;
+        at
+    }
+
+    /// Did it cost the client anything?
+    #[must_use]
+    pub fn hurts(&self) -> bool {
+        self.entry.client_error.httpx != HttpxClass::None
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Breaks {
+    all: BTreeMap<BreakId, Break>,
+    by_client: BTreeMap<Cookie, BreakId>,
+    order: VecDeque<BreakId>,
+    next: u64,
+}
+
+impl Breaks {
+    #[must_use]
+    pub fn get(&self, id: BreakId) -> Option<&Break> {
+        self.all.get(&id)
+    }
+
+    #[must_use]
+    pub fn of_client(&self, client: Cookie) -> Option<&Break> {
+        self.all.get(self.by_client.get(&client)?)
+    }
+
+    /// The latest first.
+    pub fn latest(&self) -> impl Iterator<Item = &Break> {
+        self.order.iter().rev().filter_map(|id| self.all.get(id))
+    }
+
+    /// Adds one; its id is given here.
+    pub fn add(&mut self, mut new: Break) -> BreakId {
+        self.next += 1;
+        let id = BreakId(self.next);
+        new.id = id;
+        self.by_client.insert(new.route.client, id);
+        self.all.insert(id, new);
+        self.order.push_back(id);
+        if self.order.len() > CAP
+            && let Some(oldest) = self.order.pop_front()
+            && let Some(gone) = self.all.remove(&oldest)
+            && self.by_client.get(&gone.route.client) == Some(&oldest)
+        {
+            self.by_client.remove(&gone.route.client);
+        }
+        id
+    }
+
+    pub fn change(&mut self, id: BreakId, change: impl FnOnce(&mut Break)) {
+        if let Some(found) = self.all.get_mut(&id) {
+            change(found);
+        }
+    }
+}

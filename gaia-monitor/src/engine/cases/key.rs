@@ -1,0 +1,54 @@
+//! What makes two facts one case.
+
+use crate::model::ids::{ContainerId, Pid};
+use crate::model::incident::CauseKind;
+use crate::model::time::Stamp;
+
+use crate::engine::world::demise::DemiseId;
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CaseKey {
+    Demise(DemiseId),
+    /// Workers of one container that ended in the same way (`how` and status, in words).
+    Workers(Option<ContainerId>, String),
+    Paused(ContainerId, Stamp),
+    Detached(ContainerId, Stamp),
+    NotListening(ContainerId),
+    Backend(ContainerId),
+    /// Causes that belong to connections: one case for each server process and cause.
+    Process(Option<ContainerId>, Option<Pid>, CauseKind),
+    Client(Option<ContainerId>, Option<Pid>),
+}
+
+impl CaseKey {
+    /// The container that the case is about.
+    #[must_use]
+    pub fn container(&self) -> Option<&ContainerId> {
+        match self {
+            Self::Demise(_) => None,
+            Self::Paused(id, _) | Self::Detached(id, _) | Self::NotListening(id) | Self::Backend(id) => Some(id),
+            Self::Workers(id, _) | Self::Process(id, _, _) | Self::Client(id, _) => id.as_ref(),
+        }
+    }
+
+    /// An event of its own, which can break something long after: the next case names it.
+    #[must_use]
+    pub fn names_an_event(&self) -> bool {
+        match self {
+            Self::Demise(_) | Self::Paused(..) | Self::Detached(..) => true,
+            Self::Workers(..) | Self::NotListening(_) | Self::Backend(_) | Self::Process(..) | Self::Client(..) => {
+                false
+            }
+        }
+    }
+
+    /// How long the gap between two facts of one case may be.
+    #[must_use]
+    pub fn gap(&self) -> Option<crate::model::time::Nanos> {
+        match self {
+            Self::Process(..) | Self::Client(..) => Some(crate::model::time::Nanos::from_secs(1)),
+            Self::Workers(..) => Some(crate::model::time::Nanos::from_secs(10)),
+            Self::Demise(_) | Self::Paused(..) | Self::Detached(..) | Self::NotListening(_) | Self::Backend(_) => None,
+        }
+    }
+}

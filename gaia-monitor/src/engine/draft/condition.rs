@@ -1,0 +1,64 @@
+//! What lasts beyond the moment, and whether it is over.
+
+use crate::engine::cases::Case;
+use crate::engine::cases::key::CaseKey;
+use crate::engine::world::containers::Container;
+use crate::model::ids::ContainerId;
+use crate::model::incident::{Condition, ConditionKind};
+use crate::model::time::{Stamp, Utc};
+
+use super::Sheet;
+use super::verdict::Verdict;
+
+pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Option<Condition> {
+    let condition = |kind, since: Stamp, until: Option<Stamp>| {
+        let until = until.map(|until| Utc(until.max(since)));
+        Some(Condition { kind, since: Utc(since), until })
+    };
+    let container = verdict.container.as_ref().and_then(|id| sheet.world.containers.get(id));
+    match &case.key {
+        CaseKey::Demise(_) => {
+            let last = case.demises.last().and_then(|id| sheet.world.demises.get(*id));
+            condition(ConditionKind::ContainerDown, verdict.at, last.and_then(|demise| demise.over))
+        }
+        CaseKey::Paused(id, since) => {
+            let spell = container.and_then(|container| container.pauses.iter().find(|spell| spell.since == *since));
+            let until = spell.and_then(|spell| spell.until).or_else(|| went_down(sheet, id, *since));
+            condition(ConditionKind::Paused, *since, until)
+        }
+        CaseKey::Detached(id, since) => {
+            let spell = container.and_then(|container| container.detached.iter().find(|spell| spell.since == *since));
+            let until = spell.and_then(|spell| spell.until).or_else(|| went_down(sheet, id, *since));
+            condition(ConditionKind::Detached, *since, until)
+        }
+        CaseKey::NotListening(id) | CaseKey::Backend(id) => {
+            let port = sheet.breaks_of(case).next().map(|found| found.route.address.port());
+            let back = container.zip(port).and_then(|(container, port)| container.listening.get(&port).copied());
+            let back = back.filter(|back| *back >= verdict.at).or_else(|| went_down(sheet, id, verdict.at));
+            condition(ConditionKind::NotListening, verdict.at, back)
+        }
+        CaseKey::Workers(Some(id), _) => {
+            let closed = container.and_then(|container| port_closed(container, verdict.at))?;
+            let until = closed.or_else(|| went_down(sheet, id, verdict.at));
+            condition(ConditionKind::NotListening, verdict.at, until)
+        }
+        CaseKey::Workers(None, _) | CaseKey::Process(..) | CaseKey::Client(..) => None,
+    }
+}
+
+/// Did a port close with the worker? `Some(until)`: yes, and until when.
+fn port_closed(container: &Container, at: Stamp) -> Option<Option<Stamp>> {
+    let closed = container.listeners_closed.is_some_and(|closed| closed >= at);
+    if !closed {
+        return None;
+    }
+    let missing = container.ports.keys().any(|port| !container.listening.contains_key(port));
+    if missing {
+        return Some(None);
+    }
+    Some(container.listening.values().copied().filter(|since| *since >= at).max())
+}
+
+fn went_down(sheet: &Sheet, id: &ContainerId, from: Stamp) -> Option<Stamp> {
+    sheet.world.demises.of_container(id).filter_map(|demise| demise.down()).find(|down| *down >= from)
+}

@@ -1,0 +1,139 @@
+//! From a case to the incident line: everything is read anew from the world, so that a revision says what is known
+//! now, and nothing of an earlier one lingers.
+
+mod alternatives;
+mod condition;
+mod timeline;
+pub mod verdict;
+mod words;
+
+use std::collections::BTreeMap;
+
+use crate::model::ids::{ContainerId, IncidentId};
+use crate::model::incident::{
+    Affected, Cause, Condition, ConditionKind, HttpxClass, Incident, Moment, Role, SCHEMA, State, Subject, name_of,
+};
+use crate::model::time::{Stamp, Utc};
+
+use super::breaks::{Break, Breaks};
+use super::cases::{Case, Cases};
+use super::world::World;
+use super::world::pairs;
+use verdict::Verdict;
+
+/// Entries of `affected` that are written out.
+const AFFECTED: usize = 100;
+
+/// What a draft is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Sheet<'a> {
+    pub world: &'a World,
+    pub breaks: &'a Breaks,
+    pub cases: &'a Cases,
+}
+
+impl Sheet<'_> {
+    /// The broken connections of a case, in order.
+    pub fn breaks_of(&self, case: &Case) -> impl Iterator<Item = &Break> {
+        case.breaks.iter().filter_map(|(_, id)| self.breaks.get(*id))
+    }
+
+    #[must_use]
+    pub fn draft(&self, case: &Case, state: State) -> Incident {
+        let verdict = verdict::of(self, case);
+        let subject = self.subject(&verdict, case);
+        let id = case.told.as_ref().map_or_else(|| incident_id(&verdict, case.opened), |told| told.id.clone());
+        let condition = condition::of(self, case, &verdict);
+        let (timeline, timeline_left_out) = timeline::of(self, case, &verdict);
+        let because = case.because.clone();
+        Incident {
+            schema: SCHEMA.to_owned(),
+            id,
+            revision: case.told.as_ref().map_or(1, |told| told.revision.saturating_add(1)),
+            state,
+            merged_into: None,
+            cause: Cause {
+                kind: verdict.kind,
+                summary: words::summary(self, case, &verdict, &subject),
+                confidence: verdict.confidence,
+                signal: verdict.signal.clone(),
+                exit_code: verdict.exit_code,
+                how: verdict.how,
+                sender: verdict.sender.clone(),
+                because,
+            },
+            moment: Moment { at: Utc(verdict.at), fact: verdict.fact },
+            failover_of: self.failover_of(&verdict),
+            condition,
+            deaths: verdict.deaths,
+            affected: self.affected(case),
+            affected_total: case.broken.iter().filter(|(class, _)| **class != HttpxClass::None).map(|(_, n)| n).sum(),
+            affected_by_class: by_class(&case.broken),
+            alternatives: alternatives::of(self, case, &verdict),
+            timeline,
+            timeline_left_out,
+            lost_events: case.losses.clone(),
+            subject,
+        }
+    }
+
+    /// Is what lasts over? A case without a condition has nothing that lasts.
+    #[must_use]
+    pub fn is_over(&self, case: &Case) -> bool {
+        let verdict = verdict::of(self, case);
+        condition::of(self, case, &verdict).is_none_or(|condition: Condition| condition.until.is_some())
+    }
+
+    fn affected(&self, case: &Case) -> Vec<Affected> {
+        self.breaks_of(case).take(AFFECTED).map(|found| found.entry.clone()).collect()
+    }
+
+    fn subject(&self, verdict: &Verdict, case: &Case) -> Subject {
+        let container = verdict.container.as_ref().and_then(|id| self.world.containers.get(id));
+        Subject {
+            container: container.map(|container| container.info.name.clone()),
+            container_id: container.map(|container| container.info.id.clone()),
+            image: container.map(|container| container.info.image.clone()),
+            project: container.and_then(|container| container.info.project.clone()),
+            service: container.and_then(|container| container.info.service.clone()),
+            role: container.map_or(Role::None, |container| pairs::role_of(&self.world.containers, container)),
+            health: case.health.clone(),
+            started_at: container.and_then(|container| container.started_before(verdict.at)).map(Utc),
+            pid: verdict.pid,
+            comm: verdict.comm.clone(),
+        }
+    }
+
+    /// The open incident of the primary that the subject stands by for.
+    fn failover_of(&self, verdict: &Verdict) -> Option<IncidentId> {
+        let candidate = self.world.containers.get(verdict.container.as_ref()?)?;
+        let primary_down = |other: &&Case| {
+            let told = other.told.as_ref();
+            let container = told.and_then(|told| told.subject.container_id.as_ref());
+            let primary = container.and_then(|id| self.world.containers.get(id));
+            let down = told
+                .and_then(|told| told.condition)
+                .is_some_and(|condition| condition.kind == ConditionKind::ContainerDown && condition.until.is_none());
+            down && primary.is_some_and(|primary| {
+                primary.info.id != candidate.info.id && pairs::is_pair(&self.world.containers, primary, candidate)
+            })
+        };
+        let found = self.cases.open().find(primary_down)?;
+        found.told.as_ref().map(|told| told.id.clone())
+    }
+}
+
+fn by_class(broken: &BTreeMap<HttpxClass, u64>) -> BTreeMap<HttpxClass, u64> {
+    broken.iter().filter(|(class, _)| **class != HttpxClass::None).map(|(class, count)| (*class, *count)).collect()
+}
+
+/// FNV-1a over what opened the incident: the same facts give the same id in every replay.
+fn incident_id(verdict: &Verdict, opened: Stamp) -> IncidentId {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let container = verdict.container.as_ref().map_or("", |ContainerId(id)| id.as_str());
+    let pid = verdict.pid.map_or(0, |pid| pid.0);
+    let text = format!("{}/{container}/{pid}/{}", name_of(&verdict.kind), opened.0);
+    let hash = text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    IncidentId(format!("inc-{hash:016x}"))
+}

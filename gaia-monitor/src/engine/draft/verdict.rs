@@ -1,0 +1,200 @@
+//! What a case comes down to: cause, moment and the failing process.
+
+use crate::engine::account::{self, Account};
+use crate::engine::cases::Case;
+use crate::engine::cases::key::CaseKey;
+use crate::model::ids::{ContainerId, Pid};
+use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Sender};
+use crate::model::time::Stamp;
+
+use super::Sheet;
+
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    pub kind: CauseKind,
+    pub how: Option<How>,
+    pub at: Stamp,
+    pub fact: MomentFact,
+    pub container: Option<ContainerId>,
+    pub pid: Option<Pid>,
+    pub comm: Option<String>,
+    pub signal: Option<String>,
+    pub exit_code: Option<i32>,
+    pub sender: Option<Sender>,
+    pub confidence: Confidence,
+    pub deaths: u32,
+    /// Worth telling even if it broke nothing.
+    pub stands_alone: bool,
+}
+
+#[must_use]
+pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
+    let verdict = match &case.key {
+        CaseKey::Demise(id) => demise(sheet, case, *id),
+        CaseKey::Workers(container, _) => workers(sheet, case, container.clone()),
+        CaseKey::Paused(id, since) => paused(sheet, id, *since),
+        CaseKey::Detached(id, since) => Verdict {
+            at: *since,
+            fact: MomentFact::DockerDisconnect,
+            ..blank(sheet, CauseKind::NetworkDisconnected, Some(id), case)
+        },
+        CaseKey::NotListening(id) => {
+            Verdict { fact: MomentFact::Refused, ..blank(sheet, CauseKind::NotListening, Some(id), case) }
+        }
+        CaseKey::Backend(id) => backend(sheet, case, id),
+        CaseKey::Process(id, pid, kind) => process(sheet, case, id.as_ref(), *pid, *kind),
+        CaseKey::Client(id, pid) => Verdict {
+            fact: MomentFact::ClientClose,
+            pid: *pid,
+            comm: pid.and_then(|pid| comm(sheet, pid)),
+            ..blank(sheet, CauseKind::ClientCancelled, id.as_ref(), case)
+        },
+    };
+    // Loss is never proof of anything, and takes certainty away.
+    let lost = case.losses.keys().any(|stage| stage.starts_with("ring.") || stage.starts_with("docker."));
+    if lost { Verdict { confidence: Confidence::Possible, ..verdict } } else { verdict }
+}
+
+fn blank(sheet: &Sheet, kind: CauseKind, container: Option<&ContainerId>, case: &Case) -> Verdict {
+    let first = sheet.breaks_of(case).next();
+    let info = container.and_then(|id| sheet.world.containers.get(id)).map(|container| &container.info);
+    let pid = info.and_then(|info| info.pid);
+    Verdict {
+        kind,
+        how: None,
+        at: first.map_or(case.opened, |first| first.at()),
+        fact: MomentFact::ClientError,
+        container: container.cloned(),
+        pid,
+        comm: pid.and_then(|pid| comm(sheet, pid)),
+        signal: None,
+        exit_code: None,
+        sender: None,
+        confidence: Confidence::Certain,
+        deaths: 0,
+        stands_alone: false,
+    }
+}
+
+fn comm(sheet: &Sheet, pid: Pid) -> Option<String> {
+    sheet.world.processes.get(pid).map(|process| process.comm.clone())
+}
+
+fn demise(sheet: &Sheet, case: &Case, id: crate::engine::world::demise::DemiseId) -> Verdict {
+    let first = case.demises.first().copied().unwrap_or(id);
+    let Some(demise) = sheet.world.demises.get(first) else {
+        return blank(sheet, CauseKind::Unknown, None, case);
+    };
+    let account = account::of_demise(sheet.world, demise);
+    let down = case.demises.iter().filter_map(|id| sheet.world.demises.get(*id)).filter(|d| d.down().is_some());
+    let deaths = u32::try_from(down.count()).unwrap_or(u32::MAX);
+    from_account(account, Some(demise.container.clone()), deaths)
+}
+
+fn workers(sheet: &Sheet, case: &Case, container: Option<ContainerId>) -> Verdict {
+    let first = case.workers.first().and_then(|pid| account::of_worker(sheet.world, *pid));
+    let Some(account) = first else { return blank(sheet, CauseKind::Unknown, container.as_ref(), case) };
+    let how = account.how;
+    let deaths = u32::try_from(case.workers.len()).unwrap_or(u32::MAX);
+    Verdict { how: Some(how), ..from_account(account, container, deaths) }
+}
+
+fn from_account(account: Account, container: Option<ContainerId>, deaths: u32) -> Verdict {
+    let stands_alone = account.stands_alone();
+    Verdict {
+        kind: account.kind,
+        how: None,
+        at: account.at,
+        fact: account.fact,
+        container,
+        pid: account.pid,
+        comm: account.comm,
+        signal: account.signal,
+        exit_code: account.exit_code,
+        sender: account.sender,
+        confidence: account.confidence,
+        deaths,
+        stands_alone,
+    }
+}
+
+fn paused(sheet: &Sheet, id: &ContainerId, since: Stamp) -> Verdict {
+    let container = sheet.world.containers.get(id);
+    let spell = container.and_then(|container| container.pauses.iter().find(|spell| spell.since == since));
+    let by_signal = spell.is_some_and(|spell| spell.what.is_some());
+    let pid = container.and_then(|container| container.info.pid);
+    let process = pid.and_then(|pid| sheet.world.processes.get(pid));
+    let stop = process.and_then(|process| process.signals.iter().find(|seen| seen.at == since));
+    let sender = stop.and_then(|seen| seen.sender.as_ref()).filter(|_| by_signal).map(|sender| Sender {
+        pid: Some(sender.pid),
+        comm: Some(sender.comm.clone()),
+        container: None,
+        via: None,
+    });
+    Verdict {
+        kind: CauseKind::ContainerPaused,
+        how: None,
+        at: since,
+        fact: if by_signal { MomentFact::Signal } else { MomentFact::DockerPause },
+        container: Some(id.clone()),
+        pid,
+        comm: process.map(|process| process.comm.clone()),
+        signal: None,
+        exit_code: None,
+        sender,
+        confidence: Confidence::Certain,
+        deaths: 0,
+        stands_alone: false,
+    }
+}
+
+fn backend(sheet: &Sheet, case: &Case, id: &ContainerId) -> Verdict {
+    let first = sheet.breaks_of(case).next();
+    let leg = first.and_then(|found| found.route.hop.as_ref()).and_then(|hop| hop.connecting);
+    let refused = leg.and_then(|cookie| sheet.world.sockets.get(cookie)).and_then(|leg| leg.gone);
+    let base = blank(sheet, CauseKind::BackendUnreachable, Some(id), case);
+    Verdict { at: refused.unwrap_or(base.at), fact: MomentFact::Refused, ..base }
+}
+
+fn process(sheet: &Sheet, case: &Case, container: Option<&ContainerId>, pid: Option<Pid>, kind: CauseKind) -> Verdict {
+    let base = blank(sheet, kind, container, case);
+    let opaque = sheet.breaks_of(case).any(|found| found.opaque);
+    let (fact, confidence) = match kind {
+        CauseKind::AppClosed | CauseKind::AppAborted | CauseKind::KeepaliveRace if opaque => {
+            (MomentFact::ServerClose, Confidence::Likely)
+        }
+        CauseKind::AppClosed | CauseKind::AppAborted | CauseKind::KeepaliveRace => {
+            (MomentFact::ServerClose, Confidence::Certain)
+        }
+        CauseKind::ServerSlow => (MomentFact::ClientClose, Confidence::Likely),
+        CauseKind::ProtocolError => (MomentFact::Malformed, Confidence::Certain),
+        CauseKind::OomKilled
+        | CauseKind::ProcessCrashed
+        | CauseKind::ProcessKilled
+        | CauseKind::ProcessExited
+        | CauseKind::WorkerDied
+        | CauseKind::ContainerStopped
+        | CauseKind::ContainerKilled
+        | CauseKind::ContainerPaused
+        | CauseKind::NetworkDisconnected
+        | CauseKind::LinkDown
+        | CauseKind::DnsGone
+        | CauseKind::NotListening
+        | CauseKind::BacklogOverflow
+        | CauseKind::PacketDropped
+        | CauseKind::PacketRejected
+        | CauseKind::ClientCancelled
+        | CauseKind::BackendUnreachable
+        | CauseKind::Unknown => (MomentFact::ClientError, Confidence::Possible),
+    };
+    let first_close = sheet.breaks_of(case).filter_map(|found| {
+        let end = sheet.world.sockets.get(found.route.server?)?;
+        end.close.as_ref().map(|close| close.at)
+    });
+    let at = match fact {
+        MomentFact::ServerClose => first_close.min().unwrap_or(base.at),
+        _ => base.at,
+    };
+    let pid = pid.or(base.pid);
+    Verdict { at, fact, confidence, pid, comm: pid.and_then(|pid| comm(sheet, pid)), ..base }
+}

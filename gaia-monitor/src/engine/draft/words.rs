@@ -1,0 +1,104 @@
+//! The one sentence for a person.
+
+use crate::engine::cases::Case;
+use crate::engine::world::containers::Container;
+use crate::model::incident::{CauseKind, How, Subject, Via};
+
+use super::Sheet;
+use super::verdict::Verdict;
+
+pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject) -> String {
+    let name = subject.container.as_deref().unwrap_or("a process outside every container");
+    let process = process(verdict);
+    let what = match verdict.kind {
+        CauseKind::OomKilled => {
+            format!("{name}: {process} was killed by the kernel's OOM killer{}", limit(sheet, verdict))
+        }
+        CauseKind::ProcessCrashed => format!("{name}: {process} crashed with {}", status(verdict)),
+        CauseKind::ProcessKilled => format!("{name}: {process} was ended by {}{}", status(verdict), by(verdict)),
+        CauseKind::ProcessExited => format!("{name}: {process} exited by itself with {}", status(verdict)),
+        CauseKind::WorkerDied => {
+            let how = match verdict.how {
+                Some(How::OomKilled) => "was killed by the kernel's OOM killer".to_owned(),
+                Some(How::ProcessCrashed) => format!("crashed with {}", status(verdict)),
+                Some(How::ProcessKilled) => format!("was ended by {}{}", status(verdict), by(verdict)),
+                Some(How::ProcessExited) | None => format!("exited by itself with {}", status(verdict)),
+            };
+            format!("{name}: worker {process} {how}, the container lives on")
+        }
+        CauseKind::ContainerStopped if verdict.deaths == 0 => {
+            format!("{name}: Docker is stopping it, {process} still runs")
+        }
+        CauseKind::ContainerStopped => {
+            format!("{name}: stopped by docker stop, {process} ended with {}", status(verdict))
+        }
+        CauseKind::ContainerKilled => {
+            format!("{name}: killed by docker kill, {process} ended with {}", status(verdict))
+        }
+        CauseKind::ContainerPaused => format!("{name}: paused, its processes stand still"),
+        CauseKind::NetworkDisconnected => format!("{name}: taken off its network"),
+        CauseKind::LinkDown => "a network link went down".to_owned(),
+        CauseKind::DnsGone => format!("{name}: its name is gone from the name service"),
+        CauseKind::NotListening => format!("{name}: runs and does not listen on {} yet", port(sheet, case)),
+        CauseKind::BacklogOverflow => format!("{name}: its queue of new connections is full"),
+        CauseKind::PacketDropped => format!("{name}: packets on its connections are dropped"),
+        CauseKind::PacketRejected => format!("{name}: packets on its connections are rejected"),
+        CauseKind::AppClosed => format!("{name}: {process} is alive and closed the connection with an answer owed"),
+        CauseKind::AppAborted => format!("{name}: {process} is alive and reset the connection with an answer owed"),
+        CauseKind::KeepaliveRace => {
+            format!("{name}: {process} closed an idle connection while the client was sending its next request on it")
+        }
+        CauseKind::ClientCancelled => format!("{name}: the client left before the answer"),
+        CauseKind::BackendUnreachable => {
+            format!("{name}: docker-proxy accepted for it, and nothing listens on {} behind", port(sheet, case))
+        }
+        CauseKind::ServerSlow => {
+            format!("{name}: {process} is alive and gave no answer until the client's patience ended")
+        }
+        CauseKind::ProtocolError => format!("{name}: {process} sent what no HTTP parser accepts"),
+        CauseKind::Unknown => format!("{name}: what broke the connection cannot be shown"),
+    };
+    if verdict.deaths > 1 { format!("{what}; {} times in all", verdict.deaths) } else { what }
+}
+
+fn process(verdict: &Verdict) -> String {
+    match (&verdict.comm, verdict.pid) {
+        (Some(comm), Some(pid)) => format!("{comm} (pid {pid})"),
+        (None, Some(pid)) => format!("pid {pid}"),
+        (_, None) => "its process".to_owned(),
+    }
+}
+
+fn status(verdict: &Verdict) -> String {
+    match (&verdict.signal, verdict.exit_code) {
+        (Some(signal), _) => signal.clone(),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => "an unknown status".to_owned(),
+    }
+}
+
+fn by(verdict: &Verdict) -> String {
+    let Some(sender) = &verdict.sender else { return String::new() };
+    let comm = sender.comm.as_deref().unwrap_or("an unknown process");
+    let pid = sender.pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+    let place = sender.container.as_ref().map_or(" on the host".to_owned(), |name| format!(" in {name}"));
+    let order = match sender.via {
+        Some(Via::DockerKill) => ", by docker kill",
+        Some(Via::DockerStop) => ", by docker stop",
+        None => "",
+    };
+    format!(", sent by {comm}{pid}{place}{order}")
+}
+
+fn limit(sheet: &Sheet, verdict: &Verdict) -> String {
+    let container = verdict.container.as_ref().and_then(|id| sheet.world.containers.get(id));
+    match container.and_then(|container: &Container| container.info.memory_limit) {
+        Some(bytes) => format!(" (memory limit {} MiB)", bytes >> 20),
+        None => String::new(),
+    }
+}
+
+fn port(sheet: &Sheet, case: &Case) -> String {
+    let port = sheet.breaks_of(case).next().map(|found| found.route.address.port());
+    port.map_or_else(|| "its port".to_owned(), |port| format!("port {port}"))
+}

@@ -1,0 +1,74 @@
+//! The entry of one broken connection: who, to whom, through what, and what the client's socket got.
+
+use crate::model::event::Task;
+use crate::model::ids::ContainerId;
+use crate::model::incident::{Affected, Hop, Party};
+use crate::model::time::{Stamp, Utc};
+
+use super::breaks::{Break, BreakId};
+use super::client_error::{Evidence, client_error};
+use super::policy;
+use super::rules::connections::Broken;
+use super::settings::Policy;
+use super::world::World;
+
+/// `None`: neither end is in a container, or the client entered its container through exec or a health check.
+#[must_use]
+pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Break> {
+    let end = world.sockets.get(found.client)?;
+    let route = world.route(found.client, at)?;
+    let client_container = world.containers.of_socket(&end.socket, end.opened);
+    if client_container.is_none() && route.container.is_none() {
+        return None;
+    }
+    let owner = end.owner.as_ref();
+    if owner.and_then(|task| world.processes.get(task.pid)).is_some_and(|process| process.entered) {
+        return None;
+    }
+    let silent_since_fin = end.last_sent.is_none_or(|sent| end.fin_in.is_some_and(|fin| sent <= fin));
+    let evidence = Evidence { symptom: found.symptom, phase: found.phase, errno: end.errno.clone(), silent_since_fin };
+    let mut error = client_error(&evidence);
+    let name = policy::client_name(world, client_container.as_ref());
+    error.retried = policy::retried(policy, &name, error.httpx);
+    let answering = route.server.and_then(|cookie| world.sockets.get(cookie)).and_then(|end| end.owner.as_ref());
+    let server = party(world, route.container.as_ref(), route.address, answering);
+    let via = route.hop.as_ref().map(|hop| Hop {
+        pid: hop.pid,
+        comm: Some("docker-proxy".to_owned()),
+        container: None,
+        listen: Some(hop.listen.to_string()),
+    });
+    Some(Break {
+        id: BreakId(0),
+        symptom: found.symptom,
+        client_container: client_container.clone(),
+        client_pid: owner.map(|task| task.pid),
+        begun: end.sent.begun_at.unwrap_or(end.opened),
+        entry: Affected {
+            at: Utc(at),
+            client: party(world, client_container.as_ref(), end.socket.local, owner),
+            server,
+            via,
+            client_error: error,
+        },
+        route,
+        case: None,
+        seen: world.now,
+        opaque: found.opaque,
+    })
+}
+
+fn party(world: &World, container: Option<&ContainerId>, address: std::net::SocketAddr, task: Option<&Task>) -> Party {
+    let container = container.and_then(|id| world.containers.get(id));
+    let pid = task.map(|task| task.pid);
+    // A process may have renamed itself since it opened the socket.
+    let comm = pid.and_then(|pid| world.processes.get(pid)).map(|process| process.comm.clone());
+    Party {
+        container: container.map(|container| container.info.name.clone()),
+        service: container.and_then(|container| container.info.service.clone()),
+        ip: Some(address.ip()),
+        port: Some(address.port()),
+        pid,
+        comm: comm.or_else(|| task.map(|task| task.comm.clone())),
+    }
+}

@@ -1,0 +1,20 @@
+//! Would this client's own code retry the error? By class alone.
+
+use crate::model::ids::ContainerId;
+use crate::model::incident::HttpxClass;
+
+use super::settings::Policy;
+use super::world::World;
+
+/// `service` is the client's Compose service, else its container's name, else `host`.
+#[must_use]
+pub fn retried(policy: &Policy, service: &str, class: HttpxClass) -> bool {
+    policy.services.get(service).unwrap_or(&policy.default).contains(&class)
+}
+
+/// What policies and metrics call an end of a connection.
+#[must_use]
+pub fn client_name(world: &World, container: Option<&ContainerId>) -> String {
+    let container = container.and_then(|id| world.containers.get(id));
+    container.map_or_else(|| "host".to_owned(), |container| container.service_or_name().to_owned())
+}

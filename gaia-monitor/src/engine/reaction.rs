@@ -1,0 +1,343 @@
+//! From what changed to cases: asks the rules, binds broken connections to cases, and moves them when a later fact
+//! puts them down to something else.
+
+use crate::model::ids::{ContainerId, Pid};
+use crate::model::time::Stamp;
+
+use super::account;
+use super::attribution::{Blame, judge};
+use super::breaks::{BreakId, Symptom};
+use super::cases::CaseId;
+use super::cases::key::CaseKey;
+use super::client_error::{Evidence, client_error};
+use super::effect::{Counted, Effect};
+use super::rules::connections::{self, Broken, Found};
+use super::rules::deaths::{self, Death};
+use super::rules::recovery;
+use super::timers::Alarm;
+use super::world::Change;
+use super::world::demise::DemiseId;
+use super::{Engine, ROUND, entry, policy};
+
+impl Engine {
+    pub(super) fn react(&mut self, at: Stamp, change: &Change, effects: &mut Vec<Effect>) {
+        match change {
+            Change::Socket(change) => match connections::look(&self.world, at, change) {
+                Found::Broken(broken) => self.broke(at, broken, effects),
+                Found::IdleClose(client) => {
+                    let server = self.world.route(client, at).and_then(|route| route.container);
+                    if let Some(container) = server.and_then(|id| self.world.containers.get(&id)) {
+                        let server = container.service_or_name().to_owned();
+                        effects.push(Effect::Counted(Counted::IdleClose { server }));
+                    }
+                }
+                Found::Nothing => {}
+            },
+            Change::Listening { container, .. } => {
+                for demise in recovery::listening(&self.world, container) {
+                    self.came_back(at, demise, effects);
+                }
+                self.news_of(container, effects);
+            }
+            Change::Demise(id) => self.demise(*id, effects),
+            Change::WorkerExited(pid) => {
+                if let Death::Opens(key) = deaths::of_worker(&self.world, *pid) {
+                    let case = self.open_case(
+                        key,
+                        self.world.processes.get(*pid).and_then(|p| p.exit.as_ref()).map_or(at, |exit| exit.at),
+                    );
+                    self.add_worker(case, *pid);
+                    self.advance(case, effects);
+                }
+            }
+            Change::Exited(pid) => self.exit_told(*pid, effects),
+            Change::Signalled(pid) | Change::OomMarked(pid) => {
+                if let Some(container) = self.world.container_of(*pid) {
+                    self.news_of(&container, effects);
+                }
+            }
+            Change::Docker(container) => {
+                self.news_of(container, effects);
+            }
+            Change::Lost { stage, count } => {
+                effects.push(Effect::Counted(Counted::Lost { stage: stage.clone(), count: *count }));
+                for id in self.cases.open().map(|case| case.id).collect::<Vec<_>>() {
+                    if let Some(case) = self.cases.get_mut(id) {
+                        *case.losses.entry(stage.clone()).or_default() += count;
+                        case.dirty = true;
+                    }
+                    self.advance(id, effects);
+                }
+            }
+            Change::Shutdown => self.shut_down(effects),
+        }
+    }
+
+    fn broke(&mut self, at: Stamp, found: Broken, effects: &mut Vec<Effect>) {
+        if self.world.is_proxy_leg(found.client) {
+            // The proxy's own leg is none: its client's end gets what follows.
+            return;
+        }
+        let known = self.breaks.of_client(found.client).map(|known| (known.id, known.symptom));
+        if let Some((id, before)) = known {
+            // A reset after the FIN makes it another class; anything else was told by the first.
+            if before == Symptom::Fin && found.symptom == Symptom::ResetAfterFin {
+                self.worsened(at, id, found, effects);
+            }
+            return;
+        }
+        let Some(new) = entry::of(&self.world, at, found, &self.settings.policy) else { return };
+        if new.symptom == Symptom::Cancelled {
+            let client = policy::client_name(&self.world, new.client_container.as_ref());
+            let server = policy::client_name(&self.world, new.route.container.as_ref());
+            effects.push(Effect::Counted(Counted::ClientCancelled { client, server }));
+        }
+        let id = self.breaks.add(new);
+        self.put_down(id, effects);
+    }
+
+    fn worsened(&mut self, at: Stamp, id: BreakId, found: Broken, effects: &mut Vec<Effect>) {
+        let end = self.world.sockets.get(found.client);
+        let fin_at = end.and_then(|end| end.fin_in);
+        let silent = end.is_some_and(|end| end.last_sent.is_none_or(|sent| fin_at.is_some_and(|fin| sent <= fin)));
+        let evidence = Evidence {
+            symptom: found.symptom,
+            phase: found.phase,
+            errno: end.and_then(|end| end.errno.clone()),
+            silent_since_fin: silent,
+        };
+        self.unbind(id);
+        let policy = &self.settings.policy;
+        let world = &self.world;
+        self.breaks.change(id, |known| {
+            known.symptom = found.symptom;
+            known.entry.at = crate::model::time::Utc(at);
+            known.entry.client_error = client_error(&evidence);
+            let client = policy::client_name(world, known.client_container.as_ref());
+            known.entry.client_error.retried = policy::retried(policy, &client, known.entry.client_error.httpx);
+        });
+        self.put_down(id, effects);
+    }
+
+    /// Puts a broken connection down to its cause.
+    fn put_down(&mut self, id: BreakId, effects: &mut Vec<Effect>) {
+        let Some(found) = self.breaks.get(id) else { return };
+        let (blame, reason) = judge(&self.world, &self.breaks, found, self.world.now);
+        let client = found.entry.client.container.as_deref().unwrap_or("host");
+        let text = format!("{client} to {}: {:?}: {reason}", found.route.address, found.symptom);
+        effects.push(Effect::Explained { at: found.at(), text });
+        match self.key_of(&blame) {
+            Some(key) => {
+                let opened = match &blame {
+                    Blame::Worker(pid) => {
+                        self.world.processes.get(*pid).and_then(|p| p.exit.as_ref()).map(|exit| exit.at)
+                    }
+                    Blame::Demise(demise) => self.world.demises.get(*demise).map(|demise| demise.since()),
+                    _ => None,
+                };
+                let at = self.breaks.get(id).map_or(self.world.now, |found| found.at());
+                let case = self.open_case(key, opened.unwrap_or(at));
+                if let Blame::Worker(pid) = blame {
+                    self.add_worker(case, pid);
+                }
+                self.bind(id, case);
+                self.advance(case, effects);
+            }
+            None => {
+                if let Blame::Wait(pid, deadline) = blame {
+                    self.waiting.entry(pid).or_default().push(id);
+                    self.agenda.set(Alarm::ExitOverdue(pid), Some(deadline));
+                }
+            }
+        }
+    }
+
+    fn key_of(&self, blame: &Blame) -> Option<CaseKey> {
+        Some(match blame {
+            Blame::Demise(id) => CaseKey::Demise(*id),
+            Blame::Worker(pid) => {
+                let account = account::of_worker(&self.world, *pid)?;
+                deaths::worker_key(&self.world, *pid, &account)
+            }
+            Blame::Paused(id, since) => CaseKey::Paused(id.clone(), *since),
+            Blame::Detached(id, since) => CaseKey::Detached(id.clone(), *since),
+            Blame::NotListening(id) => CaseKey::NotListening(id.clone()),
+            Blame::Backend(id) => CaseKey::Backend(id.clone()),
+            Blame::Process(id, pid, kind) => CaseKey::Process(id.clone(), *pid, *kind),
+            Blame::Client(id, pid) => CaseKey::Client(id.clone(), *pid),
+            Blame::Wait(..) | Blame::Nothing => return None,
+        })
+    }
+
+    /// The case of a key: the open one, unless the gap since its last fact is too long.
+    fn open_case(&mut self, key: CaseKey, opened: Stamp) -> CaseId {
+        let now = self.world.now;
+        if let CaseKey::Demise(id) = &key
+            && let Some(demise) = self.world.demises.get(*id)
+            && let Some(case) = deaths::case_of_demise(&self.world, &self.cases, demise)
+        {
+            return case;
+        }
+        if let Some(known) = self.cases.of_key(&key).and_then(|id| self.cases.get(id)) {
+            let too_long = key.gap().is_some_and(|gap| now.since(known.last_fact) >= gap);
+            if !too_long {
+                return known.id;
+            }
+            self.cases.release(&key);
+        }
+        let container = match &key {
+            CaseKey::Demise(id) => self.world.demises.get(*id).map(|demise| demise.container.clone()),
+            other => other.container().cloned(),
+        };
+        let health = container.and_then(|id| self.world.containers.get(&id)).and_then(|c| c.info.health.clone());
+        let losses = self.world.recent_losses(now);
+        let id = self.cases.of_key_or_new(key.clone(), opened, now, health);
+        if let Some(case) = self.cases.get_mut(id) {
+            case.losses = losses;
+            if let CaseKey::Demise(demise) = key {
+                case.demises.push(demise);
+            }
+        }
+        id
+    }
+
+    fn bind(&mut self, id: BreakId, case: CaseId) {
+        let now = self.world.now;
+        let Some((at, class, before)) = self.breaks.get(id).map(|b| (b.at(), b.entry.client_error.httpx, b.case))
+        else {
+            return;
+        };
+        if before == Some(case) {
+            return;
+        }
+        self.unbind(id);
+        self.breaks.change(id, |found| found.case = Some(case));
+        if let Some(case) = self.cases.get_mut(case) {
+            case.add(at, id, class, now);
+            case.last_fact = now;
+            case.dirty = true;
+        }
+    }
+
+    fn unbind(&mut self, id: BreakId) {
+        let Some(found) = self.breaks.get(id) else { return };
+        let (at, class) = (found.at(), found.entry.client_error.httpx);
+        if let Some(case) = found.case.and_then(|case| self.cases.get_mut(case)) {
+            case.take(at, id, class);
+            case.dirty = true;
+        }
+        self.breaks.change(id, |found| found.case = None);
+    }
+
+    fn add_worker(&mut self, case: CaseId, pid: Pid) {
+        let now = self.world.now;
+        if let Some(case) = self.cases.get_mut(case)
+            && !case.workers.contains(&pid)
+            && matches!(case.key, CaseKey::Workers(..))
+        {
+            case.workers.push(pid);
+            case.last_fact = now;
+            case.dirty = true;
+        }
+    }
+
+    fn demise(&mut self, id: DemiseId, effects: &mut Vec<Effect>) {
+        let case = match deaths::of_container(&self.world, &self.cases, id) {
+            Death::Joins(case, key) => {
+                let worker = self.cases.get(case).is_some_and(|case| matches!(case.key, CaseKey::Workers(..)));
+                if worker {
+                    self.cases.rename(case, key)
+                } else {
+                    self.cases.also_known_as(case, key)
+                }
+                Some(case)
+            }
+            Death::Opens(key) => {
+                let opened = self.world.demises.get(id).map_or(self.world.now, |demise| demise.since());
+                Some(self.open_case(key, opened))
+            }
+            Death::Silent => None,
+        };
+        if let Some(found) = case.and_then(|case| self.cases.get_mut(case)) {
+            if !found.demises.contains(&id) {
+                found.demises.push(id);
+            }
+            found.last_fact = self.world.now;
+            found.dirty = true;
+        }
+        if let Some(container) = self.world.demises.get(id).map(|demise| demise.container.clone()) {
+            self.agenda.set(Alarm::Round, Some(self.world.now.plus(ROUND)));
+            self.news_of(&container, effects);
+        }
+        if let Some(case) = case {
+            self.advance(case, effects);
+        }
+    }
+
+    /// The exit that broken connections waited for has been told, or will not be.
+    pub(super) fn exit_told(&mut self, pid: Pid, effects: &mut Vec<Effect>) {
+        self.agenda.set(Alarm::ExitOverdue(pid), None);
+        for id in self.waiting.remove(&pid).unwrap_or_default() {
+            self.put_down(id, effects);
+        }
+    }
+
+    /// Something was learned of a container: cases about it are looked at again, and what was put down to a living
+    /// process, or to nothing known, is judged anew.
+    fn news_of(&mut self, container: &ContainerId, effects: &mut Vec<Effect>) {
+        let about = |key: &CaseKey| match key {
+            CaseKey::Demise(id) => self.world.demises.get(*id).is_some_and(|demise| demise.container == *container),
+            other => other.container() == Some(container),
+        };
+        let open: Vec<(CaseId, bool)> = self
+            .cases
+            .open()
+            .filter(|case| about(&case.key))
+            .map(|case| (case.id, !case.key.names_an_event()))
+            .collect();
+        for (id, soft) in open {
+            if soft {
+                self.judge_again(id, effects);
+            }
+            if let Some(case) = self.cases.get_mut(id) {
+                case.dirty = true;
+            }
+            self.advance(id, effects);
+        }
+    }
+
+    fn judge_again(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
+        let Some(case) = self.cases.get(id) else { return };
+        let (key, breaks) = (case.key.clone(), case.breaks.clone());
+        for (_, broken) in breaks {
+            let Some(found) = self.breaks.get(broken) else { continue };
+            let (blame, _) = judge(&self.world, &self.breaks, found, self.world.now);
+            if self.key_of(&blame).is_some_and(|other| other != key) {
+                self.put_down(broken, effects);
+            }
+        }
+    }
+
+    fn came_back(&mut self, at: Stamp, demise: DemiseId, effects: &mut Vec<Effect>) {
+        self.world.came_back(at, demise);
+        let case = self.world.demises.get(demise).and_then(|d| deaths::case_of_demise(&self.world, &self.cases, d));
+        if let Some(case) = case {
+            if let Some(case) = self.cases.get_mut(case) {
+                case.dirty = true;
+                if case.state() == Some(crate::model::incident::State::Open) {
+                    case.last_fact = self.world.now;
+                }
+            }
+            self.advance(case, effects);
+        }
+    }
+
+    pub(super) fn look_round(&mut self, effects: &mut Vec<Effect>) {
+        let now = self.world.now;
+        for (demise, at) in recovery::running(&self.world, now) {
+            self.came_back(at, demise, effects);
+        }
+        let more = self.world.demises.down().next().is_some();
+        self.agenda.set(Alarm::Round, more.then(|| now.plus(ROUND)));
+    }
+}

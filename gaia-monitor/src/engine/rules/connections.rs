@@ -1,0 +1,127 @@
+//! What an end of a connection got, and whether its client was broken by it.
+//!
+//! Opens when: a connect fails; a FIN or RST reaches a client that is owed an answer; the kernel gives a connection
+//! up; an answer stops being HTTP; a client leaves after at least [`PATIENCE`] of silence.
+//! Stays silent when: nothing is owed (an idle connection closed by either side), the client left first and early,
+//! or only TLS's own closing is seen. Closes nothing.
+
+use crate::engine::breaks::Symptom;
+use crate::engine::world::World;
+use crate::engine::world::exchange::{Progress, opaque_phase, progress};
+use crate::engine::world::sockets::{Change, End};
+use crate::model::event::TcpState;
+use crate::model::ids::Cookie;
+use crate::model::incident::Phase;
+use crate::model::time::{Nanos, Stamp};
+
+/// A client that leaves after less silence than this has changed its mind; after more it has timed out.
+pub const PATIENCE: Nanos = Nanos::from_millis(500);
+
+/// A client that did not get what it was owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    pub client: Cookie,
+    pub symptom: Symptom,
+    pub phase: Phase,
+    pub opaque: bool,
+}
+
+/// What a rule found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Broken(Broken),
+    /// A server closed a connection on which nothing was owed.
+    IdleClose(Cookie),
+    Nothing,
+}
+
+#[must_use]
+pub fn look(world: &World, at: Stamp, change: &Change) -> Found {
+    match change {
+        Change::Connecting { .. } | Change::ServerClosed { .. } | Change::ServerReady { .. } => Found::Nothing,
+        Change::ConnectFailed { client, errno } => connect_failed(world, *client, errno.as_deref()),
+        Change::FinArrived { client } => arrived(world, *client, Symptom::Fin),
+        Change::ResetArrived { client } => {
+            let state = world.sockets.get(*client).and_then(|end| end.rst_in).map(|(_, state)| state);
+            let after_fin = state == Some(TcpState::CloseWait);
+            arrived(world, *client, if after_fin { Symptom::ResetAfterFin } else { Symptom::Reset })
+        }
+        Change::GivenUp { client, .. } => arrived(world, *client, Symptom::GivenUp),
+        Change::Left { client } => left(world, at, *client),
+        Change::Malformed { server } => {
+            let client = world.sockets.get(*server).and_then(|end| end.peer);
+            let owed = client.and_then(|client| owed(world, client));
+            match (client, owed) {
+                (Some(client), Some((phase, opaque))) => broken(client, Symptom::Malformed, phase, opaque),
+                (_, _) => Found::Nothing,
+            }
+        }
+    }
+}
+
+fn broken(client: Cookie, symptom: Symptom, phase: Phase, opaque: bool) -> Found {
+    Found::Broken(Broken { client, symptom, phase, opaque })
+}
+
+fn connect_failed(world: &World, client: Cookie, errno: Option<&str>) -> Found {
+    let dying = world
+        .sockets
+        .get(client)
+        .and_then(|end| end.owner.as_ref())
+        .is_some_and(|owner| world.processes.get(owner.pid).is_some_and(|process| process.exit.is_some()));
+    let symptom = match errno {
+        _ if dying => Symptom::Died,
+        None | Some("ETIMEDOUT") => Symptom::SynUnanswered,
+        Some("ECONNREFUSED") => Symptom::Refused,
+        Some(_) => Symptom::Unreachable,
+    };
+    broken(client, symptom, Phase::Connecting, false)
+}
+
+/// The phase of what is owed to a client, and whether only TCP tells it.
+fn owed(world: &World, client: Cookie) -> Option<(Phase, bool)> {
+    let end = world.sockets.get(client)?;
+    match progress(end, world.sockets.peer(client)) {
+        Progress::Owed { phase } => Some((phase, false)),
+        Progress::UntilClose => Some((Phase::ReceivingBody, false)),
+        Progress::Opaque => opaque_phase(end).map(|phase| (phase, true)),
+        Progress::Idle | Progress::Older => None,
+    }
+}
+
+fn arrived(world: &World, client: Cookie, symptom: Symptom) -> Found {
+    let Some(end) = world.sockets.get(client) else { return Found::Nothing };
+    if end.close.is_some() {
+        return Found::Nothing;
+    }
+    let server = world.sockets.peer(client);
+    let until_close = progress(end, server) == Progress::UntilClose;
+    if until_close && symptom == Symptom::Fin && !died(server) {
+        // The end of the connection is the end of the answer.
+        return Found::IdleClose(client);
+    }
+    match owed(world, client) {
+        Some((phase, false)) => broken(client, symptom, phase, false),
+        // Without framing, a living server that speaks last and closes has most likely finished.
+        Some((phase, true)) if phase == Phase::AwaitingResponse || died(server) => broken(client, symptom, phase, true),
+        Some((_, true)) | None => Found::IdleClose(client),
+    }
+}
+
+fn died(server: Option<&End>) -> bool {
+    server.and_then(|end| end.close.as_ref()).is_some_and(|close| close.task.exiting)
+}
+
+fn left(world: &World, at: Stamp, client: Cookie) -> Found {
+    let Some(end) = world.sockets.get(client) else { return Found::Nothing };
+    let Some(close) = end.close.as_ref().filter(|close| close.first) else { return Found::Nothing };
+    let server = world.sockets.peer(client);
+    let Progress::Owed { phase } = progress(end, server) else { return Found::Nothing };
+    if close.task.exiting {
+        return broken(client, Symptom::Died, phase, false);
+    }
+    let asked = end.sent.begun_at.unwrap_or(end.opened);
+    let silent_since = end.last_received.map_or(asked, |received| received.max(asked));
+    let symptom = if at.since(silent_since) >= PATIENCE { Symptom::Silence } else { Symptom::Cancelled };
+    broken(client, symptom, phase, false)
+}

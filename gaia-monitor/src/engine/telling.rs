@@ -1,0 +1,163 @@
+//! From cases to effects: when a case is told, with what, and when it goes.
+
+use crate::model::event::ContainerInfo;
+use crate::model::incident::{Incident, State};
+use crate::model::time::Stamp;
+
+use super::cases::key::CaseKey;
+use super::cases::life::{self, Facts, Step};
+use super::cases::{Case, CaseId};
+use super::draft::verdict;
+use super::effect::Effect;
+use super::timers::Alarm;
+use super::world::exchange::{Progress, progress};
+use super::world::sockets::Side;
+use super::{Engine, scope};
+
+impl Engine {
+    /// Does what is due for a case now, and sets its next alarm.
+    pub(super) fn advance(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
+        loop {
+            let now = self.world.now;
+            let Some(case) = self.cases.get(id) else { return };
+            let facts = self.facts(case);
+            match life::next(case, facts, now) {
+                Step::Wait(at) => {
+                    self.agenda.set(Alarm::Case(id), Some(at));
+                    break;
+                }
+                Step::Tell(state) => {
+                    if !self.tell(id, state, effects) {
+                        return;
+                    }
+                }
+                Step::Drop => return self.forget(id),
+                Step::Withdraw => return self.withdraw(id, effects),
+            }
+        }
+        if let Some(oldest) = self.cases.overflow() {
+            self.close(oldest, effects);
+        }
+    }
+
+    /// Returns whether the case lives on.
+    fn tell(&mut self, id: CaseId, state: State, effects: &mut Vec<Effect>) -> bool {
+        let now = self.world.now;
+        let Some(case) = self.cases.get(id) else { return false };
+        let draft = self.sheet().draft(case, state);
+        let same = case.told.as_ref().is_some_and(|told| is_same(told, &draft));
+        let Some(case) = self.cases.get_mut(id) else { return false };
+        case.dirty = false;
+        if !same {
+            case.told_at = now;
+            case.told = Some(draft.clone());
+            effects.push(Effect::Incident(Box::new(draft)));
+        }
+        if state == State::Closed {
+            self.forget(id);
+            return false;
+        }
+        true
+    }
+
+    fn withdraw(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
+        let Some(case) = self.cases.get(id) else { return };
+        let mut draft = self.sheet().draft(case, State::Withdrawn);
+        // Where its broken connections went says what it turned out to be part of.
+        let moved = draft_target(case).and_then(|at| self.breaks.latest().find(|b| b.at() == at).and_then(|b| b.case));
+        draft.merged_into =
+            moved.and_then(|case| self.cases.get(case)).and_then(|case| case.told.as_ref()).map(|t| t.id.clone());
+        effects.push(Effect::Incident(Box::new(draft)));
+        self.forget(id);
+    }
+
+    fn close(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
+        let told = self.cases.get(id).is_some_and(|case| case.told.is_some() || self.facts(case).worth);
+        if told {
+            self.tell(id, State::Closed, effects);
+        } else {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: CaseId) {
+        self.agenda.set(Alarm::Case(id), None);
+        self.cases.remove(id);
+    }
+
+    /// The run ends: what is worth telling is closed.
+    pub(super) fn shut_down(&mut self, effects: &mut Vec<Effect>) {
+        for id in self.cases.open().map(|case| case.id).collect::<Vec<_>>() {
+            self.close(id, effects);
+        }
+    }
+
+    fn facts(&self, case: &Case) -> Facts {
+        let sheet = self.sheet();
+        let verdict = verdict::of(&sheet, case);
+        let cancelled = matches!(case.key, CaseKey::Client(..)) && self.settings.include_cancelled;
+        let worth = case.hurts() || verdict.stands_alone || (cancelled && !case.breaks.is_empty());
+        let last = case.demises.last().and_then(|id| self.world.demises.get(*id));
+        Facts {
+            worth: worth && self.in_scope(case, verdict.container.as_ref()),
+            die_missing: last.is_some_and(|demise| demise.exit.is_some() && demise.die.is_none()),
+            waiting: self.is_awaited(case, verdict.container.as_ref()),
+            over: sheet.is_over(case),
+        }
+    }
+
+    fn in_scope(&self, case: &Case, subject: Option<&crate::model::ids::ContainerId>) -> bool {
+        let limits = &self.settings.scope;
+        if !scope::is_limited(limits) {
+            return true;
+        }
+        let inside = |info: &ContainerInfo| scope::contains(limits, info);
+        let known = |id| self.world.containers.get(id).is_some_and(|container| inside(&container.info));
+        if subject.is_some_and(known) {
+            return true;
+        }
+        self.sheet().breaks_of(case).any(|found| {
+            let ends = [found.client_container.as_ref(), found.route.container.as_ref()];
+            ends.into_iter().flatten().any(known)
+        })
+    }
+
+    /// Does anybody still wait for the subject: a SYN, or a request without an answer?
+    fn is_awaited(&self, case: &Case, subject: Option<&crate::model::ids::ContainerId>) -> bool {
+        let whole = match case.key {
+            CaseKey::Demise(_) => {
+                let last = case.demises.last().and_then(|id| self.world.demises.get(*id));
+                if last.is_some_and(|demise| demise.down().is_none()) {
+                    // It is still going down.
+                    return true;
+                }
+                last.is_some_and(|demise| demise.over.is_none())
+            }
+            CaseKey::Paused(..) | CaseKey::Detached(..) => !self.sheet().is_over(case),
+            CaseKey::Workers(..)
+            | CaseKey::NotListening(_)
+            | CaseKey::Backend(_)
+            | CaseKey::Process(..)
+            | CaseKey::Client(..) => false,
+        };
+        let Some(subject) = subject.filter(|_| whole) else { return false };
+        self.world.sockets.open().filter(|end| end.side == Side::Client && !end.is_over()).any(|end| {
+            let connecting = end.established.is_none();
+            let owed = matches!(progress(end, self.world.sockets.peer(end.socket.cookie)), Progress::Owed { .. });
+            (connecting || owed)
+                && self.breaks.of_client(end.socket.cookie).is_none()
+                && self.world.route(end.socket.cookie, end.opened).and_then(|route| route.container).as_ref()
+                    == Some(subject)
+        })
+    }
+}
+
+fn draft_target(case: &Case) -> Option<Stamp> {
+    case.told.as_ref().and_then(|told| told.affected.first()).map(|first| first.at.0)
+}
+
+/// Does a draft say what was told already?
+fn is_same(told: &Incident, draft: &Incident) -> bool {
+    let as_told = Incident { revision: told.revision, ..draft.clone() };
+    as_told == *told
+}

@@ -1,0 +1,71 @@
+//! How far the exchange on a connection had come: is an answer owed, and in which phase?
+//!
+//! Both ends are read: the client's end shows what was asked, the server's end what was answered. Nothing is guessed
+//! from byte counts; where the framing is not known, [`Progress::Opaque`] or [`Progress::Older`] says so.
+
+use crate::model::event::BodyFraming;
+use crate::model::incident::Phase;
+
+use super::sockets::End;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Every request that was begun has its complete answer.
+    Idle,
+    /// An answer is owed.
+    Owed { phase: Phase },
+    /// The answer ends with the connection: a FIN completes it, a reset does not.
+    UntilClose,
+    /// TLS, HTTP/2, an upgrade or anything else: only TCP's own facts tell.
+    Opaque,
+    /// The connection is older than the monitor and nothing was asked since.
+    Older,
+}
+
+#[must_use]
+pub fn progress(client: &End, server: Option<&End>) -> Progress {
+    let asked = &client.sent;
+    let Some(server) = server else {
+        return match (asked.opaque, asked.begun) {
+            (true, _) => Progress::Opaque,
+            (false, 0) => Progress::Idle,
+            (false, _) => Progress::Owed { phase: awaiting(client) },
+        };
+    };
+    let answered = &server.sent;
+    if asked.opaque || answered.opaque {
+        return Progress::Opaque;
+    }
+    if client.older && asked.begun == 0 {
+        return Progress::Older;
+    }
+    if asked.begun <= answered.complete {
+        return Progress::Idle;
+    }
+    if answered.heads > answered.complete {
+        return match answered.body {
+            Some(BodyFraming::UntilClose) => Progress::UntilClose,
+            Some(BodyFraming::Empty | BodyFraming::Length { .. } | BodyFraming::Chunked) | None => {
+                Progress::Owed { phase: Phase::ReceivingBody }
+            }
+        };
+    }
+    Progress::Owed { phase: awaiting(client) }
+}
+
+fn awaiting(client: &End) -> Phase {
+    if client.sent.complete < client.sent.begun { Phase::Sending } else { Phase::AwaitingResponse }
+}
+
+/// By TCP alone: the last bytes came from the client, or from the server, or none went either way.
+#[must_use]
+pub fn opaque_phase(client: &End) -> Option<Phase> {
+    match (client.last_sent, client.last_received) {
+        (None, None) => None,
+        (Some(_), None) => Some(Phase::AwaitingResponse),
+        (None, Some(_)) => Some(Phase::ReceivingBody),
+        (Some(sent), Some(received)) => {
+            Some(if sent > received { Phase::AwaitingResponse } else { Phase::ReceivingBody })
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What is known of the host: absorbed from events, asked by rules, never judged here.
+//!
+//! Names survive death: containers, addresses and namespaces are kept as history with times, because namespaces,
+//! addresses and pids are reused.
+
+pub mod containers;
+pub mod demise;
+pub mod exchange;
+pub mod pairs;
+pub mod processes;
+pub mod route;
+pub mod sockets;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::event::{
+    DockerAction, Event, Fact, ProcessExited, Signal, Socket, SocketSeen, TcpState, TcpStateChange,
+};
+use crate::model::ids::{ContainerId, Cookie, Pid};
+use crate::model::time::{Nanos, Stamp};
+
+use containers::Containers;
+use demise::{DemiseId, Demises};
+use processes::Processes;
+use route::Hops;
+use sockets::{Change as SocketChange, Side, Sockets};
+
+/// How long a loss of events casts doubt on what is seen after it.
+const LOSS_SHADOW: Nanos = Nanos::from_secs(1);
+/// Signals that ask a process to end.
+const ENDING: [&str; 4] = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGKILL"];
+/// A worker's death that took its container along comes at most this long before.
+const TAKES_ALONG: Nanos = Nanos::from_secs(1);
+/// Listeners kept until their container is named; the oldest go first.
+const UNNAMED: usize = 1_024;
+
+#[derive(Debug, Default)]
+pub struct World {
+    pub containers: Containers,
+    pub processes: Processes,
+    pub sockets: Sockets,
+    pub demises: Demises,
+    pub hops: Hops,
+    /// The instant of release of the event, or the deadline of the timer, that is being worked on.
+    pub now: Stamp,
+    /// Listeners of containers that nobody has named yet: a fast server binds before Docker's `start` is read.
+    unnamed: VecDeque<(Stamp, Socket)>,
+    /// The last loss of each stage, with its instant of release.
+    losses: BTreeMap<String, (Stamp, u64)>,
+}
+
+/// What an event changed, as far as a rule may care.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    Socket(SocketChange),
+    /// A process began to listen.
+    Listening {
+        container: ContainerId,
+        port: u16,
+    },
+    /// A container's demise began or went on.
+    Demise(DemiseId),
+    /// A process that serves, and does not stand for its container, ended.
+    WorkerExited(Pid),
+    /// Any other process's end.
+    Exited(Pid),
+    Signalled(Pid),
+    OomMarked(Pid),
+    /// Docker said something, or an inspection added to what is known.
+    Docker(ContainerId),
+    Lost {
+        stage: String,
+        count: u64,
+    },
+    Shutdown,
+}
+
+impl World {
+    /// Takes one event in and says what it changed.
+    pub fn absorb(&mut self, event: &Event) -> Vec<Change> {
+        let (at, seen) = (event.at, event.seen);
+        self.now = seen;
+        match &event.fact {
+            Fact::TcpState(change) => self.tcp_state(at, change),
+            Fact::ResetReceived(reset) => {
+                self.sockets.reset_received(at, reset);
+                Vec::new()
+            }
+            Fact::ResetSent(reset) => {
+                self.sockets.reset_sent(at, reset);
+                Vec::new()
+            }
+            Fact::SocketError(error) => {
+                self.sockets.error(error);
+                Vec::new()
+            }
+            Fact::Reading(reading) => {
+                if self.sockets.read_by(reading) {
+                    self.processes.serves(reading.task.pid);
+                }
+                Vec::new()
+            }
+            Fact::Http(http) => self.sockets.http(at, http).into_iter().map(Change::Socket).collect(),
+            Fact::ProcessStarted(started) => {
+                self.processes.started(&started.process, started.parent, started.parent_outside);
+                Vec::new()
+            }
+            Fact::ProcessExec(exec) => {
+                self.processes.executed(&exec.process);
+                Vec::new()
+            }
+            Fact::ProcessSeen(found) => {
+                self.processes.found(&found.process, found.parent, found.parent_outside, found.serves);
+                Vec::new()
+            }
+            Fact::ProcessExited(exited) => self.exited(at, seen, exited),
+            Fact::Signal(signal) => self.signalled(at, seen, signal),
+            Fact::OomVictim { pid } => {
+                self.processes.marked_by_oom(at, *pid);
+                vec![Change::OomMarked(*pid)]
+            }
+            Fact::SocketSeen(found) => {
+                self.found(at, found);
+                Vec::new()
+            }
+            // The published port alone joins both legs (see `route`); the proxy's own word is not needed.
+            Fact::ProxySeen(_) | Fact::InventoryRead { .. } | Fact::Tick => Vec::new(),
+            Fact::ContainerSeen(info) => {
+                if let Some(gone) = self.containers.inspected(info, at) {
+                    self.demises.forget(&gone);
+                }
+                let mut changes = vec![Change::Docker(info.id.clone())];
+                self.name_listeners(&mut changes);
+                changes
+            }
+            Fact::Docker(said) => {
+                self.containers.told(at, seen, said);
+                let mut changes = vec![Change::Docker(said.container.clone())];
+                if let DockerAction::Die { exit_code } = &said.action {
+                    changes.push(Change::Demise(self.demises.died(at, seen, &said.container, *exit_code)));
+                }
+                changes
+            }
+            Fact::Lost { stage, count } => {
+                self.losses.insert(stage.clone(), (seen, *count));
+                vec![Change::Lost { stage: stage.clone(), count: *count }]
+            }
+            Fact::Shutdown => vec![Change::Shutdown],
+        }
+    }
+
+    /// Losses that may have taken facts away from something that opens now.
+    #[must_use]
+    pub fn recent_losses(&self, seen: Stamp) -> std::collections::BTreeMap<String, u64> {
+        let recent = self.losses.iter().filter(|(_, (when, _))| seen.since(*when) <= LOSS_SHADOW);
+        recent.map(|(stage, (_, count))| (stage.clone(), *count)).collect()
+    }
+
+    /// The container that a process belongs to.
+    #[must_use]
+    pub fn container_of(&self, pid: Pid) -> Option<ContainerId> {
+        let process = self.processes.get(pid)?;
+        let instant = process.exit.as_ref().map_or(Stamp(i64::MAX), |exit| exit.at);
+        let by_cgroup = self.containers.of_cgroup(process.cgroup);
+        by_cgroup.or_else(|| self.containers.of_first_process(pid)).or_else(|| {
+            // Depth 0 is the host, whose namespace is nobody's.
+            (process.ns_level > 0).then(|| self.containers.of_netns(process.netns, instant)).flatten()
+        })
+    }
+
+    /// The container that a socket belongs to.
+    #[must_use]
+    pub fn container_of_end(&self, cookie: Cookie) -> Option<ContainerId> {
+        let end = self.sockets.get(cookie)?;
+        self.containers.of_socket(&end.socket, end.opened)
+    }
+
+    /// The container came back: its demise, and those before it in a crash loop, are over.
+    pub fn came_back(&mut self, at: Stamp, demise: DemiseId) {
+        self.demises.over(at, demise);
+    }
+
+    fn tcp_state(&mut self, at: Stamp, change: &TcpStateChange) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if change.new == TcpState::Listen || (change.old == TcpState::Listen && change.new == TcpState::Close) {
+            self.note_listener(at, change, &mut changes);
+        }
+        let found = self.sockets.state_changed(at, change);
+        for found in &found {
+            match found {
+                SocketChange::Connecting { client: cookie } | SocketChange::ServerReady { server: cookie } => {
+                    self.note_hop(*cookie);
+                }
+                SocketChange::ConnectFailed { .. }
+                | SocketChange::FinArrived { .. }
+                | SocketChange::ResetArrived { .. }
+                | SocketChange::GivenUp { .. }
+                | SocketChange::Left { .. }
+                | SocketChange::Malformed { .. }
+                | SocketChange::ServerClosed { .. } => {}
+            }
+        }
+        changes.extend(found.into_iter().map(Change::Socket));
+        changes
+    }
+
+    fn exited(&mut self, at: Stamp, seen: Stamp, exited: &ProcessExited) -> Vec<Change> {
+        let pid = exited.process.pid;
+        self.processes.exited(at, seen, exited);
+        let Some(container) = self.container_of(pid) else { return vec![Change::Exited(pid)] };
+        if self.processes.stands_for_container(pid) {
+            let id = self.demises.exited(at, seen, &container, pid, &exited.status);
+            self.containers.went_down(&container, at);
+            self.find_root(id, pid, &container, at);
+            return vec![Change::Demise(id), Change::Exited(pid)];
+        }
+        let init = self.processes.is_init(pid);
+        let process = self.processes.get(pid);
+        let counts = process.is_some_and(|process| (process.serves || process.oom.is_some()) && !process.entered);
+        if counts && !init {
+            return vec![Change::WorkerExited(pid), Change::Exited(pid)];
+        }
+        // An init that outlived nobody else's end: its child's exit is the container's already, if there was one.
+        if init && self.demises.current(&container, at).is_none_or(|demise| demise.down().is_none()) {
+            let id = self.demises.exited(at, seen, &container, pid, &exited.status);
+            self.containers.went_down(&container, at);
+            return vec![Change::Demise(id), Change::Exited(pid)];
+        }
+        vec![Change::Exited(pid)]
+    }
+
+    /// A first process that ends by itself right after a process that served: that one's death was the cause.
+    fn find_root(&mut self, id: DemiseId, first: Pid, container: &ContainerId, at: Stamp) {
+        let Some(process) = self.processes.get(first) else { return };
+        let by_itself = process.exit.as_ref().is_some_and(|exit| exit.status.code().is_some());
+        let asked = self.demises.get(id).is_some_and(|demise| demise.asked.is_some());
+        if !by_itself || asked {
+            return;
+        }
+        let worker = self.processes.dead_since(at.minus(TAKES_ALONG)).find(|worker| {
+            let ended_badly = worker.exit.as_ref().is_some_and(|exit| !exit.status.is_success());
+            let was_server = worker.serves || worker.oom.is_some();
+            worker.pid != first
+                && !worker.entered
+                && was_server
+                && ended_badly
+                && self.container_of(worker.pid).as_ref() == Some(container)
+        });
+        if let Some(worker) = worker.map(|worker| worker.pid) {
+            self.demises.root(id, worker);
+        }
+    }
+
+    fn signalled(&mut self, at: Stamp, seen: Stamp, signal: &Signal) -> Vec<Change> {
+        let pid = signal.target.pid;
+        self.processes.signalled(at, signal);
+        let stands = self.processes.stands_for_container(pid) || self.processes.is_init(pid);
+        if let Some(container) = self.container_of(pid)
+            && stands
+        {
+            // SIGCONT works even where the tracepoint calls it ignored.
+            match signal.signal.as_str() {
+                "SIGSTOP" if signal.delivered => self.containers.stopped_by_signal(&container, at, true),
+                "SIGCONT" => self.containers.stopped_by_signal(&container, at, false),
+                _ => {}
+            }
+        }
+        if let Some(container) = self.container_of(pid)
+            && stands
+            && signal.delivered
+            && self.asks_to_end(&container, &signal.signal)
+        {
+            self.demises.asked(at, seen, &container, pid, &signal.signal);
+            let current = self.demises.current(&container, at).map(|demise| Change::Demise(demise.id));
+            return current.into_iter().chain([Change::Signalled(pid)]).collect();
+        }
+        vec![Change::Signalled(pid)]
+    }
+
+    fn asks_to_end(&self, container: &ContainerId, signal: &str) -> bool {
+        let stop = self.containers.get(container).map(|container| container.info.stop_signal.as_str());
+        ENDING.contains(&signal) || stop == Some(signal)
+    }
+
+    fn found(&mut self, at: Stamp, found: &SocketSeen) {
+        let container = self.containers.of_socket(&found.socket, at);
+        if found.state == TcpState::Listen {
+            if let Some(id) = &container {
+                self.containers.listening(id, found.socket.local, at);
+            }
+            if let Some(task) = &found.task {
+                self.processes.serves(task.pid);
+            }
+            return;
+        }
+        // A connection whose local port is one that its container listens on was accepted.
+        let port = found.socket.local.port();
+        let listens = container.as_ref().and_then(|id| self.containers.get(id));
+        let accepted = match listens {
+            Some(container) => container.listening.contains_key(&port),
+            None => self.containers.is_published(port),
+        };
+        let side = if accepted { Side::Server } else { Side::Client };
+        if let Some(task) = &found.task
+            && accepted
+        {
+            self.processes.serves(task.pid);
+        }
+        self.sockets.found(at, found, side);
+        self.note_hop(found.socket.cookie);
+    }
+
+    /// Hands listeners that were nobody's to the container that has just been named.
+    fn name_listeners(&mut self, changes: &mut Vec<Change>) {
+        for (at, socket) in std::mem::take(&mut self.unnamed) {
+            match self.containers.of_socket(&socket, at) {
+                Some(container) => {
+                    self.containers.listening(&container, socket.local, at);
+                    changes.push(Change::Listening { container, port: socket.local.port() });
+                }
+                None => self.unnamed.push_back((at, socket)),
+            }
+        }
+    }
+
+    fn note_listener(&mut self, at: Stamp, change: &TcpStateChange, changes: &mut Vec<Change>) {
+        if change.new == TcpState::Listen {
+            self.processes.serves(change.task.pid);
+        }
+        let Some(container) = self.containers.of_socket(&change.socket, at) else {
+            self.unnamed.retain(|(_, socket)| socket.cookie != change.socket.cookie);
+            if change.new == TcpState::Listen {
+                self.unnamed.push_back((at, change.socket));
+                if self.unnamed.len() > UNNAMED {
+                    self.unnamed.pop_front();
+                }
+            }
+            return;
+        };
+        if change.new == TcpState::Listen {
+            self.containers.listening(&container, change.socket.local, at);
+            changes.push(Change::Listening { container, port: change.socket.local.port() });
+        } else {
+            self.containers.stopped_listening(&container, change.socket.local, at);
+        }
+    }
+}

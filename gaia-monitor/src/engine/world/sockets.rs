@@ -1,0 +1,381 @@
+//! TCP sockets of containers: both ends of each connection, who opened, read and closed them, and what HTTP showed.
+//!
+//! Bound: [`OPEN_CAP`] open and [`GONE_CAP`] closed ends; the oldest go first, and a connection that lost an end here
+//! is judged by the other end alone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use crate::model::event::{
+    BodyFraming, HttpFact, HttpWhat, Reading, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, Task,
+    TcpState, TcpStateChange,
+};
+use crate::model::ids::{Cookie, NetnsId};
+use crate::model::time::Stamp;
+
+const OPEN_CAP: usize = 65_536;
+/// A closed end is still asked for while its connection's other end is judged, which takes seconds at most.
+const GONE_CAP: usize = 16_384;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It asked for the connection.
+    Client,
+    /// It was accepted.
+    Server,
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug)]
+pub struct End {
+    pub socket: Socket,
+    pub side: Side,
+    pub opened: Stamp,
+    pub established: Option<Stamp>,
+    /// Client: who connected. Server: who read from it first.
+    pub owner: Option<Task>,
+    pub state: TcpState,
+    pub fin_in: Option<Stamp>,
+    pub rst_in: Option<(Stamp, TcpState)>,
+    pub rst_out: Option<(Stamp, String)>,
+    /// The error that the kernel left for the process.
+    pub errno: Option<String>,
+    pub close: Option<Close>,
+    /// No state machine any more.
+    pub gone: Option<Stamp>,
+    pub peer: Option<Cookie>,
+    pub last_sent: Option<Stamp>,
+    pub last_received: Option<Stamp>,
+    /// What it sent, by HTTP's framing.
+    pub sent: Messages,
+    /// It was there before the monitor: what it carried until then is not known.
+    pub older: bool,
+}
+
+/// This end's own closing.
+#[derive(Clone, Debug)]
+pub struct Close {
+    pub at: Stamp,
+    pub task: Task,
+    /// With RST, not with FIN.
+    pub reset: bool,
+    /// Bytes that nobody had read.
+    pub unread: u32,
+    /// Nothing of the other end's closing had come before.
+    pub first: bool,
+}
+
+/// How far the messages went that one end sent.
+#[derive(Clone, Debug, Default)]
+pub struct Messages {
+    pub begun: u32,
+    pub complete: u32,
+    /// Answers whose header is complete.
+    pub heads: u32,
+    pub begun_at: Option<Stamp>,
+    pub status: Option<u16>,
+    pub body: Option<BodyFraming>,
+    pub malformed: Option<Stamp>,
+    /// Not HTTP/1.x, or no longer.
+    pub opaque: bool,
+}
+
+/// What happened at one end, as far as a rule may care.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Connecting {
+        client: Cookie,
+    },
+    /// The connect ended without a connection; `None`: the client itself gave up.
+    ConnectFailed {
+        client: Cookie,
+        errno: Option<String>,
+    },
+    /// A FIN came to a client that had not closed.
+    FinArrived {
+        client: Cookie,
+    },
+    ResetArrived {
+        client: Cookie,
+    },
+    /// The kernel gave the connection up.
+    GivenUp {
+        client: Cookie,
+        errno: String,
+    },
+    /// A client closed first.
+    Left {
+        client: Cookie,
+    },
+    /// An answer stopped being HTTP.
+    Malformed {
+        server: Cookie,
+    },
+    /// A server end was closed by its own side.
+    ServerClosed {
+        server: Cookie,
+    },
+    ServerReady {
+        server: Cookie,
+    },
+}
+
+/// A client is found by its local address; loopback addresses exist once in each namespace.
+type LocalKey = (Option<NetnsId>, SocketAddr);
+
+#[derive(Debug, Default)]
+pub struct Sockets {
+    ends: BTreeMap<Cookie, End>,
+    clients: BTreeMap<LocalKey, Cookie>,
+    servers: BTreeMap<LocalKey, Cookie>,
+    opened: VecDeque<Cookie>,
+    gone: VecDeque<Cookie>,
+}
+
+impl Sockets {
+    #[must_use]
+    pub fn get(&self, cookie: Cookie) -> Option<&End> {
+        self.ends.get(&cookie)
+    }
+
+    #[must_use]
+    pub fn peer(&self, cookie: Cookie) -> Option<&End> {
+        self.get(self.get(cookie)?.peer?)
+    }
+
+    /// Ends that are not gone.
+    pub fn open(&self) -> impl Iterator<Item = &End> {
+        self.ends.values().filter(|end| end.gone.is_none())
+    }
+
+    pub(super) fn state_changed(&mut self, at: Stamp, change: &TcpStateChange) -> Vec<Change> {
+        use TcpState::{Close as Closed, CloseWait, Established, FinWait1, LastAck, SynRecv, SynSent};
+        let cookie = change.socket.cookie;
+        match (change.old, change.new) {
+            (Closed, SynSent) => {
+                self.insert(at, change.socket, Side::Client, SynSent, Some(change.task.clone()));
+                return vec![Change::Connecting { client: cookie }];
+            }
+            (SynRecv, Established) => {
+                self.insert(at, change.socket, Side::Server, Established, None);
+                self.join(cookie);
+                if let Some(end) = self.ends.get_mut(&cookie) {
+                    end.established = Some(at);
+                }
+                return vec![Change::ServerReady { server: cookie }];
+            }
+            _ => {}
+        }
+        let Some(end) = self.ends.get_mut(&cookie) else { return Vec::new() };
+        end.state = change.new;
+        end.last_sent = change.last_sent.or(end.last_sent);
+        end.last_received = change.last_received.or(end.last_received);
+        let errno = change.errno.clone();
+        end.errno = errno.clone().or(end.errno.take());
+        let client = end.side == Side::Client;
+        let mut changes = Vec::new();
+        match (change.old, change.new) {
+            (SynSent, Established) => end.established = Some(at),
+            (SynSent, Closed) => changes.push(Change::ConnectFailed { client: cookie, errno: end.errno.clone() }),
+            (Established, CloseWait) => {
+                end.fin_in = Some(at);
+                if client {
+                    changes.push(Change::FinArrived { client: cookie });
+                }
+            }
+            (Established, FinWait1) | (CloseWait, LastAck) => {
+                end.close_by(at, change, false);
+                changes.push(closed(end, cookie));
+            }
+            (Established | CloseWait, Closed) => match (end.rst_in, end.errno.clone()) {
+                (Some(_), _) => {
+                    if client {
+                        changes.push(Change::ResetArrived { client: cookie });
+                    }
+                }
+                (None, Some(errno)) => {
+                    if client {
+                        changes.push(Change::GivenUp { client: cookie, errno });
+                    }
+                }
+                (None, None) => {
+                    end.close_by(at, change, true);
+                    changes.push(closed(end, cookie));
+                }
+            },
+            _ => {}
+        }
+        if change.new == Closed {
+            self.retire(at, cookie);
+        }
+        changes
+    }
+
+    pub(super) fn reset_received(&mut self, at: Stamp, reset: &ResetReceived) {
+        if let Some(end) = self.ends.get_mut(&reset.socket.cookie) {
+            end.rst_in = Some((at, reset.state));
+        }
+    }
+
+    /// A reset for a closed port names no full socket; only one that belongs to an end is kept here.
+    pub(super) fn reset_sent(&mut self, at: Stamp, reset: &ResetSent) {
+        if let Some(end) = self.ends.get_mut(&reset.socket.cookie) {
+            end.rst_out = Some((at, reset.reason.clone()));
+        }
+    }
+
+    pub(super) fn error(&mut self, error: &SocketError) {
+        if let Some(end) = self.ends.get_mut(&error.socket.cookie)
+            && end.gone.is_none()
+        {
+            end.errno = Some(error.errno.clone());
+        }
+    }
+
+    /// Returns whether this is a server's end.
+    pub(super) fn read_by(&mut self, reading: &Reading) -> bool {
+        let Some(end) = self.ends.get_mut(&reading.socket.cookie) else { return false };
+        let server = end.side == Side::Server;
+        if server || end.owner.is_none() {
+            end.owner = Some(reading.task.clone());
+        }
+        server
+    }
+
+    pub(super) fn http(&mut self, at: Stamp, http: &HttpFact) -> Option<Change> {
+        let cookie = http.socket.cookie;
+        let end = self.ends.get_mut(&cookie)?;
+        let sent = &mut end.sent;
+        match &http.what {
+            HttpWhat::RequestBegun | HttpWhat::AnswerBegun => {
+                sent.begun += 1;
+                sent.begun_at = Some(at);
+            }
+            HttpWhat::RequestComplete | HttpWhat::AnswerComplete => sent.complete += 1,
+            HttpWhat::Informational { .. } => sent.begun = sent.begun.saturating_sub(1),
+            HttpWhat::AnswerHead { status, body, .. } => {
+                sent.heads += 1;
+                sent.status = Some(*status);
+                sent.body = Some(*body);
+            }
+            HttpWhat::Upgraded | HttpWhat::Opaque => sent.opaque = true,
+            HttpWhat::Malformed => {
+                sent.malformed = Some(at);
+                return Some(Change::Malformed { server: cookie });
+            }
+        }
+        None
+    }
+
+    pub(super) fn found(&mut self, at: Stamp, seen: &SocketSeen, side: Side) {
+        let cookie = seen.socket.cookie;
+        if self.ends.contains_key(&cookie) {
+            return;
+        }
+        self.insert(at, seen.socket, side, seen.state, seen.task.clone());
+        self.join(cookie);
+        if let Some(end) = self.ends.get_mut(&cookie) {
+            end.established = Some(at);
+            end.older = true;
+        }
+    }
+
+    fn insert(&mut self, at: Stamp, socket: Socket, side: Side, state: TcpState, owner: Option<Task>) {
+        let cookie = socket.cookie;
+        match side {
+            Side::Client => self.clients.insert(key(socket.netns, socket.local), cookie),
+            Side::Server => self.servers.insert(key(socket.netns, socket.remote), cookie),
+        };
+        let end = End {
+            socket,
+            side,
+            opened: at,
+            established: None,
+            owner,
+            state,
+            fin_in: None,
+            rst_in: None,
+            rst_out: None,
+            errno: None,
+            close: None,
+            gone: None,
+            peer: None,
+            last_sent: None,
+            last_received: None,
+            sent: Messages::default(),
+            older: false,
+        };
+        self.ends.insert(cookie, end);
+        self.opened.push_back(cookie);
+        if self.opened.len() > OPEN_CAP
+            && let Some(oldest) = self.opened.pop_front()
+            && self.ends.get(&oldest).is_some_and(|end| end.gone.is_none())
+        {
+            self.forget(oldest);
+        }
+    }
+
+    /// Joins an end to its other end: the server's remote address is the client's local one.
+    fn join(&mut self, cookie: Cookie) {
+        let Some(end) = self.ends.get(&cookie) else { return };
+        let other = match end.side {
+            Side::Server => self.clients.get(&key(end.socket.netns, end.socket.remote)),
+            Side::Client => self.servers.get(&key(end.socket.netns, end.socket.local)),
+        };
+        let Some(other) = other.copied() else { return };
+        if self.ends.get(&other).is_none_or(|end| end.gone.is_some() || end.peer.is_some()) {
+            return;
+        }
+        for (one, two) in [(cookie, other), (other, cookie)] {
+            if let Some(end) = self.ends.get_mut(&one) {
+                end.peer = Some(two);
+            }
+        }
+    }
+
+    fn retire(&mut self, at: Stamp, cookie: Cookie) {
+        let Some(end) = self.ends.get_mut(&cookie) else { return };
+        end.gone = Some(at);
+        self.gone.push_back(cookie);
+        if self.gone.len() > GONE_CAP
+            && let Some(oldest) = self.gone.pop_front()
+        {
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, cookie: Cookie) {
+        let Some(end) = self.ends.remove(&cookie) else { return };
+        let (index, at) = match end.side {
+            Side::Client => (&mut self.clients, end.socket.local),
+            Side::Server => (&mut self.servers, end.socket.remote),
+        };
+        let key = key(end.socket.netns, at);
+        if index.get(&key) == Some(&cookie) {
+            index.remove(&key);
+        }
+    }
+}
+
+impl End {
+    fn close_by(&mut self, at: Stamp, change: &TcpStateChange, reset: bool) {
+        let first = self.fin_in.is_none() && self.rst_in.is_none();
+        self.close = Some(Close { at, task: change.task.clone(), reset, unread: change.unread, first });
+    }
+
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.gone.is_some() || self.close.is_some() || self.fin_in.is_some()
+    }
+}
+
+fn closed(end: &End, cookie: Cookie) -> Change {
+    match end.side {
+        Side::Client => Change::Left { client: cookie },
+        Side::Server => Change::ServerClosed { server: cookie },
+    }
+}
+
+fn key(netns: NetnsId, address: SocketAddr) -> LocalKey {
+    (address.ip().is_loopback().then_some(netns), address)
+}
