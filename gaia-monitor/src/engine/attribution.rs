@@ -5,7 +5,7 @@ use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::CauseKind;
 use crate::model::time::{Nanos, Stamp};
 
-use super::breaks::{Break, Breaks, Symptom};
+use super::breaks::{Break, BreakId, Breaks, Symptom};
 use super::world::World;
 use super::world::demise::DemiseId;
 use super::world::sockets::{Close, End};
@@ -13,6 +13,9 @@ use super::world::sockets::{Close, End};
 /// How long the exit of a process that closed while dying is waited for: up to Linux 6.15 it is told after the
 /// sockets have closed, 214 ms for a process of 3 GB.
 const EXIT_FOLLOWS: Nanos = Nanos::from_millis(250);
+
+/// Broken connections that are searched for the root of a chain, the latest first.
+const CHAIN_REACH: usize = 1_024;
 
 /// What a broken connection is put down to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +33,8 @@ pub enum Blame {
     Process(Option<ContainerId>, Option<Pid>, CauseKind),
     /// The client's own process or will.
     Client(Option<ContainerId>, Option<Pid>),
+    /// What broke the server's own connection to another container.
+    Chain(BreakId),
     /// The decisive fact may still come.
     Wait(Pid, Stamp),
     Nothing,
@@ -46,7 +51,7 @@ pub fn judge(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame
         }
         Symptom::Died => of_client_death(world, case),
         Symptom::Refused | Symptom::Unreachable | Symptom::SynUnanswered => connect(world, case, at),
-        Symptom::Silence => silence(world, case, at),
+        Symptom::Silence => silence(world, breaks, case, at),
         Symptom::Fin | Symptom::Reset | Symptom::ResetAfterFin | Symptom::GivenUp | Symptom::Malformed => {
             cut(world, breaks, case, now)
         }
@@ -91,7 +96,7 @@ fn connect(world: &World, case: &Break, at: Stamp) -> (Blame, String) {
     (Blame::Process(Some(id.clone()), None, CauseKind::Unknown), reason)
 }
 
-fn silence(world: &World, case: &Break, at: Stamp) -> (Blame, String) {
+fn silence(world: &World, breaks: &Breaks, case: &Break, at: Stamp) -> (Blame, String) {
     let Some(id) = &case.route.container else {
         return (Blame::Nothing, "a server outside this host was slow".to_owned());
     };
@@ -105,6 +110,9 @@ fn silence(world: &World, case: &Break, at: Stamp) -> (Blame, String) {
         return (Blame::Paused(id.clone(), spell.since), "it stood still meanwhile".to_owned());
     }
     let pid = server(world, case).and_then(|end| end.owner.as_ref()).map(|task| task.pid);
+    if let Some(root) = upstream(breaks, case, pid, at) {
+        return (Blame::Chain(root), "the server's own connection to another container had broken before".to_owned());
+    }
     let reason = "client and server lived, and the server was silent".to_owned();
     (Blame::Process(Some(id.clone()), pid, CauseKind::ServerSlow), reason)
 }
@@ -194,18 +202,25 @@ fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Cl
             "the server closed the idle connection before it read the request".to_owned(),
         );
     }
-    if let Some(root) = upstream(breaks, case, close) {
-        return (root, "the server's own connection to another container had broken before".to_owned());
+    if let Some(root) = upstream(breaks, case, pid, close.at) {
+        return (Blame::Chain(root), "the server's own connection to another container had broken before".to_owned());
     }
     let kind = if close.reset { CauseKind::AppAborted } else { CauseKind::AppClosed };
     let verb = if close.reset { "reset" } else { "closed" };
     (Blame::Process(container, pid, kind), format!("process {} lived and {verb} the connection", close.task.pid))
 }
 
-/// A chain: the server's own connection to another container broke while it owed this answer.
-fn upstream(breaks: &Breaks, case: &Break, close: &Close) -> Option<Blame> {
-    let _ = (breaks, case, close);
-    None
+/// A chain: between the request's first byte and the cut, a connection of the same process to another container broke.
+/// Of several, the latest is the nearest to the cut.
+fn upstream(breaks: &Breaks, case: &Break, server: Option<Pid>, until: Stamp) -> Option<BreakId> {
+    let server = server?;
+    let recent = breaks.latest().take(CHAIN_REACH);
+    let root =
+        recent.filter(|root| root.id != case.id && root.client_pid == Some(server) && root.hurts()).find(|root| {
+            let meanwhile = root.at() >= case.begun && root.at() <= until;
+            meanwhile && root.case.is_some() && root.route.container != case.route.container
+        });
+    root.map(|root| root.id)
 }
 
 fn unknown(container: Option<ContainerId>, reason: &str) -> (Blame, String) {

@@ -2,6 +2,7 @@
 //! puts them down to something else.
 
 use crate::model::ids::{ContainerId, Pid};
+use crate::model::incident::Hop;
 use crate::model::time::Stamp;
 
 use super::account;
@@ -140,6 +141,9 @@ impl Engine {
                 if let Blame::Worker(pid) = blame {
                     self.add_worker(case, pid);
                 }
+                if let Blame::Chain(root) = blame {
+                    self.chain(id, root);
+                }
                 self.bind(id, case);
                 self.advance(case, effects);
             }
@@ -150,6 +154,20 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// The entry names the root's server, and the living server as what stands between.
+    fn chain(&mut self, id: BreakId, root: BreakId) {
+        let Some(server) = self.breaks.get(root).map(|root| root.entry.server.clone()) else { return };
+        self.breaks.change(id, |found| {
+            let between = std::mem::replace(&mut found.entry.server, server);
+            found.entry.via = Some(Hop {
+                pid: between.pid,
+                comm: between.comm,
+                container: between.container,
+                listen: Some(found.route.address.to_string()),
+            });
+        });
     }
 
     fn key_of(&self, blame: &Blame) -> Option<CaseKey> {
@@ -165,6 +183,10 @@ impl Engine {
             Blame::Backend(id) => CaseKey::Backend(id.clone()),
             Blame::Process(id, pid, kind) => CaseKey::Process(id.clone(), *pid, *kind),
             Blame::Client(id, pid) => CaseKey::Client(id.clone(), *pid),
+            Blame::Chain(root) => {
+                let case = self.breaks.get(*root).and_then(|root| root.case).and_then(|case| self.cases.get(case))?;
+                case.key.clone()
+            }
             Blame::Wait(..) | Blame::Nothing => return None,
         })
     }
