@@ -1,5 +1,33 @@
-//! The probe. On the host this binary is empty, so that plain `cargo clippy --workspace` works.
+//! The probe: programs on the kernel's tracepoints that put fixed-size records into one ring.
+//!
+//! It decides nothing but what is worth a record (`filter`), never blocks and never changes what the kernel does. On the
+//! host this binary is empty, so that plain `cargo clippy --workspace` works; `cargo xtask ebpf` builds the real one.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod filter;
+#[cfg(target_arch = "bpf")]
+mod kernel;
+#[cfg(target_arch = "bpf")]
+mod probes;
+#[cfg(target_arch = "bpf")]
+mod ring;
+#[cfg(target_arch = "bpf")]
+mod socket;
+#[cfg(target_arch = "bpf")]
+mod task;
+
+/// Some helpers are open to programs under a licence compatible with the GPL only; this crate is `MIT OR Apache-2.0`.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

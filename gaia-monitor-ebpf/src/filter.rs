@@ -1,0 +1,90 @@
+//! What belongs to containers. Decided here, from the first SYN on, so that the host's own traffic costs a few reads.
+//!
+//! A socket counts if its network namespace is not the host's; or its local or peer port is published; or one of its
+//! addresses lies in a container prefix; or its cgroup is that of a container on the host's network. Nothing waits for
+//! Docker: a namespace that is not the host's needs no entry in any map.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, lpm_trie::Key},
+};
+use gaia_monitor_abi::{AF_INET, SocketRecord};
+
+use crate::kernel::layout;
+
+/// By port: 1 if a container is published there on the host.
+#[map]
+static PUBLISHED: Array<u8> = Array::with_max_entries(65_536, 0);
+
+/// Prefixes of container networks. When full, a published-port-less host process talking to a container is not seen at
+/// its own end; the container's end is seen all the same.
+#[map]
+static PREFIXES_V4: LpmTrie<[u8; 4], u8> = LpmTrie::with_max_entries(4_096, 0);
+#[map]
+static PREFIXES_V6: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(4_096, 0);
+
+/// Cgroups of containers that share the host's namespaces.
+#[map]
+static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(4_096, 0);
+
+/// First twelve bytes of an IPv4-mapped IPv6 address, as two words in memory order.
+const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+#[inline(always)]
+pub fn cgroup_is_watched(cgroup: u64) -> bool {
+    // SAFETY: the value is read at once and never kept.
+    unsafe { CGROUPS.get(cgroup) }.is_some()
+}
+
+/// Is this socket worth a record?
+#[inline(always)]
+pub fn socket_is_watched(socket: &SocketRecord) -> bool {
+    if socket.netns != layout!(host_netns) {
+        return true;
+    }
+    port_is_published(socket.local_port)
+        || port_is_published(socket.remote_port)
+        || address_is_watched(socket.family, &socket.remote)
+        || address_is_watched(socket.family, &socket.local)
+        || cgroup_is_watched(socket.cgroup)
+}
+
+#[inline(always)]
+fn port_is_published(port: u16) -> bool {
+    match PUBLISHED.get(port as u32) {
+        Some(flag) => *flag != 0,
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn address_is_watched(family: u32, address: &[u8; 16]) -> bool {
+    if family == AF_INET {
+        return v4_is_watched([address[0], address[1], address[2], address[3]]);
+    }
+    if is_mapped(address) {
+        return v4_is_watched([address[12], address[13], address[14], address[15]]);
+    }
+    PREFIXES_V6.get(&Key::new(128, *address)).is_some()
+}
+
+#[inline(always)]
+fn v4_is_watched(address: [u8; 4]) -> bool {
+    // No container network lies in 127/8 or is the unspecified address.
+    if address[0] == 127 || address[0] == 0 {
+        return false;
+    }
+    PREFIXES_V4.get(&Key::new(32, address)).is_some()
+}
+
+#[inline(always)]
+fn is_mapped(address: &[u8; 16]) -> bool {
+    let mut index = 0;
+    while index < MAPPED.len() {
+        if address[index] != MAPPED[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}

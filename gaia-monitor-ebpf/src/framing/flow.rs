@@ -1,0 +1,183 @@
+//! One socket: what it sends, and what it must know of what it receives.
+//!
+//! A message is told where it is sent, because bytes leave in order and before they arrive anywhere. What a server
+//! receives is read all the same, because an answer's end depends on its request's method, and the request was sent by
+//! another socket that no address leads to (published ports are rewritten on the way).
+
+use super::{Admission, Automaton, Direction, Exchange, Facts};
+
+/// Which way a packet passes the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Out,
+    In,
+}
+
+/// Who the socket is in an exchange of HTTP: whoever speaks first asks. A server of a protocol in which servers speak first
+/// passes for a client, and is opaque by its first word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Role {
+    /// The connection is older than the probe, and nothing that it carried since began with a request.
+    Unknown,
+    Client,
+    Server,
+}
+
+/// What the probe keeps of a socket.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Flow {
+    /// Boot time at which it last sent payload, in nanoseconds; 0: not since the probe watches.
+    pub last_sent_ns: u64,
+    pub last_received_ns: u64,
+    sent: Automaton,
+    /// The requests that a server gets; of no use to a client.
+    received: Automaton,
+    exchange: Exchange,
+    role: Role,
+    /// 1: the sequence numbers of this way are known.
+    sent_counted: u8,
+    received_counted: u8,
+    reserved: [u8; 5],
+}
+
+/// What the kernel shows of a connection when its first payload is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// It is the connection's first payload, and passes this way.
+    First {
+        way: Way,
+        /// Sequence number of the next byte that the socket receives.
+        receives_next: u32,
+    },
+    /// The socket answers what came together with its handshake, before it was a socket of its own (TCP_DEFER_ACCEPT, a
+    /// full accept queue).
+    Answer,
+    /// The connection is older than the probe.
+    Older,
+}
+
+impl Flow {
+    /// A place for a flow; [`Flow::open`] makes it one.
+    pub const EMPTY: Flow = Flow {
+        last_sent_ns: 0,
+        last_received_ns: 0,
+        sent: Automaton::searching(),
+        received: Automaton::searching(),
+        exchange: Exchange::NEW,
+        role: Role::Unknown,
+        sent_counted: 0,
+        received_counted: 0,
+        reserved: [0; 5],
+    };
+
+    /// Sets up a flow at the first payload that is seen of it.
+    #[inline(always)]
+    pub fn open(&mut self, opening: Opening) {
+        match opening {
+            Opening::First { way: Way::Out, receives_next: _ } => {
+                self.role = Role::Client;
+                self.sent.restart(Direction::Requests, 0);
+            }
+            Opening::First { way: Way::In, receives_next } => {
+                self.role = Role::Server;
+                self.sent.restart(Direction::Answers, 0);
+                self.received.restart(Direction::Requests, receives_next);
+                self.received_counted = 1;
+            }
+            Opening::Answer => {
+                self.role = Role::Server;
+                self.sent.restart(Direction::Answers, 0);
+            }
+            Opening::Older => {}
+        }
+    }
+
+    /// What the socket sends.
+    #[inline(always)]
+    #[must_use]
+    pub fn sent(&self) -> &Automaton {
+        &self.sent
+    }
+
+    /// Takes a packet: where its new bytes begin, if they are to be read, and what is known before.
+    #[inline(always)]
+    pub fn admit(&mut self, way: Way, seq: u32, len: u32) -> (Option<u32>, Facts) {
+        // Answers are told where they are sent.
+        if way == Way::In && self.role == Role::Client {
+            return (None, Facts::NONE);
+        }
+        let (automaton, counted) = match way {
+            Way::Out => (&mut self.sent, &mut self.sent_counted),
+            Way::In => (&mut self.received, &mut self.received_counted),
+        };
+        if *counted == 0 && !automaton.is_searching() {
+            automaton.count_from(seq);
+            *counted = 1;
+        }
+        if automaton.direction() == Direction::Requests && self.exchange.is_upgraded() {
+            automaton.end();
+        }
+        let (admission, facts) = automaton.admit(seq, len, &self.exchange);
+        match admission {
+            Admission::Old => (None, facts),
+            Admission::From(offset) => (Some(offset), facts),
+            Admission::Gap => (None, facts.and(self.lose(way))),
+        }
+    }
+
+    /// One step of [`Automaton::advance`].
+    #[inline(always)]
+    pub fn advance(
+        &mut self,
+        way: Way,
+        position: &mut u32,
+        end: u32,
+        byte_at: impl FnOnce(u32) -> Option<u8>,
+    ) -> Facts {
+        let automaton = match way {
+            Way::Out => &mut self.sent,
+            Way::In => &mut self.received,
+        };
+        automaton.advance(&mut self.exchange, position, end, byte_at)
+    }
+
+    /// The packet is read to its end.
+    #[inline(always)]
+    pub fn pause(&mut self, way: Way) -> Facts {
+        let automaton = match way {
+            Way::Out => &mut self.sent,
+            Way::In => &mut self.received,
+        };
+        let facts = automaton.pause();
+        // An older connection that was found to ask.
+        if self.role == Role::Unknown && !automaton.is_searching() {
+            match way {
+                Way::Out => {
+                    self.role = Role::Client;
+                    self.sent_counted = 1;
+                }
+                Way::In => {
+                    self.role = Role::Server;
+                    self.received_counted = 1;
+                    self.sent.restart(Direction::Answers, 0);
+                }
+            }
+        }
+        facts
+    }
+
+    /// Bytes are missing whose content mattered.
+    #[inline(always)]
+    fn lose(&mut self, way: Way) -> Facts {
+        match way {
+            Way::Out => self.sent.abandon(),
+            Way::In => {
+                // Packets overtake each other where they arrive; the next request is found again.
+                self.received.search();
+                Facts::NONE
+            }
+        }
+    }
+}

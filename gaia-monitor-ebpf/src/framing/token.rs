@@ -1,0 +1,118 @@
+//! The last 16 bytes of a word, in lower case, with its length and its first byte: enough to know any word of up to 17
+//! bytes for certain, and small enough for the kernel.
+
+/// A word that was read so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub(super) struct Token {
+    /// The eight bytes before the last eight.
+    high: u64,
+    /// The last eight bytes, the last one lowest.
+    low: u64,
+    len: u16,
+    first: u8,
+    /// 1: white space came after it, so that nothing may be added any more.
+    closed: u8,
+    reserved: u32,
+}
+
+/// The length of a word that is none of those looked for.
+const SPOILED: u16 = u16::MAX;
+
+impl Token {
+    pub(super) const EMPTY: Token = Token { high: 0, low: 0, len: 0, first: 0, closed: 0, reserved: 0 };
+
+    /// The word `text`, which must be at most 17 bytes in lower case.
+    pub(super) const fn of(text: &[u8]) -> Token {
+        let mut token = Token::EMPTY;
+        let mut rest = text;
+        while let [first, tail @ ..] = rest {
+            token.push_exact(*first);
+            rest = tail;
+        }
+        token
+    }
+
+    #[inline(always)]
+    pub(super) const fn push(&mut self, byte: u8) {
+        self.push_exact(byte.to_ascii_lowercase());
+    }
+
+    /// Adds a byte as it is.
+    #[inline(always)]
+    pub(super) const fn push_exact(&mut self, byte: u8) {
+        if self.closed != 0 {
+            self.len = SPOILED;
+            return;
+        }
+        if self.len == 0 {
+            self.first = byte;
+        }
+        if self.len < SPOILED {
+            self.len += 1;
+        }
+        self.high = self.high << 8 | self.low >> 56;
+        self.low = self.low << 8 | byte as u64;
+    }
+
+    /// White space: harmless before a word and after it, never inside.
+    #[inline(always)]
+    pub(super) const fn pause(&mut self) {
+        if self.len > 0 {
+            self.closed = 1;
+        }
+    }
+
+    #[inline(always)]
+    pub(super) const fn is_closed(&self) -> bool {
+        self.closed != 0
+    }
+
+    #[inline(always)]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline(always)]
+    pub(super) const fn len(&self) -> u16 {
+        self.len
+    }
+
+    #[inline(always)]
+    pub(super) const fn is(&self, other: &Token) -> bool {
+        self.len == other.len && self.low == other.low && self.high == other.high && self.first == other.first
+    }
+}
+
+/// `tchar` of RFC 9110, section 5.6.2, as a set of bits.
+const TOKEN_LOW: u64 = set(b"!#$%&'*+-.0123456789", 0);
+const TOKEN_HIGH: u64 = set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~", 64);
+
+const fn set(bytes: &[u8], base: u8) -> u64 {
+    let mut bits = 0;
+    let mut rest = bytes;
+    while let [first, tail @ ..] = rest {
+        bits |= 1 << (*first - base);
+        rest = tail;
+    }
+    bits
+}
+
+#[inline(always)]
+pub(super) const fn is_token(byte: u8) -> bool {
+    let bits = if byte < 64 {
+        TOKEN_LOW
+    } else if byte < 128 {
+        TOKEN_HIGH
+    } else {
+        return false;
+    };
+    bits >> (byte & 63) & 1 == 1
+}
+
+/// May it stand in a header's value or a reason phrase? h11 and llhttp agree on refusing these; the rest of the control
+/// characters h11 lets pass. CR and LF are for the caller.
+#[inline(always)]
+pub(super) const fn is_text(byte: u8) -> bool {
+    byte != 0 && byte != 0x0b && byte != 0x0c
+}

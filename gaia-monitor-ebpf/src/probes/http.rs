@@ -1,0 +1,291 @@
+//! Every TCP packet of the host's cgroup v2 tree, out and in (`BPF_CGROUP_INET_EGRESS`, `_INGRESS`; bpf_loop is 5.17's).
+//! Without it nobody knows whether an answer was owed.
+//!
+//! The programs stand at the root of the tree, where the whole host pays for them: acknowledgements and sockets of no
+//! interest leave at once. They only look: every path lets the packet pass. Payload is read into a window on the stack,
+//! goes through `framing` and is forgotten; no byte of it reaches a map or the ring.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_NOEXIST},
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_skb_load_bytes},
+    macros::{cgroup_skb, map},
+    maps::LruHashMap,
+    programs::SkBuffContext,
+};
+use gaia_monitor_abi::{
+    HTTP_ANSWER, HTTP_CLOSE, HttpRecord,
+    framing::{Direction, Facts, Flow, Opening, Way},
+};
+
+use crate::{
+    ring::{Wake, emit},
+    socket::{self, TcpSock},
+};
+
+/// The verdict of a cgroup program that lets a packet pass.
+const PASS: i32 = 1;
+
+/// By socket cookie. When it overflows, a connection that was silent for long is followed from its next request on.
+#[map]
+static FLOWS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(65_536, 0);
+
+/// What a flow is made from: too large for the stack.
+static BLANK: Flow = Flow::EMPTY;
+
+#[cgroup_skb(egress)]
+pub fn http_egress(ctx: SkBuffContext) -> i32 {
+    let _ = observe::<true>(&ctx);
+    PASS
+}
+
+#[cgroup_skb(ingress)]
+pub fn http_ingress(ctx: SkBuffContext) -> i32 {
+    let _ = observe::<false>(&ctx);
+    PASS
+}
+
+/// When a socket last sent payload, and last got some; 0: not seen.
+#[inline(always)]
+pub fn last_payload(cookie: u64) -> (u64, u64) {
+    match FLOWS.get_ptr(cookie) {
+        // SAFETY: the kernel keeps the entry while this program runs.
+        Some(flow) => unsafe { ((*flow).last_sent_ns, (*flow).last_received_ns) },
+        None => (0, 0),
+    }
+}
+
+/// The connection is over.
+#[inline(always)]
+pub fn forget(cookie: u64) {
+    let _ = FLOWS.remove(cookie);
+}
+
+const fn way(out: bool) -> Way {
+    if out { Way::Out } else { Way::In }
+}
+
+#[inline(always)]
+fn observe<const OUT: bool>(ctx: &SkBuffContext) -> Option<()> {
+    let skb = ctx.skb.skb;
+    let segment = segment(skb)?;
+    // SAFETY: the verifier knows the context and its union of one pointer.
+    let sock = socket::of_packet(skb, unsafe { (*skb).__bindgen_anon_2.sk })?;
+    let cookie = sock.cookie();
+    let flow = match FLOWS.get_ptr_mut(cookie) {
+        Some(flow) => flow,
+        None => open::<OUT>(sock, cookie, &segment)?,
+    };
+    // SAFETY: the kernel keeps the entry while this program runs. The other way may run at the same time on another
+    // processor, and touches other fields (see `framing::Exchange`).
+    let entry = unsafe { &mut *flow };
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    if OUT {
+        entry.last_sent_ns = now;
+    } else {
+        entry.last_received_ns = now;
+    }
+    let (start, facts) = entry.admit(way(OUT), segment.seq, segment.len);
+    let Some(start) = start else {
+        tell::<OUT>(entry, cookie, facts);
+        return Some(());
+    };
+    let mut walk = Walk {
+        skb,
+        flow,
+        cookie,
+        payload: segment.payload,
+        position: start,
+        end: segment.len,
+        facts: facts.bits(),
+        window_start: 0,
+        window_len: 0,
+        window: [0; WINDOW as usize],
+    };
+    // One step a byte at most, and one that finds the end.
+    // SAFETY: the callback gets this structure, and it outlives the loop.
+    unsafe {
+        bpf_loop(segment.len.wrapping_add(1), step::<OUT> as *mut c_void, ptr::from_mut(&mut walk).cast(), 0);
+    }
+    let entry = unsafe { &mut *flow };
+    let mut facts = Facts::from_bits(walk.facts);
+    if facts.ends_message() {
+        tell::<OUT>(entry, cookie, facts);
+        facts = Facts::NONE;
+    }
+    let facts = facts.and(entry.pause(way(OUT)));
+    tell::<OUT>(entry, cookie, facts);
+    Some(())
+}
+
+/// The payload of a packet.
+struct Segment {
+    seq: u32,
+    len: u32,
+    /// Where it begins in the packet.
+    payload: u32,
+}
+
+const ETH_P_IP: u32 = 0x0800;
+const ETH_P_IPV6: u32 = 0x86dd;
+const IPPROTO_TCP: u8 = 6;
+const IPV6_LEN: u32 = 40;
+const TCP_MIN: usize = 20;
+/// In an IPv4 header's flags: anything but a first fragment.
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// The TCP payload, if there is any. The packet begins with its IP header.
+#[inline(always)]
+fn segment(skb: *mut __sk_buff) -> Option<Segment> {
+    // SAFETY: fields of the context.
+    let (protocol, whole) = unsafe { (u32::from(u16::from_be((*skb).protocol as u16)), (*skb).len) };
+    let ip_len = if protocol == ETH_P_IP {
+        let first: u8 = direct(skb, 0)?;
+        if direct::<u8>(skb, 9)? != IPPROTO_TCP || u16::from_be(direct(skb, 6)?) & FRAGMENT_OFFSET != 0 {
+            return None;
+        }
+        u32::from(first & 0xf) * 4
+    } else if protocol == ETH_P_IPV6 {
+        // TCP behind extension headers is left alone: nobody sends it but routers' tests.
+        if direct::<u8>(skb, 6)? != IPPROTO_TCP {
+            return None;
+        }
+        IPV6_LEN
+    } else {
+        return None;
+    };
+    let seq = u32::from_be(direct(skb, ip_len + 4)?);
+    let tcp_len = u32::from(direct::<u8>(skb, ip_len + 12)? >> 4) * 4;
+    let payload = ip_len + tcp_len;
+    let len = whole.wrapping_sub(payload);
+    (whole > payload && tcp_len >= TCP_MIN as u32).then_some(Segment { seq, len, payload })
+}
+
+/// Reads from the headers, which lie in the packet's linear part.
+#[inline(always)]
+fn direct<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
+    // SAFETY: fields of the context.
+    let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    let place = data + offset as usize;
+    if place + size_of::<T>() > end {
+        return None;
+    }
+    // SAFETY: the verifier accepts only what the comparison above has shown to lie inside.
+    Some(unsafe { ptr::read_unaligned(place as *const T) })
+}
+
+#[inline(always)]
+fn open<const OUT: bool>(sock: TcpSock, cookie: u64, segment: &Segment) -> Option<*mut Flow> {
+    sock.observe()?;
+    let (sent, received) = (sock.sent(), sock.received());
+    let first = if OUT { sent <= u64::from(segment.len) } else { sent == 0 };
+    let opening = if first && received == 0 {
+        Opening::First { way: way(OUT), receives_next: sock.receives_next() }
+    } else if first && OUT {
+        Opening::Answer
+    } else {
+        Opening::Older
+    };
+    let _ = FLOWS.insert(cookie, &BLANK, u64::from(BPF_NOEXIST));
+    let flow = FLOWS.get_ptr_mut(cookie)?;
+    // SAFETY: the kernel keeps the entry while this program runs.
+    unsafe { (*flow).open(opening) };
+    Some(flow)
+}
+
+/// Bytes that one look at the packet fetches.
+const WINDOW: u32 = 64;
+
+/// What the loop over a packet's bytes carries.
+struct Walk {
+    skb: *mut __sk_buff,
+    flow: *mut Flow,
+    cookie: u64,
+    payload: u32,
+    position: u32,
+    end: u32,
+    facts: u32,
+    window_start: u32,
+    window_len: u32,
+    window: [u8; WINDOW as usize],
+}
+
+unsafe extern "C" fn step<const OUT: bool>(_index: u64, walk: *mut c_void) -> i64 {
+    // SAFETY: `observe` hands it over.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    // SAFETY: as in `observe`.
+    let flow = unsafe { &mut *walk.flow };
+    let mut position = walk.position;
+    if position >= walk.end {
+        return 1;
+    }
+    let mut facts = Facts::from_bits(walk.facts);
+    if facts.ends_message() {
+        tell::<OUT>(flow, walk.cookie, facts);
+        facts = Facts::NONE;
+    }
+    let end = walk.end;
+    let told = flow.advance(way(OUT), &mut position, end, |at| byte(walk, at));
+    walk.position = position;
+    walk.facts = facts.and(told).bits();
+    0
+}
+
+/// The payload's byte at `at`.
+#[inline(always)]
+fn byte(walk: &mut Walk, at: u32) -> Option<u8> {
+    let mut index = at.wrapping_sub(walk.window_start);
+    if index >= walk.window_len {
+        let left = walk.end.wrapping_sub(at);
+        walk.window_len = if left < WINDOW { left } else { WINDOW };
+        // Volatile, so that the compiler forgets what it knows and compares the number that the helper gets: the verifier
+        // wants to see that.
+        // SAFETY: a reference to an initialised number.
+        let len = unsafe { ptr::read_volatile(&raw const walk.window_len) };
+        if len == 0 || len > WINDOW {
+            return None;
+        }
+        // SAFETY: the window is as long as `len` at least.
+        let result = unsafe {
+            bpf_skb_load_bytes(
+                walk.skb.cast::<c_void>(),
+                walk.payload.wrapping_add(at),
+                walk.window.as_mut_ptr().cast(),
+                len,
+            )
+        };
+        if result != 0 {
+            return None;
+        }
+        walk.window_start = at;
+        index = 0;
+    }
+    walk.window.get((index & (WINDOW - 1)) as usize).copied()
+}
+
+/// What arrives was told where it was sent.
+#[inline(always)]
+fn tell<const OUT: bool>(flow: &Flow, cookie: u64, facts: Facts) {
+    if !OUT || facts.is_empty() {
+        return;
+    }
+    let sent = flow.sent();
+    let mut flags = match sent.direction() {
+        Direction::Requests => 0,
+        Direction::Answers => HTTP_ANSWER,
+    };
+    if sent.closes() {
+        flags |= HTTP_CLOSE;
+    }
+    let wake = if facts.has(Facts::MALFORMED) { Wake::Now } else { Wake::Later };
+    emit::<HttpRecord>(wake, |event| {
+        event.cookie = cookie;
+        event.length = sent.body().bytes();
+        event.facts = facts.bits();
+        event.status = sent.status();
+        event.body = sent.body().kind();
+        event.flags = flags;
+    });
+}

@@ -1,0 +1,166 @@
+//! From a kernel socket to a [`SocketRecord`], for those that the filter lets through.
+//!
+//! Facts are attributed by the socket alone: on a bridge one side's events run in the other side's task.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock},
+    helpers::generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock},
+};
+use gaia_monitor_abi::{AF_INET, AF_INET6, SocketRecord};
+
+use crate::{
+    filter,
+    kernel::{Typed, cgroup_id, layout, netns_of},
+};
+
+/// Numbers of TCP states that decide something here. They are part of the system call interface (`BPF_TCP_*` in
+/// include/uapi/linux/bpf.h, which the kernel asserts to be equal to its own).
+pub mod state {
+    pub const SYN_SENT: u8 = 2;
+    pub const SYN_RECV: u8 = 3;
+    pub const CLOSE: u8 = 7;
+    pub const CLOSE_WAIT: u8 = 8;
+    pub const LISTEN: u8 = 10;
+    pub const NEW_SYN_RECV: u8 = 12;
+}
+
+/// Bit of `sk_shutdown` (include/net/sock.h).
+const SEND_SHUTDOWN: u8 = 2;
+
+/// A full TCP socket.
+#[derive(Clone, Copy)]
+pub struct TcpSock {
+    /// The tracepoint's own argument: helpers take nothing else.
+    argument: *const u8,
+    /// The same socket as a `struct tcp_sock`.
+    fields: Typed,
+}
+
+/// A tracepoint's socket, if it is a full TCP socket: no other protocol's, no request, no TIME_WAIT.
+#[inline(always)]
+pub fn tcp(argument: *const u8) -> Option<TcpSock> {
+    // SAFETY: the verifier accepts only a trusted socket here.
+    let fields = Typed(unsafe { bpf_skc_to_tcp_sock(argument.cast_mut().cast()) } as u64);
+    (!fields.is_null()).then_some(TcpSock { argument, fields })
+}
+
+/// The full TCP socket that a cgroup program's packet belongs to. `socket` is the packet's, as its context names it.
+#[inline(always)]
+pub fn of_packet(context: *mut __sk_buff, socket: *mut bpf_sock) -> Option<TcpSock> {
+    if socket.is_null() {
+        return None;
+    }
+    // SAFETY: the verifier accepts only a socket of the context here.
+    let fields = Typed(unsafe { bpf_skc_to_tcp_sock(socket.cast()) } as u64);
+    // A cookie is asked for by the packet.
+    (!fields.is_null()).then_some(TcpSock { argument: context.cast(), fields })
+}
+
+/// The network namespace of any socket, even one that is not full.
+#[inline(always)]
+pub fn netns(sk: Typed) -> u32 {
+    netns_of(sk.follow(layout!(skc_net)))
+}
+
+impl TcpSock {
+    /// The cookie that names the socket since boot.
+    #[inline(always)]
+    pub fn cookie(self) -> u64 {
+        // SAFETY: the verifier accepts only a trusted socket here.
+        unsafe { bpf_get_socket_cookie(self.argument.cast_mut().cast()) }
+    }
+
+    #[inline(always)]
+    pub fn state(self) -> u8 {
+        self.fields.load(layout!(skc_state))
+    }
+
+    /// `sk_err`, the error that the socket's process finds next; 0 for none.
+    #[inline(always)]
+    pub fn error(self) -> u32 {
+        self.fields.load(layout!(sk_err))
+    }
+
+    /// What a record tells of it, or `None` if it is of no interest.
+    ///
+    /// Goes by family: an accepted IPv6 socket carries no IPv4 address that means anything. The local port is
+    /// `inet_sport`, because `skc_num` is already 0 when a socket closes.
+    #[inline(always)]
+    pub fn observe(self) -> Option<SocketRecord> {
+        let fields = self.fields;
+        let family = fields.load::<u16>(layout!(skc_family)) as u32;
+        let mut socket = SocketRecord {
+            cookie: 0,
+            cgroup: cgroup_id(fields.follow(layout!(sk_cgroup))),
+            netns: netns(fields),
+            family,
+            local_port: u16::from_be(fields.load(layout!(inet_sport))),
+            remote_port: u16::from_be(fields.load(layout!(skc_dport))),
+            reserved: 0,
+            local: [0; 16],
+            remote: [0; 16],
+        };
+        if socket.local_port == 0 {
+            socket.local_port = fields.load(layout!(skc_num));
+        }
+        if family == AF_INET {
+            let local = fields.load::<u32>(layout!(skc_rcv_saddr)).to_ne_bytes();
+            let remote = fields.load::<u32>(layout!(skc_daddr)).to_ne_bytes();
+            socket.local[..4].copy_from_slice(&local);
+            socket.remote[..4].copy_from_slice(&remote);
+        } else if family == AF_INET6 {
+            socket.local = fields.load_16(layout!(skc_v6_rcv_saddr));
+            socket.remote = fields.load_16(layout!(skc_v6_daddr));
+        } else {
+            return None;
+        }
+        if !filter::socket_is_watched(&socket) {
+            return None;
+        }
+        socket.cookie = self.cookie();
+        Some(socket)
+    }
+
+    /// Its process shut the sending side alone: `shutdown(2)` notes that before the state changes (net/ipv4/af_inet.c,
+    /// `inet_shutdown`), as `close(2)` notes both sides (net/ipv4/tcp.c, `__tcp_close`).
+    #[inline(always)]
+    pub fn is_half_closed(self) -> bool {
+        self.fields.load::<u8>(layout!(sk_shutdown)) == SEND_SHUTDOWN
+    }
+
+    /// Sequence number of the next byte that it expects.
+    #[inline(always)]
+    pub fn receives_next(self) -> u32 {
+        self.fields.load(layout!(rcv_nxt))
+    }
+
+    /// Bytes that arrived in order since the connection began.
+    #[inline(always)]
+    pub fn received(self) -> u64 {
+        let received: u64 = self.fields.load(layout!(bytes_received));
+        received.saturating_sub(u64::from(self.has_fin()))
+    }
+
+    /// The peer's FIN has arrived: it takes a sequence number, which the kernel's counters take for a byte.
+    #[inline(always)]
+    fn has_fin(self) -> bool {
+        let flags: u64 = self.fields.load(layout!(skc_flags));
+        flags >> (layout!(sock_done_bit) & 63) & 1 == 1
+    }
+
+    /// Bytes that were sent since the connection began, each counted once; those of a packet that is just leaving, too.
+    #[inline(always)]
+    pub fn sent(self) -> u64 {
+        let sent: u64 = self.fields.load(layout!(bytes_sent));
+        sent.wrapping_sub(self.fields.load(layout!(bytes_retrans)))
+    }
+
+    /// Bytes that arrived in order and that no process has read (`tcp_inq()` in include/net/tcp.h).
+    #[inline(always)]
+    pub fn unread(self) -> u32 {
+        let next: u32 = self.fields.load(layout!(rcv_nxt));
+        let copied: u32 = self.fields.load(layout!(copied_seq));
+        let waiting = next.wrapping_sub(copied);
+        if waiting != 0 && self.has_fin() { waiting - 1 } else { waiting }
+    }
+}
