@@ -9,13 +9,13 @@ use crate::model::time::{Nanos, Stamp};
 
 use super::world::World;
 use super::world::containers::Container;
-use super::world::demise::Demise;
-use super::world::processes::{Process, SignalSeen};
+use super::world::demise::{self, Demise};
+use super::world::processes::{self, Process, SignalSeen};
 
 /// Docker's `kill` event follows its signal within 6 ms; the clock of the event is another one.
 const KILL_EVENT: Nanos = Nanos::from_millis(1_000);
 /// A handled signal explains an exit for this long; Docker's own stop has its grace instead.
-const HANDLED: Nanos = Nanos::from_secs(10);
+pub const HANDLED: Nanos = Nanos::from_secs(10);
 /// Docker's `stop` follows its `die` within 120 ms; a second covers a loaded machine.
 const STOP_FOLLOWS: Nanos = Nanos::from_millis(1_000);
 /// The longest grace of a stop that is still joined to the kill that ends it.
@@ -65,12 +65,37 @@ pub fn of_demise(world: &World, demise: &Demise) -> Account {
     }
     let process = demise.pid.and_then(|pid| world.processes.get(pid));
     if let (Some(process), Some(exit)) = (process, &demise.exit) {
-        return ended(world, container, process, exit.at, &exit.status);
+        let account = ended(world, container, process, exit.at, &exit.status);
+        return match init_that_went_first(world, process, exit) {
+            // Whatever ended the init ended its child; the moment and the process are the child's.
+            Some((init, by)) => Account {
+                at: account.at,
+                pid: account.pid,
+                comm: account.comm,
+                signal: account.signal,
+                exit_code: account.exit_code,
+                ..ended(world, container, init, by.at, &by.status)
+            },
+            None => account,
+        };
     }
     if let (Some(process), Some((at, signal)), None) = (process, &demise.asked, &demise.die) {
         return under_way(world, container, process, *at, signal);
     }
-    by_docker_alone(container, demise, process)
+    by_docker_alone(world, container, demise, process)
+}
+
+/// The init whose end took this child along: the kernel kills what is left in a namespace that loses its first process
+/// (`zap_pid_ns_processes`, kernel/pid_namespace.c).
+fn init_that_went_first<'a>(
+    world: &'a World,
+    child: &Process,
+    exit: &demise::Exit,
+) -> Option<(&'a Process, &'a processes::Exit)> {
+    let init = world.processes.get(child.parent).filter(|init| world.processes.is_init(init.pid))?;
+    let by = init.exit.as_ref()?;
+    let taken_along = exit.status.signal() == Some("SIGKILL") && by.at <= exit.at && child.oom.is_none();
+    taken_along.then_some((init, by))
 }
 
 /// The account of a process that is not its container's first.
@@ -106,6 +131,17 @@ fn ended(world: &World, container: Option<&Container>, process: &Process, at: St
     }
     let deciding = deciding_signal(container, process, at, status);
     let Some(deciding) = deciding else {
+        if let Some((kind, via)) = told_by_docker(container, at, status) {
+            // Its signal was lost, or sent before the monitor ran; Docker says that it was asked.
+            return Account {
+                kind,
+                how: How::ProcessKilled,
+                sender: Some(Sender { pid: None, comm: None, container: None, via: Some(via) }),
+                confidence: Confidence::Likely,
+                asked: true,
+                ..blank
+            };
+        }
         return match status.signal() {
             None => blank,
             Some(name) if CRASH.contains(&name) => {
@@ -163,7 +199,12 @@ fn under_way(world: &World, container: Option<&Container>, process: &Process, at
 }
 
 /// The exit was not seen; Docker's `die` is all there is.
-fn by_docker_alone(container: Option<&Container>, demise: &Demise, process: Option<&Process>) -> Account {
+fn by_docker_alone(
+    world: &World,
+    container: Option<&Container>,
+    demise: &Demise,
+    process: Option<&Process>,
+) -> Account {
     let die = demise.die.as_ref();
     let at = die.map_or(demise.since(), |die| die.at);
     let code = die.and_then(|die| die.exit_code).and_then(|code| i32::try_from(code).ok());
@@ -180,6 +221,18 @@ fn by_docker_alone(container: Option<&Container>, demise: &Demise, process: Opti
         (false, false, Some(137)) => (CauseKind::ProcessKilled, How::ProcessKilled),
         (false, false, _) => (CauseKind::ProcessExited, How::ProcessExited),
     };
+    // Docker codes a signal as 128 + its number: with the signal itself seen, that is what ended the process.
+    let sent = process.and_then(|process| {
+        let mut delivered = process.signals.iter().rev().filter(|seen| seen.delivered && seen.at <= at);
+        delivered.find(|seen| ends_with(&seen.signal, code))
+    });
+    let via = match (stopped, killed) {
+        (true, _) => Some(Via::DockerStop),
+        (false, true) => Some(Via::DockerKill),
+        (false, false) => None,
+    };
+    let sender = sent.and_then(|seen| sender_of(world, seen, via));
+    let sender = sender.or(via.map(|via| Sender { pid: None, comm: None, container: None, via: Some(via) }));
     Account {
         kind,
         how,
@@ -187,14 +240,35 @@ fn by_docker_alone(container: Option<&Container>, demise: &Demise, process: Opti
         fact: MomentFact::DockerDie,
         pid: demise.pid.or(container.and_then(|container| container.info.pid)),
         comm: process.map(|process| process.comm.clone()),
-        signal: None,
-        exit_code: code,
-        sender: None,
+        signal: sent.map(|seen| seen.signal.clone()),
+        exit_code: code.filter(|_| sent.is_none()),
+        sender,
         confidence: Confidence::Likely,
         orderly: code == Some(0),
         asked: killed || stopped,
         dead: true,
     }
+}
+
+/// Is this Docker's exit code of an end by this signal?
+fn ends_with(signal: &str, code: Option<i32>) -> bool {
+    let number = match signal {
+        "SIGKILL" => Some(9),
+        other => POLITE.iter().find(|(name, _)| *name == other).map(|(_, number)| i32::from(*number)),
+    };
+    number.is_some_and(|number| code == Some(128 + number))
+}
+
+/// What Docker's words alone say of an end whose signal was not seen: a stop that is told after it, or a kill with the
+/// very signal shortly before.
+fn told_by_docker(container: Option<&Container>, at: Stamp, status: &ExitStatus) -> Option<(CauseKind, Via)> {
+    let near = |said: Stamp| said.since(at).0.abs() <= KILL_EVENT.0;
+    let said = || container.into_iter().flat_map(|container| &container.said).filter(|said| near(said.at));
+    if said().any(|said| said.action == DockerAction::Stop && said.at >= at) {
+        return Some((CauseKind::ContainerStopped, Via::DockerStop));
+    }
+    let killed = |action: &DockerAction| matches!(action, DockerAction::Kill { signal } if status.signal() == Some(signal.as_str()));
+    said().any(|said| killed(&said.action)).then_some((CauseKind::ContainerKilled, Via::DockerKill))
 }
 
 /// The signal that explains the status: the one that it names, else a handled one shortly before, else Docker's stop.
@@ -207,10 +281,14 @@ fn deciding_signal<'a>(
     let before = || process.signals.iter().rev().filter(move |seen| seen.at <= at);
     if let Some(name) = status.signal() {
         // A server that ends in order may raise the signal again that it was sent: the first sender is the cause.
-        let others =
-            before().filter(|seen| seen.signal == name && seen.sender.as_ref().is_none_or(|s| s.pid != process.pid));
-        let mut others = others.filter(|seen| seen.delivered || name == "SIGKILL");
-        return others.next().or_else(|| before().find(|seen| seen.signal == name));
+        let others = || {
+            let of_name = move |seen: &&SignalSeen| seen.signal == name;
+            before().filter(of_name).filter(|seen| seen.sender.as_ref().is_none_or(|s| s.pid != process.pid))
+        };
+        // While its threads end, each SIGKILL for a sibling shows as one more that had no effect: none of those decides.
+        let undelivered = || others().find(|_| name == "SIGKILL");
+        let own = || before().find(|seen| seen.signal == name);
+        return others().find(|seen| seen.delivered).or_else(undelivered).or_else(own);
     }
     let ending = |seen: &&SignalSeen| {
         let stop = container.is_some_and(|container| container.info.stop_signal == seen.signal);
@@ -298,7 +376,9 @@ fn is_polite_end(container: Option<&Container>, signal: &str, status: &ExitStatu
     }
 }
 
-fn sender_of(world: &World, seen: &SignalSeen, via: Option<Via>) -> Option<Sender> {
+/// Who sent a signal, and by which order to Docker.
+#[must_use]
+pub fn sender_of(world: &World, seen: &SignalSeen, via: Option<Via>) -> Option<Sender> {
     let named = seen.sender.as_ref()?;
     let container = world.containers.of_cgroup(named.cgroup).and_then(|id| world.containers.get(&id));
     // Docker's runtime enters the container's cgroup before it signals; on the host's level it is the host's.

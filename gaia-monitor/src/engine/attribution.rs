@@ -50,7 +50,7 @@ pub fn judge(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame
             (Blame::Client(case.client_container.clone(), case.client_pid), reason)
         }
         Symptom::Died => of_client_death(world, case),
-        Symptom::Refused | Symptom::Unreachable | Symptom::SynUnanswered => connect(world, case, at),
+        Symptom::Refused | Symptom::Unreachable | Symptom::SynUnanswered => connect(world, case, now),
         Symptom::Silence => silence(world, breaks, case, at),
         Symptom::Fin | Symptom::Reset | Symptom::ResetAfterFin | Symptom::GivenUp | Symptom::Malformed => {
             cut(world, breaks, case, now)
@@ -82,7 +82,8 @@ fn container_event(world: &World, id: &ContainerId, at: Stamp) -> Option<(Blame,
     Some((Blame::Detached(id.clone(), spell.since), format!("{name} was off its network")))
 }
 
-fn connect(world: &World, case: &Break, at: Stamp) -> (Blame, String) {
+fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
+    let at = case.at();
     let Some(id) = &case.route.container else {
         return (Blame::Nothing, "the address belongs to no container of this host".to_owned());
     };
@@ -90,6 +91,18 @@ fn connect(world: &World, case: &Break, at: Stamp) -> (Blame, String) {
         return found;
     }
     if case.symptom == Symptom::Refused {
+        let port = case.route.address.port();
+        let orphan = world.containers.get(id).and_then(|container| container.orphaned_by(port, at));
+        if let Some(pid) = orphan {
+            if world.processes.get(pid).is_some_and(|process| process.exit.is_some()) {
+                return (Blame::Worker(pid), format!("the port closed when process {pid} died"));
+            }
+            let deadline = case.seen.plus(EXIT_FOLLOWS);
+            if now < deadline {
+                return (Blame::Wait(pid, deadline), format!("process {pid} is dying, its exit is not told yet"));
+            }
+            return unknown(Some(id.clone()), "the port closed with a dying process whose exit was not seen");
+        }
         return (Blame::NotListening(id.clone()), "the container runs and its port is closed".to_owned());
     }
     let reason = "nothing answered at the address, and nothing seen says why".to_owned();

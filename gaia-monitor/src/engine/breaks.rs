@@ -51,10 +51,17 @@ pub struct Break {
     pub begun: Stamp,
     pub entry: Affected,
     pub case: Option<CaseId>,
+    /// The case that it was taken from last.
+    pub left: Option<CaseId>,
     /// When the engine learned of it.
     pub seen: Stamp,
     /// The framing was not followed: the class is TCP's word alone.
     pub opaque: bool,
+    /// Facts are missing: how far the exchange had come is TCP's word alone, or a port refused that was not seen to
+    /// close.
+    pub doubtful: bool,
+    /// Events were lost while the connection was open.
+    pub lossy: bool,
 }
 
 impl Break {

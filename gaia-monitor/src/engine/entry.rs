@@ -5,7 +5,7 @@ use crate::model::ids::ContainerId;
 use crate::model::incident::{Affected, Hop, Party};
 use crate::model::time::{Stamp, Utc};
 
-use super::breaks::{Break, BreakId};
+use super::breaks::{Break, BreakId, Symptom};
 use super::client_error::{Evidence, client_error};
 use super::policy;
 use super::rules::connections::Broken;
@@ -38,6 +38,12 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
         container: None,
         listen: Some(hop.listen.to_string()),
     });
+    // A port that refuses and was not seen to close: something is missing.
+    let believed = route.container.as_ref().and_then(|id| world.containers.get(id)).is_some_and(|container| {
+        let since = container.listening.get(&route.address.port());
+        found.symptom == Symptom::Refused && since.is_some_and(|since| *since <= at)
+    });
+    let peer = world.sockets.peer(found.client);
     Some(Break {
         id: BreakId(0),
         symptom: found.symptom,
@@ -53,8 +59,11 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
         },
         route,
         case: None,
+        left: None,
         seen: world.now,
         opaque: found.opaque,
+        doubtful: believed || end.sent.doubtful || peer.is_some_and(|peer| peer.sent.doubtful),
+        lossy: end.lossy,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::Hop;
-use crate::model::time::Stamp;
+use crate::model::time::{Nanos, Stamp};
 
 use super::account;
 use super::attribution::{Blame, judge};
@@ -19,6 +19,9 @@ use super::timers::Alarm;
 use super::world::Change;
 use super::world::demise::DemiseId;
 use super::{Engine, ROUND, entry, policy};
+
+/// How long a loss of events casts doubt on what is seen after it.
+const LOSS_SHADOW: Nanos = Nanos::from_secs(1);
 
 impl Engine {
     pub(super) fn react(&mut self, at: Stamp, change: &Change, effects: &mut Vec<Effect>) {
@@ -64,7 +67,8 @@ impl Engine {
                 effects.push(Effect::Counted(Counted::Lost { stage: stage.clone(), count: *count }));
                 for id in self.cases.open().map(|case| case.id).collect::<Vec<_>>() {
                     if let Some(case) = self.cases.get_mut(id) {
-                        *case.losses.entry(stage.clone()).or_default() += count;
+                        let lost = case.losses.entry(stage.clone()).or_default();
+                        *lost = (at, lost.1 + count);
                         case.dirty = true;
                     }
                     self.advance(id, effects);
@@ -129,15 +133,10 @@ impl Engine {
         effects.push(Effect::Explained { at: found.at(), text });
         match self.key_of(&blame) {
             Some(key) => {
-                let opened = match &blame {
-                    Blame::Worker(pid) => {
-                        self.world.processes.get(*pid).and_then(|p| p.exit.as_ref()).map(|exit| exit.at)
-                    }
-                    Blame::Demise(demise) => self.world.demises.get(*demise).map(|demise| demise.since()),
-                    _ => None,
-                };
+                // Its own instant opens the case, not the cause's: an incident that comes after a closed one with the same
+                // cause has another id.
                 let at = self.breaks.get(id).map_or(self.world.now, |found| found.at());
-                let case = self.open_case(key, opened.unwrap_or(at));
+                let case = self.open_case(key, at);
                 if let Blame::Worker(pid) = blame {
                     self.add_worker(case, pid);
                 }
@@ -202,7 +201,8 @@ impl Engine {
         }
         if let Some(known) = self.cases.of_key(&key).and_then(|id| self.cases.get(id)) {
             let too_long = key.gap().is_some_and(|gap| now.since(known.last_fact) >= gap);
-            if !too_long {
+            // What lasts joins what it breaks, however late.
+            if !too_long || !self.sheet().is_over(known) {
                 return known.id;
             }
             self.cases.release(&key);
@@ -212,7 +212,22 @@ impl Engine {
             other => other.container().cloned(),
         };
         let health = container.and_then(|id| self.world.containers.get(&id)).and_then(|c| c.info.health.clone());
-        let losses = self.world.recent_losses(now);
+        // A death may have had its signal long before it; what a living process did is read from the last second.
+        let losses = self.world.losses_since(match &key {
+            CaseKey::Demise(id) => {
+                let demise = self.world.demises.get(*id);
+                demise.map_or(opened, |demise| demise.since()).min(opened).minus(account::HANDLED)
+            }
+            CaseKey::Workers(..) => opened.minus(account::HANDLED),
+            CaseKey::Paused(_, since) | CaseKey::Detached(_, since) => since.minus(LOSS_SHADOW),
+            // Its port may have been opened, and taken along by a death, at any time since it was last seen to close.
+            CaseKey::NotListening(id) | CaseKey::Backend(id) => {
+                let container = self.world.containers.get(id);
+                let closed = container.and_then(|c| c.listeners_closed.or(c.starts.back().copied()));
+                closed.map_or(opened, |closed| closed.min(opened)).minus(LOSS_SHADOW)
+            }
+            CaseKey::Process(..) | CaseKey::Client(..) => opened.minus(LOSS_SHADOW),
+        });
         let id = self.cases.of_key_or_new(key.clone(), opened, now, health);
         if let Some(case) = self.cases.get_mut(id) {
             case.losses = losses;
@@ -233,6 +248,10 @@ impl Engine {
             return;
         }
         self.unbind(id);
+        let left = self.breaks.get(id).and_then(|found| found.left).filter(|left| *left != case);
+        if let Some(left) = left.and_then(|left| self.cases.get_mut(left)) {
+            left.moved_to = Some(case);
+        }
         self.breaks.change(id, |found| found.case = Some(case));
         if let Some(case) = self.cases.get_mut(case) {
             case.add(at, id, class, now);
@@ -248,7 +267,7 @@ impl Engine {
             case.take(at, id, class);
             case.dirty = true;
         }
-        self.breaks.change(id, |found| found.case = None);
+        self.breaks.change(id, |found| found.left = found.case.take().or(found.left));
     }
 
     fn add_worker(&mut self, case: CaseId, pid: Pid) {

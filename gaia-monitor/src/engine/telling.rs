@@ -2,7 +2,6 @@
 
 use crate::model::event::ContainerInfo;
 use crate::model::incident::{Incident, State};
-use crate::model::time::Stamp;
 
 use super::cases::key::CaseKey;
 use super::cases::life::{self, Facts, Step};
@@ -61,12 +60,17 @@ impl Engine {
     }
 
     fn withdraw(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
+        // Where its broken connections went says what it turned out to be part of. The other one is told first, so that
+        // a reader knows its id.
+        let target = self.cases.get(id).and_then(|case| case.moved_to);
+        let untold = |case: &Case| case.told.is_none() && self.facts(case).worth;
+        if let Some(target) = target.filter(|target| self.cases.get(*target).is_some_and(untold)) {
+            self.tell(target, State::Open, effects);
+        }
         let Some(case) = self.cases.get(id) else { return };
         let mut draft = self.sheet().draft(case, State::Withdrawn);
-        // Where its broken connections went says what it turned out to be part of.
-        let moved = draft_target(case).and_then(|at| self.breaks.latest().find(|b| b.at() == at).and_then(|b| b.case));
-        draft.merged_into =
-            moved.and_then(|case| self.cases.get(case)).and_then(|case| case.told.as_ref()).map(|t| t.id.clone());
+        let target = target.and_then(|target| self.cases.get(target)).and_then(|target| target.told.as_ref());
+        draft.merged_into = target.map(|told| told.id.clone());
         effects.push(Effect::Incident(Box::new(draft)));
         self.forget(id);
     }
@@ -103,6 +107,7 @@ impl Engine {
             die_missing: last.is_some_and(|demise| demise.exit.is_some() && demise.die.is_none()),
             waiting: self.is_awaited(case, verdict.container.as_ref()),
             over: sheet.is_over(case),
+            joins_until: case.key.gap().map_or(case.last_fact, |gap| case.last_fact.plus(gap)),
         }
     }
 
@@ -150,10 +155,6 @@ impl Engine {
                     == Some(subject)
         })
     }
-}
-
-fn draft_target(case: &Case) -> Option<Stamp> {
-    case.told.as_ref().and_then(|told| told.affected.first()).map(|first| first.at.0)
 }
 
 /// Does a draft say what was told already?

@@ -126,6 +126,9 @@ pub struct TcpStateChange {
     pub errno: Option<String>,
     /// Bytes that arrived and that no process has read.
     pub unread: u32,
+    /// Only its sending side is shut: the process still reads.
+    #[serde(default)]
+    pub half: bool,
     /// When this socket last sent payload, and last got some; `None` where the framing layer saw none.
     pub last_sent: Option<Stamp>,
     pub last_received: Option<Stamp>,
@@ -168,7 +171,7 @@ pub struct Reading {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HttpFact {
     /// The sender's socket.
-    pub socket: Socket,
+    pub cookie: Cookie,
     pub what: HttpWhat,
 }
 
@@ -183,7 +186,7 @@ pub enum HttpWhat {
     Informational {
         status: u16,
     },
-    /// The end of the header.
+    /// The end of the header; with an empty body also of the answer.
     AnswerHead {
         status: u16,
         body: BodyFraming,

@@ -30,6 +30,8 @@ pub struct Facts {
     pub waiting: bool,
     /// Nothing lasts, or what lasted is over.
     pub over: bool,
+    /// Until when a further death of the same kind belongs to it.
+    pub joins_until: Stamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +66,11 @@ pub fn next(case: &Case, facts: Facts, now: Stamp) -> Step {
     if !facts.worth {
         return Step::Withdraw;
     }
+    let over = facts.over && now >= facts.joins_until;
     let stale = case.last_fact.plus(STALE);
     let state = match (told.state, stands) {
-        (State::Settled, true) if facts.over || now >= stale => State::Closed,
-        (_, true) if facts.over => State::Closed,
+        (State::Settled, true) if over || now >= stale => State::Closed,
+        (_, true) if over => State::Closed,
         (_, true) => State::Settled,
         (_, false) => State::Open,
     };
@@ -80,6 +83,7 @@ pub fn next(case: &Case, facts: Facts, now: Stamp) -> Step {
     }
     let mut at = match state {
         State::Open => look_again,
+        State::Settled if facts.over => facts.joins_until,
         State::Settled | State::Closed | State::Withdrawn => stale,
     };
     if case.dirty {

@@ -46,9 +46,12 @@ pub struct Case {
     pub told_at: Stamp,
     /// Something changed since it was told.
     pub dirty: bool,
-    pub losses: BTreeMap<String, u64>,
+    /// Events lost while it was open, by stage: when it was last told, and how many.
+    pub losses: BTreeMap<String, (Stamp, u64)>,
     /// The closed incident before it with the same key.
     pub because: Option<IncidentId>,
+    /// Where the last of its broken connections went that was put down to something else.
+    pub moved_to: Option<CaseId>,
     /// Docker's health status of the subject when it opened.
     pub health: Option<String>,
 }
@@ -93,6 +96,12 @@ impl Cases {
         self.by_key.get(key).copied()
     }
 
+    /// There was an incident of this key, and it is closed.
+    #[must_use]
+    pub fn was_closed(&self, key: &CaseKey) -> bool {
+        self.closed.contains_key(key)
+    }
+
     /// The open case of a key, or a new one.
     pub fn of_key_or_new(&mut self, key: CaseKey, opened: Stamp, seen: Stamp, health: Option<String>) -> CaseId {
         if let Some(id) = self.of_key(&key) {
@@ -118,6 +127,7 @@ impl Cases {
             dirty: true,
             losses: BTreeMap::new(),
             because,
+            moved_to: None,
             health,
         };
         self.all.insert(id, case);

@@ -72,7 +72,7 @@ impl Sheet<'_> {
             alternatives: alternatives::of(self, case, &verdict),
             timeline,
             timeline_left_out,
-            lost_events: case.losses.clone(),
+            lost_events: case.losses.iter().map(|(stage, (_, count))| (stage.clone(), *count)).collect(),
             subject,
         }
     }

@@ -46,8 +46,8 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>,
         }
         lines.push(got(found));
     }
-    for (stage, count) in &case.losses {
-        lines.push((case.last_fact, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
+    for (stage, (at, count)) in &case.losses {
+        lines.push((*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
     }
     lines.sort();
     lines.dedup();

@@ -1,10 +1,11 @@
 //! What a case comes down to: cause, moment and the failing process.
 
 use crate::engine::account::{self, Account};
+use crate::engine::breaks::Break;
 use crate::engine::cases::Case;
 use crate::engine::cases::key::CaseKey;
 use crate::model::ids::{ContainerId, Pid};
-use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Sender};
+use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Sender, Via};
 use crate::model::time::Stamp;
 
 use super::Sheet;
@@ -50,9 +51,20 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
             ..blank(sheet, CauseKind::ClientCancelled, id.as_ref(), case)
         },
     };
-    // Loss is never proof of anything, and takes certainty away.
+    // Loss is never proof of anything, and takes certainty away; so does a connection whose framing was not followed.
     let lost = case.losses.keys().any(|stage| stage.starts_with("ring.") || stage.starts_with("docker."));
-    if lost { Verdict { confidence: Confidence::Possible, ..verdict } } else { verdict }
+    // A death is sure whatever a connection carried; what a living process did is read from its connections.
+    let by_the_living = matches!(case.key, CaseKey::Process(..) | CaseKey::Client(..));
+    let doubts = |found: &Break| (found.doubtful && !verdict.stands_alone) || (found.lossy && by_the_living);
+    let doubtful = sheet.breaks_of(case).any(doubts);
+    let mut broken = sheet.breaks_of(case).filter(|found| found.hurts()).peekable();
+    let opaque = broken.peek().is_some() && broken.all(|found| found.opaque && !found.doubtful);
+    let at_best = match (lost || doubtful, opaque) {
+        (true, _) => Confidence::Possible,
+        (false, true) => Confidence::Likely,
+        (false, false) => Confidence::Certain,
+    };
+    Verdict { confidence: verdict.confidence.min(at_best), ..verdict }
 }
 
 fn blank(sheet: &Sheet, kind: CauseKind, container: Option<&ContainerId>, case: &Case) -> Verdict {
@@ -125,11 +137,9 @@ fn paused(sheet: &Sheet, id: &ContainerId, since: Stamp) -> Verdict {
     let pid = container.and_then(|container| container.info.pid);
     let process = pid.and_then(|pid| sheet.world.processes.get(pid));
     let stop = process.and_then(|process| process.signals.iter().find(|seen| seen.at == since));
-    let sender = stop.and_then(|seen| seen.sender.as_ref()).filter(|_| by_signal).map(|sender| Sender {
-        pid: Some(sender.pid),
-        comm: Some(sender.comm.clone()),
-        container: None,
-        via: None,
+    let sender = stop.filter(|_| by_signal).and_then(|seen| {
+        let docker = account::asked_by_docker(container, seen);
+        account::sender_of(sheet.world, seen, docker.then_some(Via::DockerKill))
     });
     Verdict {
         kind: CauseKind::ContainerPaused,
@@ -158,11 +168,7 @@ fn backend(sheet: &Sheet, case: &Case, id: &ContainerId) -> Verdict {
 
 fn process(sheet: &Sheet, case: &Case, container: Option<&ContainerId>, pid: Option<Pid>, kind: CauseKind) -> Verdict {
     let base = blank(sheet, kind, container, case);
-    let opaque = sheet.breaks_of(case).any(|found| found.opaque);
     let (fact, confidence) = match kind {
-        CauseKind::AppClosed | CauseKind::AppAborted | CauseKind::KeepaliveRace if opaque => {
-            (MomentFact::ServerClose, Confidence::Likely)
-        }
         CauseKind::AppClosed | CauseKind::AppAborted | CauseKind::KeepaliveRace => {
             (MomentFact::ServerClose, Confidence::Certain)
         }

@@ -85,6 +85,9 @@ fn owed(world: &World, client: Cookie) -> Option<(Phase, bool)> {
         Progress::Owed { phase } => Some((phase, false)),
         Progress::UntilClose => Some((Phase::ReceivingBody, false)),
         Progress::Opaque => opaque_phase(end).map(|phase| (phase, true)),
+        Progress::Doubtful => {
+            opaque_phase(end).filter(|phase| *phase == Phase::AwaitingResponse).map(|phase| (phase, true))
+        }
         Progress::Idle | Progress::Older => None,
     }
 }

@@ -31,7 +31,9 @@ pub fn of_container(world: &World, cases: &Cases, id: DemiseId) -> Death {
     if let Some(case) = case_of_demise(world, cases, demise) {
         return Death::Joins(case, key);
     }
-    if account::of_demise(world, demise).stands_alone() { Death::Opens(key) } else { Death::Silent }
+    // Its incident is closed: only what it breaks later is another one.
+    let told = cases.was_closed(&key);
+    if !told && account::of_demise(world, demise).stands_alone() { Death::Opens(key) } else { Death::Silent }
 }
 
 /// The case that a demise belongs to already.

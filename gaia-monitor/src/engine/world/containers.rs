@@ -13,7 +13,7 @@ use crate::model::time::Stamp;
 const CAP: usize = 4_096;
 /// Docker's events kept for each container.
 const SAID: usize = 64;
-/// Pauses, detachments and starts kept for each container.
+/// Pauses, detachments, orphaned ports and starts kept for each container.
 const SPELLS: usize = 16;
 /// Docker's embedded name server listens here in every container's namespace; it is no port of the container.
 const EMBEDDED_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
@@ -29,12 +29,23 @@ pub struct Container {
     pub ports: BTreeMap<u16, Stamp>,
     /// When its last listener closed.
     pub listeners_closed: Option<Stamp>,
+    /// Ports whose listener went with a dying process.
+    pub orphaned: VecDeque<Orphaned>,
     /// Times in which it stood still, by Docker's pause or by SIGSTOP.
     pub pauses: VecDeque<Spell>,
     /// Times in which Docker had taken it off a network.
     pub detached: VecDeque<Spell>,
     /// When it was started, each time.
     pub starts: VecDeque<Stamp>,
+}
+
+/// A port without its listener, by the process that took it along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Orphaned {
+    pub port: u16,
+    pub by: Pid,
+    pub since: Stamp,
+    pub until: Option<Stamp>,
 }
 
 /// A time with a beginning and, once it is over, an end.
@@ -197,6 +208,10 @@ impl Containers {
         }
         if let Some(container) = self.by_id.get_mut(id) {
             container.listening.insert(local.port(), at);
+            let back = |orphan: &&mut Orphaned| orphan.port == local.port() && orphan.until.is_none();
+            for orphan in container.orphaned.iter_mut().filter(back) {
+                orphan.until = Some(at);
+            }
             container.ports.entry(local.port()).or_insert(at);
         }
     }
@@ -216,11 +231,17 @@ impl Containers {
         }
     }
 
-    pub(super) fn stopped_listening(&mut self, id: &ContainerId, local: SocketAddr, at: Stamp) {
-        if let Some(container) = self.by_id.get_mut(id)
-            && container.listening.remove(&local.port()).is_some()
-        {
+    /// `dying`: the process that went with it.
+    pub(super) fn stopped_listening(&mut self, id: &ContainerId, local: SocketAddr, at: Stamp, dying: Option<Pid>) {
+        let Some(container) = self.by_id.get_mut(id) else { return };
+        if container.listening.remove(&local.port()).is_some() {
             container.listeners_closed = Some(at);
+        }
+        if let Some(by) = dying {
+            container.orphaned.push_back(Orphaned { port: local.port(), by, since: at, until: None });
+            if container.orphaned.len() > SPELLS {
+                container.orphaned.pop_front();
+            }
         }
     }
 
@@ -250,6 +271,7 @@ impl Container {
             listening: BTreeMap::new(),
             ports: BTreeMap::new(),
             listeners_closed: None,
+            orphaned: VecDeque::new(),
             pauses: VecDeque::new(),
             detached: VecDeque::new(),
             starts: VecDeque::new(),
@@ -283,6 +305,13 @@ impl Container {
     #[must_use]
     pub fn detached_at(&self, at: Stamp) -> Option<&Spell> {
         self.detached.iter().rev().find(|spell| spell.covers(at))
+    }
+
+    /// The process that took the listener of a port along, if the port was closed by it at an instant.
+    #[must_use]
+    pub fn orphaned_by(&self, port: u16, at: Stamp) -> Option<Pid> {
+        let closed = |orphan: &&Orphaned| orphan.since <= at && orphan.until.is_none_or(|until| until > at);
+        self.orphaned.iter().rev().filter(closed).find(|orphan| orphan.port == port).map(|orphan| orphan.by)
     }
 
     /// Compose's service, else the name: what metrics and policies call it.

@@ -111,15 +111,19 @@ impl Demises {
         demise.asked = Some((at, signal.to_owned()));
     }
 
+    /// `init`: the init whose only child this is.
     pub(super) fn exited(
         &mut self,
         at: Stamp,
         seen: Stamp,
         container: &ContainerId,
         pid: Pid,
+        init: Option<Pid>,
         status: &ExitStatus,
     ) -> DemiseId {
         let known = match self.latest(container) {
+            // A killed init ends first, and the kernel ends the rest of its namespace with it: one end, the child's.
+            Some(demise) if init.is_some() && demise.pid == init && near(demise, at) => Some(demise.id),
             // Docker's word came first.
             Some(demise) if demise.exit.is_none() && (demise.down().is_none() || near(demise, at)) => Some(demise.id),
             Some(_) | None => None,

@@ -18,6 +18,8 @@ pub enum Progress {
     UntilClose,
     /// TLS, HTTP/2, an upgrade or anything else: only TCP's own facts tell.
     Opaque,
+    /// Events were lost since its last request: what the server sent last most likely ended its answer.
+    Doubtful,
     /// The connection is older than the monitor and nothing was asked since.
     Older,
 }
@@ -26,15 +28,15 @@ pub enum Progress {
 pub fn progress(client: &End, server: Option<&End>) -> Progress {
     let asked = &client.sent;
     let Some(server) = server else {
-        return match (asked.opaque, asked.begun) {
-            (true, _) => Progress::Opaque,
-            (false, 0) => Progress::Idle,
-            (false, _) => Progress::Owed { phase: awaiting(client) },
-        };
+        // What was answered is not known without the server's end.
+        return if asked.begun == 0 && !asked.opaque { Progress::Idle } else { Progress::Opaque };
     };
     let answered = &server.sent;
     if asked.opaque || answered.opaque {
         return Progress::Opaque;
+    }
+    if asked.doubtful || answered.doubtful {
+        return Progress::Doubtful;
     }
     if client.older && asked.begun == 0 {
         return Progress::Older;

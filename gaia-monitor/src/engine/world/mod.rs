@@ -25,8 +25,8 @@ use processes::Processes;
 use route::Hops;
 use sockets::{Change as SocketChange, Side, Sockets};
 
-/// How long a loss of events casts doubt on what is seen after it.
-const LOSS_SHADOW: Nanos = Nanos::from_secs(1);
+/// Losses kept; the oldest go first.
+const LOSSES: usize = 256;
 /// Signals that ask a process to end.
 const ENDING: [&str; 4] = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGKILL"];
 /// A worker's death that took its container along comes at most this long before.
@@ -45,8 +45,8 @@ pub struct World {
     pub now: Stamp,
     /// Listeners of containers that nobody has named yet: a fast server binds before Docker's `start` is read.
     unnamed: VecDeque<(Stamp, Socket)>,
-    /// The last loss of each stage, with its instant of release.
-    losses: BTreeMap<String, (Stamp, u64)>,
+    /// Losses of events: when each was told, where, and how many.
+    losses: VecDeque<(Stamp, String, u64)>,
 }
 
 /// What an event changed, as far as a rule may care.
@@ -142,18 +142,28 @@ impl World {
                 changes
             }
             Fact::Lost { stage, count } => {
-                self.losses.insert(stage.clone(), (seen, *count));
+                self.losses.push_back((at, stage.clone(), *count));
+                if self.losses.len() > LOSSES {
+                    self.losses.pop_front();
+                }
+                if stage.starts_with("ring.") {
+                    self.sockets.doubt();
+                }
                 vec![Change::Lost { stage: stage.clone(), count: *count }]
             }
             Fact::Shutdown => vec![Change::Shutdown],
         }
     }
 
-    /// Losses that may have taken facts away from something that opens now.
+    /// Losses since an instant, by stage: when each was last told, and how many in all.
     #[must_use]
-    pub fn recent_losses(&self, seen: Stamp) -> std::collections::BTreeMap<String, u64> {
-        let recent = self.losses.iter().filter(|(_, (when, _))| seen.since(*when) <= LOSS_SHADOW);
-        recent.map(|(stage, (_, count))| (stage.clone(), *count)).collect()
+    pub fn losses_since(&self, from: Stamp) -> BTreeMap<String, (Stamp, u64)> {
+        let mut losses: BTreeMap<String, (Stamp, u64)> = BTreeMap::new();
+        for (at, stage, count) in self.losses.iter().filter(|(at, ..)| *at >= from) {
+            let lost = losses.entry(stage.clone()).or_default();
+            *lost = (*at, lost.1.saturating_add(*count));
+        }
+        losses
     }
 
     /// The container that a process belongs to.
@@ -208,25 +218,32 @@ impl World {
         let pid = exited.process.pid;
         self.processes.exited(at, seen, exited);
         let Some(container) = self.container_of(pid) else { return vec![Change::Exited(pid)] };
-        if self.processes.stands_for_container(pid) {
-            let id = self.demises.exited(at, seen, &container, pid, &exited.status);
-            self.containers.went_down(&container, at);
-            self.find_root(id, pid, &container, at);
-            return vec![Change::Demise(id), Change::Exited(pid)];
-        }
         let init = self.processes.is_init(pid);
-        let process = self.processes.get(pid);
-        let counts = process.is_some_and(|process| (process.serves || process.oom.is_some()) && !process.entered);
-        if counts && !init {
-            return vec![Change::WorkerExited(pid), Change::Exited(pid)];
-        }
-        // An init that outlived nobody else's end: its child's exit is the container's already, if there was one.
-        if init && self.demises.current(&container, at).is_none_or(|demise| demise.down().is_none()) {
-            let id = self.demises.exited(at, seen, &container, pid, &exited.status);
+        if init || self.processes.stands_for_container(pid) {
+            if init && self.is_told_by_child(&container, pid, at) {
+                return vec![Change::Exited(pid)];
+            }
+            let parent = self.processes.get(pid).map(|process| process.parent);
+            let above = parent.filter(|parent| self.processes.is_init(*parent));
+            let id = self.demises.exited(at, seen, &container, pid, above, &exited.status);
             self.containers.went_down(&container, at);
+            if !init {
+                self.find_root(id, pid, &container, at);
+            }
             return vec![Change::Demise(id), Change::Exited(pid)];
         }
-        vec![Change::Exited(pid)]
+        let process = self.processes.get(pid);
+        // An OOM victim always counts, others when they serve and came by no exec.
+        let counts = process.is_some_and(|process| process.oom.is_some() || (process.serves && !process.entered));
+        if counts { vec![Change::WorkerExited(pid), Change::Exited(pid)] } else { vec![Change::Exited(pid)] }
+    }
+
+    /// An init ends with its only child, whose end is the container's. Where the init went first (it was killed, and the
+    /// kernel ended the rest of its namespace), the child's end takes the init's place.
+    fn is_told_by_child(&self, container: &ContainerId, init: Pid, at: Stamp) -> bool {
+        let told = self.demises.current(container, at).filter(|demise| demise.exit.is_some());
+        let child = told.and_then(|demise| demise.pid).and_then(|pid| self.processes.get(pid));
+        child.is_some_and(|child| child.parent == init)
     }
 
     /// A first process that ends by itself right after a process that served: that one's death was the cause.
@@ -341,7 +358,10 @@ impl World {
             self.containers.listening(&container, change.socket.local, at);
             changes.push(Change::Listening { container, port: change.socket.local.port() });
         } else {
-            self.containers.stopped_listening(&container, change.socket.local, at);
+            // A first process takes its container along, which says more.
+            let pid = change.task.pid;
+            let dying = (change.task.exiting && !self.processes.stands_for_container(pid)).then_some(pid);
+            self.containers.stopped_listening(&container, change.socket.local, at, dying);
         }
     }
 }

@@ -139,9 +139,9 @@ impl Processes {
     }
 
     pub(super) fn exited(&mut self, at: Stamp, seen: Stamp, exited: &ProcessExited) {
+        // The record's own comm is often that of the thread which went last: a known one stays.
         let process = self.known(&exited.process, Some((exited.parent, exited.parent_outside)));
         process.exit = Some(Exit { at, seen, status: exited.status.clone() });
-        process.comm.clone_from(&exited.process.comm);
         self.dead.push_back((exited.process.pid, at));
         if self.dead.len() > CAP
             && let Some((pid, died)) = self.dead.pop_front()

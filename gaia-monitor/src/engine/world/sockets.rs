@@ -35,6 +35,8 @@ pub struct End {
     /// Client: who connected. Server: who read from it first.
     pub owner: Option<Task>,
     pub state: TcpState,
+    /// A client that has shut its sending side and still reads.
+    pub half: bool,
     pub fin_in: Option<Stamp>,
     pub rst_in: Option<(Stamp, TcpState)>,
     pub rst_out: Option<(Stamp, String)>,
@@ -50,6 +52,8 @@ pub struct End {
     pub sent: Messages,
     /// It was there before the monitor: what it carried until then is not known.
     pub older: bool,
+    /// Events were lost while it was open.
+    pub lossy: bool,
 }
 
 /// This end's own closing.
@@ -78,6 +82,8 @@ pub struct Messages {
     pub malformed: Option<Stamp>,
     /// Not HTTP/1.x, or no longer.
     pub opaque: bool,
+    /// Events were lost: until the next request, only TCP's own facts tell.
+    pub doubtful: bool,
 }
 
 /// What happened at one end, as far as a rule may care.
@@ -149,7 +155,9 @@ impl Sockets {
     }
 
     pub(super) fn state_changed(&mut self, at: Stamp, change: &TcpStateChange) -> Vec<Change> {
-        use TcpState::{Close as Closed, CloseWait, Established, FinWait1, LastAck, SynRecv, SynSent};
+        use TcpState::{
+            Close as Closed, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent,
+        };
         let cookie = change.socket.cookie;
         match (change.old, change.new) {
             (Closed, SynSent) => {
@@ -166,6 +174,8 @@ impl Sockets {
             }
             _ => {}
         }
+        self.learn_address(change);
+        let answered = self.peer(cookie).is_some_and(|peer| peer.close.is_some());
         let Some(end) = self.ends.get_mut(&cookie) else { return Vec::new() };
         end.state = change.new;
         end.last_sent = change.last_sent.or(end.last_sent);
@@ -183,11 +193,23 @@ impl Sockets {
                     changes.push(Change::FinArrived { client: cookie });
                 }
             }
+            (Established, FinWait1) if client && change.half => end.half = true,
             (Established, FinWait1) | (CloseWait, LastAck) => {
                 end.close_by(at, change, false);
                 changes.push(closed(end, cookie));
             }
-            (Established | CloseWait, Closed) => match (end.rst_in, end.errno.clone()) {
+            // A FIN takes a half-closed end to TIME_WAIT, which shows as CLOSE, or to CLOSING where its own FIN is not
+            // acknowledged yet.
+            (FinWait1, Closing) if end.half && end.close.is_none() => {
+                end.fin_in = Some(at);
+                changes.push(Change::FinArrived { client: cookie });
+            }
+            (FinWait1 | FinWait2, Closed) if end.half && answered && end.rst_in.is_none() && end.close.is_none() => {
+                end.fin_in = Some(at);
+                changes.push(Change::FinArrived { client: cookie });
+            }
+            (FinWait1 | FinWait2, Closed) if !end.half || end.close.is_some() => {}
+            (Established | CloseWait | FinWait1 | FinWait2, Closed) => match (end.rst_in, end.errno.clone()) {
                 (Some(_), _) => {
                     if client {
                         changes.push(Change::ResetArrived { client: cookie });
@@ -243,7 +265,10 @@ impl Sockets {
     }
 
     pub(super) fn http(&mut self, at: Stamp, http: &HttpFact) -> Option<Change> {
-        let cookie = http.socket.cookie;
+        let cookie = http.cookie;
+        if http.what == HttpWhat::RequestBegun {
+            self.begin_anew(cookie);
+        }
         let end = self.ends.get_mut(&cookie)?;
         let sent = &mut end.sent;
         match &http.what {
@@ -257,6 +282,9 @@ impl Sockets {
                 sent.heads += 1;
                 sent.status = Some(*status);
                 sent.body = Some(*body);
+                if *body == BodyFraming::Empty {
+                    sent.complete += 1;
+                }
             }
             HttpWhat::Upgraded | HttpWhat::Opaque => sent.opaque = true,
             HttpWhat::Malformed => {
@@ -265,6 +293,27 @@ impl Sockets {
             }
         }
         None
+    }
+
+    /// Facts about HTTP may be missing: how far the open connections' exchanges have come is not known any more.
+    pub(super) fn doubt(&mut self) {
+        for end in self.ends.values_mut().filter(|end| end.gone.is_none()) {
+            end.sent.doubtful = true;
+            end.lossy = true;
+        }
+    }
+
+    /// A client that begins another request has what it was owed: counting begins anew where it was in doubt.
+    fn begin_anew(&mut self, client: Cookie) {
+        let Some(end) = self.ends.get(&client).filter(|end| end.sent.doubtful) else { return };
+        let ends = [Some(client), end.peer].into_iter().flatten();
+        let told = ends.clone().filter_map(|cookie| self.ends.get(&cookie)).map(|end| end.sent.begun).max();
+        for cookie in ends {
+            if let (Some(end), Some(count)) = (self.ends.get_mut(&cookie), told) {
+                let opaque = end.sent.opaque;
+                end.sent = Messages { begun: count, complete: count, heads: count, opaque, ..Messages::default() };
+            }
+        }
     }
 
     pub(super) fn found(&mut self, at: Stamp, seen: &SocketSeen, side: Side) {
@@ -293,6 +342,7 @@ impl Sockets {
             established: None,
             owner,
             state,
+            half: false,
             fin_in: None,
             rst_in: None,
             rst_out: None,
@@ -304,6 +354,7 @@ impl Sockets {
             last_received: None,
             sent: Messages::default(),
             older: false,
+            lossy: false,
         };
         self.ends.insert(cookie, end);
         self.opened.push_back(cookie);
@@ -312,6 +363,19 @@ impl Sockets {
             && self.ends.get(&oldest).is_some_and(|end| end.gone.is_none())
         {
             self.forget(oldest);
+        }
+    }
+
+    /// A connecting socket has no port yet when it enters SYN_SENT (net/ipv4/tcp_ipv4.c, `tcp_v4_connect`).
+    fn learn_address(&mut self, change: &TcpStateChange) {
+        let cookie = change.socket.cookie;
+        let Some(end) = self.ends.get_mut(&cookie).filter(|end| end.socket.local.port() == 0) else { return };
+        let old = key(end.socket.netns, end.socket.local);
+        end.socket = change.socket;
+        if end.side == Side::Client && change.socket.local.port() != 0 {
+            self.clients.remove(&old);
+            self.clients.insert(key(change.socket.netns, change.socket.local), cookie);
+            self.join(cookie);
         }
     }
 
