@@ -1,1 +1,8 @@
 //! Where facts come from. The types of aya, bollard and netlink stop here: what leaves is an `Observation`.
+
+pub mod docker;
+pub mod ebpf;
+pub mod inventory;
+pub mod netns;
+pub mod procfs;
+pub mod sockdiag;

@@ -1,0 +1,47 @@
+//! Prints what the Docker and inventory sources see, one JSON line an observation: for looking at a host by hand.
+//!
+//! `cargo run --example docker_dump [-- DOCKER_HOST]`, ended with Ctrl-C. Lines go to standard output, changes of the
+//! probe's filter and losses to standard error. It needs root for the inventory, and no probe.
+
+use std::sync::Arc;
+
+use gaia_monitor::pipeline::clock::Clock;
+use gaia_monitor::pipeline::merge::Merge;
+use gaia_monitor::pipeline::outlet::Outlet;
+use gaia_monitor::sources::docker::Source;
+use gaia_monitor::sources::inventory;
+use gaia_monitor::sources::netns::Broker;
+use tokio::sync::watch;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let host = std::env::args().nth(1);
+    let broker = Broker::start()?;
+    let clock = Arc::new(Clock::new());
+    let (outlet, mut batches, losses) = Outlet::new("docker");
+    let filter = |change| eprintln!("filter {change:?}");
+    let (source, listing) = Source::start(host.as_deref(), clock.clone(), outlet.clone(), filter).await?;
+    let found = inventory::read(&listing, &broker, clock.now());
+    eprintln!("inventory {} facts, proxied {:?}, unread {}", found.observations.len(), found.proxied, found.unread);
+    outlet.offer(found.observations);
+    let (stop, stopped) = watch::channel(false);
+    let running = tokio::spawn(source.run(stopped));
+    let mut merge = Merge::default();
+    loop {
+        tokio::select! {
+            batch = batches.recv() => for observation in batch.unwrap_or_default() {
+                println!("{}", serde_json::to_string(&merge.release(clock.now(), observation))?);
+            },
+            signal = tokio::signal::ctrl_c() => {
+                signal?;
+                break;
+            }
+        }
+        for event in merge.lost(clock.now(), losses.take()) {
+            eprintln!("lost {}", serde_json::to_string(&event)?);
+        }
+    }
+    stop.send_replace(true);
+    running.await?;
+    Ok(())
+}

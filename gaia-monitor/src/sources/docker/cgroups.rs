@@ -1,0 +1,147 @@
+//! Learns a container's cgroup the moment the runtime makes it.
+//!
+//! A container that dies at once is gone before anybody can look at its first process; the kernel's facts about it
+//! carry the cgroup alone. Its directory is named after the container, so inotify on the parents tells both. Where
+//! inotify cannot be had, containers that live for more than some milliseconds are still known by their process.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use tokio::io::unix::AsyncFd;
+
+use crate::model::ids::{CgroupId, ContainerId};
+use crate::sources::procfs::CgroupTree;
+
+/// Docker's parents under the cgroupfs and the systemd driver; others are added as containers show them.
+const USUAL_PARENTS: [&str; 2] = ["docker", "system.slice"];
+
+/// Watched directories at most; containers in further ones are known by their process only.
+const PARENTS: usize = 64;
+
+/// Containers whose removal was missed cannot pile up: the oldest ids go first, in no telling order.
+const KNOWN: usize = 4_096;
+
+#[derive(Debug)]
+pub struct Cgroups {
+    tree: CgroupTree,
+    inotify: AsyncFd<Watches>,
+    parents: BTreeMap<PathBuf, WatchDescriptor>,
+    known: BTreeMap<ContainerId, CgroupId>,
+}
+
+#[derive(Debug)]
+struct Watches(Inotify);
+
+impl AsRawFd for Watches {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Cgroups {
+    /// Begins to watch. `None` where the system has no inotify to give.
+    #[must_use]
+    pub fn watch(tree: &CgroupTree) -> Option<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
+        // SAFETY: the descriptor is the inotify's own, and closes only together with the registration.
+        let inotify = unsafe { AsyncFd::register(Watches(inotify)) }.ok()?;
+        let mut cgroups = Self { tree: tree.clone(), inotify, parents: BTreeMap::new(), known: BTreeMap::new() };
+        // The root, because a parent itself may come later (the first container since the boot).
+        cgroups.parent(Path::new("/"));
+        for parent in USUAL_PARENTS {
+            cgroups.parent(&Path::new("/").join(parent));
+        }
+        Some(cgroups)
+    }
+
+    /// Watches the directory that a container's cgroup was found in.
+    pub fn parent(&mut self, path: &Path) {
+        if self.parents.contains_key(path) || self.parents.len() >= PARENTS {
+            return;
+        }
+        let Some(directory) = self.tree.directory(path) else { return };
+        let flags = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_ONLYDIR;
+        let Ok(watch) = self.inotify.get_ref().0.add_watch(&directory, flags) else { return };
+        self.parents.insert(path.to_owned(), watch);
+        // What came before the watch.
+        let names: BTreeSet<_> = std::fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        for name in names {
+            self.made(path, &name);
+        }
+    }
+
+    #[must_use]
+    pub fn of(&self, container: &ContainerId) -> Option<CgroupId> {
+        self.known.get(container).copied()
+    }
+
+    pub fn forget(&mut self, container: &ContainerId) {
+        self.known.remove(container);
+    }
+
+    /// Waits for new directories and takes them in. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// When inotify itself fails; it would again.
+    pub async fn learn(&mut self) -> io::Result<()> {
+        let mut ready = self.inotify.readable().await?;
+        let made = ready.try_io(|inotify| Ok(inotify.get_ref().0.read_events()?));
+        drop(ready);
+        let Ok(made) = made else { return Ok(()) };
+        for event in made? {
+            if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                // The directory was removed, and its watch with it; made again, it needs a new one.
+                self.parents.retain(|_, watch| *watch != event.wd);
+                continue;
+            }
+            let parent = self.parents.iter().find(|(_, watch)| **watch == event.wd).map(|(path, _)| path.clone());
+            if let (Some(parent), Some(name)) = (parent, event.name.and_then(|name| name.into_string().ok())) {
+                self.made(&parent, &name);
+            }
+        }
+        Ok(())
+    }
+
+    fn made(&mut self, parent: &Path, name: &str) {
+        let path = parent.join(name);
+        if let Some(container) = named_after(name) {
+            if let Some(cgroup) = self.tree.id(&path) {
+                if self.known.len() >= KNOWN {
+                    self.known.pop_first();
+                }
+                self.known.insert(container, cgroup);
+            }
+        } else if parent == Path::new("/") && USUAL_PARENTS.contains(&name) {
+            self.parent(&path);
+        }
+    }
+}
+
+/// `<id>` (cgroupfs driver) or `docker-<id>.scope` (systemd's).
+fn named_after(name: &str) -> Option<ContainerId> {
+    let bare = name.strip_suffix(".scope").unwrap_or(name);
+    let id = bare.rsplit_once('-').map_or(bare, |(_, id)| id);
+    (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| ContainerId(id.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named_after;
+
+    #[test]
+    fn directories_of_both_drivers_name_their_container_and_others_none() {
+        let id = "c0efd83067483ed7e4dd107e6a75c15bdaa7ff7473cb5407ad2bedb0f2171dc5";
+        assert_eq!(named_after(id).unwrap().0, id);
+        assert_eq!(named_after(&format!("docker-{id}.scope")).unwrap().0, id);
+        for name in ["docker", "cron.service", "init.scope", &id[1..], "", &format!("{id}0")] {
+            assert_eq!(named_after(name), None, "{name}");
+        }
+    }
+}

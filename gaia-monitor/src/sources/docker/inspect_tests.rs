@@ -1,0 +1,151 @@
+//! Answers of a real `docker inspect` (Engine 20.10, shortened), each test with its own change to one.
+
+use bollard::models::ContainerInspectResponse;
+use serde_json::{Value, json};
+
+use super::{FirstProcess, container};
+use crate::model::event::{ContainerInfo, Endpoint, PublishedPort};
+use crate::model::ids::{CgroupId, NetnsId, Pid};
+
+fn answer() -> Value {
+    json!({
+        "Id": "c0efd83067483ed7e4dd107e6a75c15bdaa7ff7473cb5407ad2bedb0f2171dc5",
+        "Created": "2026-11-25T13:08:12.203832357Z",
+        "Path": "python3",
+        "Args": ["-m", "http.server", "6415"],
+        "State": {
+            "Status": "running", "Running": true, "Paused": false, "Restarting": false, "OOMKilled": false,
+            "Dead": false, "Pid": 10586, "ExitCode": 0, "Error": "", "StartedAt": "2026-11-25T13:08:12.412745013Z",
+            "FinishedAt": "0001-01-01T00:00:00Z", "Health": {"Status": "healthy", "FailingStreak": 0, "Log": []}
+        },
+        "Image": "sha256:ce10c555951d849375c3c491db6b4e468b322012b5920c98b31508e42b3aa2ea",
+        "Name": "/gaia-core",
+        "HostConfig": {
+            "NetworkMode": "gaia-network", "Memory": 268435456,
+            "PortBindings": {"6415/tcp": [{"HostIp": "", "HostPort": "16416"}]},
+            "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0}
+        },
+        "Config": {
+            "Image": "gaia/core:1", "ExposedPorts": {"6415/tcp": {}}, "Entrypoint": null,
+            "Env": ["PATH=/bin", "MCP_ENDPOINT=http://gaia-mcp:8765/jsonrpc", "API_KEY=secret"],
+            "Labels": {"com.docker.compose.project": "gaia", "com.docker.compose.service": "core"}
+        },
+        "NetworkSettings": {
+            "Ports": {
+                "6415/tcp": [{"HostIp": "::", "HostPort": "16416"}, {"HostIp": "0.0.0.0", "HostPort": "16416"}],
+                "53/udp": [{"HostIp": "0.0.0.0", "HostPort": "53"}],
+                "8000/tcp": null
+            },
+            "SandboxKey": "/var/run/docker/netns/5c87f1dcc07e",
+            "Networks": {
+                "gaia-network": {
+                    "Aliases": ["core", "c0efd8306748"], "IPAddress": "172.28.0.2",
+                    "GlobalIPv6Address": "fd00:28::2"
+                },
+                "bridge": {"Aliases": null, "IPAddress": "", "GlobalIPv6Address": ""}
+            }
+        }
+    })
+}
+
+fn read(change: impl FnOnce(&mut Value)) -> ContainerInfo {
+    read_with(&FirstProcess::default(), change)
+}
+
+fn read_with(first: &FirstProcess, change: impl FnOnce(&mut Value)) -> ContainerInfo {
+    let mut answer = answer();
+    change(&mut answer);
+    let inspected: ContainerInspectResponse = serde_json::from_value(answer).unwrap();
+    container(inspected, first).unwrap()
+}
+
+fn port(host_ip: &str, host_port: u16, container_port: u16) -> PublishedPort {
+    PublishedPort { host_ip: host_ip.parse().unwrap(), host_port, container_port }
+}
+
+#[test]
+fn a_running_container_is_read_whole() {
+    let first = FirstProcess { cgroup: Some(CgroupId(158)), netns: Some(NetnsId(4_026_532_185)), ..Default::default() };
+    let seen = read_with(&first, |_| {});
+    assert_eq!((seen.name.as_str(), seen.image.as_str()), ("gaia-core", "gaia/core:1"));
+    assert_eq!((seen.project.as_deref(), seen.service.as_deref()), (Some("gaia"), Some("core")));
+    assert_eq!((seen.running, seen.paused, seen.pid, seen.exit_code), (true, false, Some(Pid(10586)), None));
+    assert_eq!(seen.started_at.unwrap().to_string(), "2026-11-25T13:08:12.412745013Z");
+    assert_eq!((seen.cgroup, seen.netns), (Some(CgroupId(158)), Some(NetnsId(4_026_532_185))));
+    assert_eq!((seen.init, seen.host_network, seen.stop_signal.as_str()), (false, false, "SIGTERM"));
+    assert_eq!((seen.health.as_deref(), seen.restart_policy.as_deref()), (Some("healthy"), Some("unless-stopped")));
+    assert_eq!(seen.memory_limit, Some(268_435_456));
+    assert_eq!(seen.published, [port("0.0.0.0", 16416, 6415), port("::", 16416, 6415)], "TCP only, in order");
+    let mcp = Endpoint { prefix: "MCP".into(), fallback: false, host: "gaia-mcp".into(), port: Some(8765) };
+    assert_eq!(seen.endpoints, [mcp]);
+    assert!(!format!("{seen:?}").contains("secret"), "nothing else of the environment leaves");
+}
+
+#[test]
+fn networks_have_both_families_and_names_but_not_the_short_id() {
+    let seen = read(|answer| {
+        // Engine 25 and newer keep the names here.
+        answer["NetworkSettings"]["Networks"]["gaia-network"]["DNSNames"] =
+            json!(["gaia-core", "core", "c0efd8306748"]);
+    });
+    let [bridge, gaia] = seen.networks.as_slice() else { panic!("{:?}", seen.networks) };
+    assert_eq!((bridge.network.as_str(), bridge.addresses.len(), bridge.aliases.len()), ("bridge", 0, 0));
+    let addresses: Vec<_> = gaia.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["172.28.0.2", "fd00:28::2"]);
+    assert_eq!(gaia.aliases, ["core", "gaia-core"]);
+}
+
+#[test]
+fn a_stopped_container_keeps_its_published_address_and_has_an_exit_code() {
+    let seen = read(|answer| {
+        answer["State"]["Running"] = json!(false);
+        answer["State"]["Pid"] = json!(0);
+        answer["State"]["ExitCode"] = json!(137);
+        answer["State"]["FinishedAt"] = json!("2026-11-25T13:08:18.043800703Z");
+        answer["NetworkSettings"]["Ports"] = json!({});
+    });
+    assert_eq!((seen.running, seen.pid, seen.exit_code), (false, None, Some(137)));
+    assert_eq!(seen.published, [port("0.0.0.0", 16416, 6415)]);
+}
+
+#[test]
+fn a_container_that_never_ran_has_neither_start_nor_exit_code() {
+    let seen = read(|answer| {
+        answer["State"]["Running"] = json!(false);
+        answer["State"]["StartedAt"] = json!("0001-01-01T00:00:00Z");
+    });
+    assert_eq!((seen.started_at, seen.exit_code), (None, None));
+}
+
+#[test]
+fn a_port_that_docker_is_yet_to_choose_is_none() {
+    let seen = read(|answer| {
+        answer["State"]["Running"] = json!(false);
+        answer["NetworkSettings"]["Ports"] = json!({});
+        answer["HostConfig"]["PortBindings"] = json!({"1/tcp": [{"HostIp": "", "HostPort": ""}], "2/tcp": [{"HostIp": "", "HostPort": "0"}], "3/tcp": [{}]});
+    });
+    assert_eq!(seen.published, []);
+}
+
+#[test]
+fn an_init_is_known_by_the_option_the_program_or_the_process() {
+    assert!(read(|answer| answer["HostConfig"]["Init"] = json!(true)).init);
+    assert!(read(|answer| answer["Path"] = json!("/usr/bin/tini")).init);
+    let first = FirstProcess { comm: Some("docker-init".into()), ..Default::default() };
+    assert!(read_with(&first, |_| {}).init, "the daemon's default is in no answer");
+    assert!(!read(|answer| answer["Path"] = json!("tinier")).init);
+}
+
+#[test]
+fn what_is_not_set_is_none() {
+    let seen = read(|answer| {
+        answer["HostConfig"] = json!({"NetworkMode": "host", "Memory": 0, "RestartPolicy": {"Name": ""}});
+        answer["Config"] = json!({"StopSignal": "quit", "Labels": null, "Env": null});
+        answer["State"]["Health"] = json!({"Status": "none"});
+        answer["NetworkSettings"] = json!({});
+    });
+    assert_eq!((seen.health, seen.restart_policy, seen.memory_limit), (None, None, None));
+    assert_eq!((seen.host_network, seen.stop_signal.as_str()), (true, "SIGQUIT"));
+    assert_eq!((seen.networks.len(), seen.published.len(), seen.endpoints.len()), (0, 0, 0));
+    assert!(seen.image.starts_with("sha256:"), "the image's id stands in for a name");
+}

@@ -1,0 +1,120 @@
+//! A record of the framing layer → its facts, in the order in which they happened.
+
+use gaia_monitor_abi::framing::{Body, Facts};
+use gaia_monitor_abi::{HTTP_ANSWER, HTTP_CLOSE, HttpRecord};
+
+use crate::model::event::{BodyFraming, HttpFact, HttpWhat};
+use crate::model::ids::Cookie;
+
+/// All kinds of facts in their order.
+const ORDER: [Facts; 7] = [
+    Facts::BEGUN,
+    Facts::INFORMATIONAL,
+    Facts::HEAD,
+    Facts::COMPLETE,
+    Facts::UPGRADED,
+    Facts::MALFORMED,
+    Facts::OPAQUE,
+];
+
+pub(super) fn facts(record: HttpRecord) -> impl Iterator<Item = HttpFact> {
+    ORDER.into_iter().filter_map(move |fact| {
+        let what = what(&record, fact)?;
+        Some(HttpFact { cookie: Cookie(record.cookie), what })
+    })
+}
+
+fn what(record: &HttpRecord, fact: Facts) -> Option<HttpWhat> {
+    if !Facts::from_bits(record.facts).has(fact) {
+        return None;
+    }
+    let is_answer = record.flags & HTTP_ANSWER != 0;
+    let what = match fact {
+        Facts::BEGUN if is_answer => HttpWhat::AnswerBegun,
+        Facts::BEGUN => HttpWhat::RequestBegun,
+        // The head of an answer without a body says so already.
+        Facts::COMPLETE if is_answer && ends_with_head(record) => return None,
+        Facts::COMPLETE if is_answer => HttpWhat::AnswerComplete,
+        Facts::COMPLETE => HttpWhat::RequestComplete,
+        Facts::INFORMATIONAL => HttpWhat::Informational { status: record.status },
+        Facts::HEAD => {
+            HttpWhat::AnswerHead { status: record.status, body: body(record), close: record.flags & HTTP_CLOSE != 0 }
+        }
+        Facts::UPGRADED => HttpWhat::Upgraded,
+        Facts::MALFORMED => HttpWhat::Malformed,
+        Facts::OPAQUE => HttpWhat::Opaque,
+        _unknown => return None,
+    };
+    Some(what)
+}
+
+fn ends_with_head(record: &HttpRecord) -> bool {
+    Facts::from_bits(record.facts).has(Facts::HEAD) && body(record) == BodyFraming::Empty
+}
+
+/// A number that this version does not know could only come from another probe: its end is not known either.
+fn body(record: &HttpRecord) -> BodyFraming {
+    match Body::of(record.body, record.length) {
+        Some(Body::Empty) => BodyFraming::Empty,
+        Some(Body::Length(bytes)) => BodyFraming::Length { bytes },
+        Some(Body::Chunked) => BodyFraming::Chunked,
+        Some(Body::UntilClose) | None => BodyFraming::UntilClose,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gaia_monitor_abi::framing::{Body, Facts};
+    use gaia_monitor_abi::{HTTP_ANSWER, HTTP_CLOSE, Header, HttpRecord};
+
+    use super::facts;
+    use crate::model::event::{BodyFraming, HttpWhat};
+    use crate::model::ids::Cookie;
+
+    fn record(told: &[Facts], flags: u8) -> HttpRecord {
+        HttpRecord {
+            header: Header { kind: 10, len: 48, cpu: 0, reserved: 0, boot_ns: 1 },
+            cookie: 7,
+            length: 5,
+            facts: told.iter().fold(Facts::NONE, |all, fact| all.and(*fact)).bits(),
+            status: 200,
+            body: Body::Length(5).kind(),
+            flags,
+        }
+    }
+
+    fn whats(told: &[Facts], flags: u8) -> Vec<HttpWhat> {
+        facts(record(told, flags)).map(|fact| fact.what).collect()
+    }
+
+    #[test]
+    fn one_record_tells_a_whole_message_in_order() {
+        assert_eq!(whats(&[Facts::COMPLETE, Facts::BEGUN], 0), [HttpWhat::RequestBegun, HttpWhat::RequestComplete]);
+        let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Length { bytes: 5 }, close: true };
+        assert_eq!(
+            whats(&[Facts::HEAD, Facts::BEGUN, Facts::COMPLETE], HTTP_ANSWER | HTTP_CLOSE),
+            [HttpWhat::AnswerBegun, head, HttpWhat::AnswerComplete]
+        );
+        assert_eq!(
+            whats(&[Facts::BEGUN, Facts::INFORMATIONAL], HTTP_ANSWER),
+            [HttpWhat::AnswerBegun, HttpWhat::Informational { status: 200 }]
+        );
+        assert_eq!(whats(&[Facts::OPAQUE], 0), [HttpWhat::Opaque]);
+        assert_eq!(whats(&[Facts::MALFORMED], HTTP_ANSWER), [HttpWhat::Malformed]);
+        assert_eq!(whats(&[Facts::UPGRADED], HTTP_ANSWER), [HttpWhat::Upgraded]);
+        assert_eq!(whats(&[], 0), []);
+    }
+
+    #[test]
+    fn an_answer_without_a_body_is_complete_with_its_head() {
+        let empty = HttpRecord { body: Body::Empty.kind(), ..record(&[Facts::HEAD, Facts::COMPLETE], HTTP_ANSWER) };
+        let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Empty, close: false };
+        let whats: Vec<HttpWhat> = facts(empty).map(|fact| fact.what).collect();
+        assert_eq!(whats, [head]);
+    }
+
+    #[test]
+    fn the_fact_belongs_to_its_sender() {
+        assert_eq!(facts(record(&[Facts::BEGUN], 0)).next().unwrap().cookie, Cookie(7));
+    }
+}

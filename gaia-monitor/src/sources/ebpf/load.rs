@@ -1,0 +1,239 @@
+//! Loading and attaching: what must be there, what may lack, and messages that say what to do.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program, ProgramError};
+use aya::{Btf, Ebpf, EbpfLoader};
+
+use super::filter::FilterHandle;
+use super::names::Names;
+use super::offsets::{Kernel, OffsetError};
+use super::reader::RingGauge;
+use super::{Probe, cgroup, preflight};
+
+/// The object that `cargo xtask ebpf` builds; it is part of the repository, so that users need stable Rust alone.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/gaia-monitor.bpf.o"));
+
+/// Size of the ring in bytes: a power of two. At 144 bytes a record it holds half a second of 200,000 records a second.
+const RING_BYTES: u32 = 16 << 20;
+
+/// A program that the running kernel cannot serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The program's name.
+    pub name: String,
+    /// What nobody sees without it.
+    pub loses: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    #[error("the monitor {what}; {fix}")]
+    Misplaced { what: &'static str, fix: &'static str },
+    #[error(
+        "the kernel's type information (/sys/kernel/btf/vmlinux) cannot be read: {reason}; it takes a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+    )]
+    Btf { reason: String },
+    #[error("{0}; this kernel is not supported, please report it with the output of `gaia-monitor doctor`")]
+    Offset(#[from] OffsetError),
+    #[error("the probe's maps cannot be created: {reason}; it takes CAP_BPF, or root")]
+    Object { reason: String },
+    #[error("the embedded probe lacks {what}: the build is broken, rebuild it with `cargo xtask ebpf`")]
+    Broken { what: String },
+    #[error("the kernel refused the program {program} for {event}: {reason}; {fix}")]
+    Refused { program: &'static str, event: &'static str, reason: String, fix: &'static str },
+    #[error("this kernel has no event {event}, which the program {program} needs; use a kernel from 6.12 on")]
+    NoEvent { program: &'static str, event: &'static str },
+    #[error(
+        "the cgroup v2 tree cannot be used for {program}: {reason}; mount it (mount -t cgroup2 none /sys/fs/cgroup/unified)"
+    )]
+    Cgroup { program: &'static str, reason: String },
+}
+
+/// What the monitor does where an event lacks.
+#[derive(Clone, Copy)]
+enum Need {
+    Mandatory,
+    /// Goes on, and says what it does not see.
+    Optional {
+        loses: &'static str,
+    },
+}
+
+struct Tracepoint {
+    program: &'static str,
+    event: &'static str,
+    need: Need,
+}
+
+const TRACEPOINTS: [Tracepoint; 10] = [
+    Tracepoint { program: "tcp_state", event: "inet_sock_set_state", need: Need::Mandatory },
+    Tracepoint { program: "reset_received", event: "tcp_receive_reset", need: Need::Mandatory },
+    Tracepoint {
+        program: "reset_sent",
+        event: "tcp_send_reset",
+        need: Need::Optional { loses: "who sent a reset, and why" },
+    },
+    Tracepoint {
+        program: "socket_error",
+        event: "inet_sk_error_report",
+        need: Need::Optional { loses: "the error that a client's socket got, which is then inferred from the reset" },
+    },
+    Tracepoint {
+        program: "reading",
+        event: "tcp_rcv_space_adjust",
+        need: Need::Optional { loses: "which process serves a connection, before it closes it" },
+    },
+    Tracepoint { program: "process_started", event: "sched_process_fork", need: Need::Mandatory },
+    Tracepoint { program: "process_exec", event: "sched_process_exec", need: Need::Mandatory },
+    Tracepoint { program: "process_exited", event: "sched_process_exit", need: Need::Mandatory },
+    Tracepoint { program: "signal", event: "signal_generate", need: Need::Mandatory },
+    Tracepoint {
+        program: "oom_victim",
+        event: "mark_victim",
+        need: Need::Optional { loses: "deaths for lack of memory, which then look like kills by the kernel" },
+    },
+];
+
+struct CgroupProgram {
+    program: &'static str,
+    attach: CgroupSkbAttachType,
+}
+
+/// Programs on every packet of the v2 tree.
+const CGROUP_PROGRAMS: &[CgroupProgram] = &[
+    CgroupProgram { program: "http_egress", attach: CgroupSkbAttachType::Egress },
+    CgroupProgram { program: "http_ingress", attach: CgroupSkbAttachType::Ingress },
+];
+
+pub(super) fn load() -> Result<Probe, ProbeError> {
+    preflight::placement()?;
+    let kernel = Kernel::open().map_err(|error| ProbeError::Btf { reason: error.to_string() })?;
+    let layout = kernel.layout(preflight::host_netns()?)?;
+    let names = Names::read(&kernel);
+    let has_event = |event| kernel.has_event(event);
+    let btf = Btf::from_sys_fs().map_err(|error| ProbeError::Btf { reason: error.to_string() })?;
+
+    let mut programs = EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("LAYOUT", &layout, true)
+        .map_max_entries("EVENTS", RING_BYTES)
+        .load(OBJECT)
+        .map_err(|error| ProbeError::Object { reason: chain(&error) })?;
+
+    let ring: RingBuf<MapData> = map(&mut programs, "EVENTS")?;
+    let lost: PerCpuArray<MapData, u64> = map(&mut programs, "LOST")?;
+    let filter = FilterHandle::new(
+        map(&mut programs, "PUBLISHED")?,
+        map(&mut programs, "PREFIXES_V4")?,
+        map(&mut programs, "PREFIXES_V6")?,
+        map(&mut programs, "CGROUPS")?,
+    );
+
+    let mut attached = Vec::new();
+    let mut missing = Vec::new();
+    for tracepoint in &TRACEPOINTS {
+        let result = if has_event(tracepoint.event) {
+            attach_tracepoint(&mut programs, tracepoint, &btf)
+        } else {
+            Err(ProbeError::NoEvent { program: tracepoint.program, event: tracepoint.event })
+        };
+        match (result, tracepoint.need) {
+            (Ok(()), Need::Mandatory | Need::Optional { .. }) => attached.push(tracepoint.program.to_owned()),
+            (Err(error), Need::Mandatory) => return Err(error),
+            (Err(error @ ProbeError::Broken { .. }), Need::Optional { .. }) => return Err(error),
+            (Err(_), Need::Optional { loses }) => {
+                missing.push(Missing { name: tracepoint.program.to_owned(), loses: loses.to_owned() });
+            }
+        }
+    }
+    for program in CGROUP_PROGRAMS {
+        attach_cgroup(&mut programs, program)?;
+        attached.push(program.program.to_owned());
+    }
+    Ok(Probe { programs, ring, lost, filter, names, gauge: RingGauge::new(RING_BYTES), attached, missing })
+}
+
+fn attach_tracepoint(programs: &mut Ebpf, tracepoint: &Tracepoint, btf: &Btf) -> Result<(), ProbeError> {
+    let Tracepoint { program: name, event, need: _ } = *tracepoint;
+    let program: &mut BtfTracePoint = program(programs, name)?;
+    program.load(event, btf).and_then(|()| program.attach()).map(drop).map_err(|error| refused(name, event, &error))
+}
+
+fn attach_cgroup(programs: &mut Ebpf, entry: &CgroupProgram) -> Result<(), ProbeError> {
+    let CgroupProgram { program: name, attach } = *entry;
+    let failed = |reason: String| ProbeError::Cgroup { program: name, reason };
+    let root: PathBuf = cgroup::v2_root().map_err(|error| failed(error.to_string()))?;
+    let root = File::open(&root).map_err(|error| failed(format!("{}: {error}", root.display())))?;
+    let program: &mut CgroupSkb = program(programs, name)?;
+    // A link is always "multi": it stands beside what others attach. `AllowMultiple` would be refused with EINVAL.
+    program
+        .load()
+        .and_then(|()| program.attach(root, attach, CgroupAttachMode::Single))
+        .map(drop)
+        .map_err(|error| refused(name, "cgroup_skb", &error))
+}
+
+fn program<'a, P>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut P, ProbeError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let lacks = || ProbeError::Broken { what: format!("the program {name}") };
+    let found = programs.program_mut(name).ok_or_else(lacks)?;
+    found.try_into().map_err(|_| lacks())
+}
+
+fn map<M>(programs: &mut Ebpf, name: &str) -> Result<M, ProbeError>
+where
+    M: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let lacks = || ProbeError::Broken { what: format!("the map {name}") };
+    M::try_from(programs.take_map(name).ok_or_else(lacks)?).map_err(|_| lacks())
+}
+
+/// What the verifier adds after its last word (`print_verification_stats()` in kernel/bpf/verifier.c).
+const VERIFIER_STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
+
+/// Puts a program's refusal into words; the verifier's log is the last thing that it said, not all of it.
+fn refused(program: &'static str, event: &'static str, error: &ProgramError) -> ProbeError {
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        let said = |line: &&str| {
+            !line.trim().is_empty() && !VERIFIER_STATISTICS.iter().any(|statistic| line.starts_with(statistic))
+        };
+        let last = log.lines().rev().find(said);
+        let reason = match last {
+            Some(last) => format!("{io_error} ({last})"),
+            None => io_error.to_string(),
+        };
+        let fix = match io_error.raw_os_error() {
+            Some(number) if number == nix::errno::Errno::EPERM as i32 => {
+                "run it as root, or with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+            }
+            Some(_) | None if preflight::lockdown_is_confidential() => {
+                "this kernel is locked down (confidentiality), which keeps programs from reading kernel memory"
+            }
+            Some(_) | None if preflight::kernel_is_old() => "use Linux 6.12 or newer",
+            Some(_) | None => "please report it with the output of `gaia-monitor doctor`",
+        };
+        return ProbeError::Refused { program, event, reason, fix };
+    }
+    ProbeError::Refused { program, event, reason: chain(error), fix: "run it as root, or see `gaia-monitor doctor`" }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

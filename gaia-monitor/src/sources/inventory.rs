@@ -1,0 +1,195 @@
+//! What was there before the probe: processes and connections of running containers, and docker-proxies.
+//!
+//! Read once, after the probe is attached: what changes meanwhile is told twice, never missed. Of the host's own
+//! sockets only those that concern containers are told. It blocks for some milliseconds: run it on a thread for that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::docker::Listing;
+use super::netns::{Broker, SocketKind};
+use super::procfs::{self, CgroupTree, Entry};
+use super::sockdiag::{self, Listed};
+use crate::model::event::{
+    ContainerInfo, Fact, Observation, ProcessSeen, ProxySeen, Socket, SocketSeen, Task, TcpState,
+};
+use crate::model::ids::{CgroupId, NetnsId, Pid};
+use crate::model::time::Stamp;
+
+/// What was found, and what could not be read.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    pub observations: Vec<Observation>,
+    /// Ports that docker-proxies listen on.
+    pub proxied: BTreeSet<u16>,
+    /// Network namespaces whose sockets could not be listed.
+    pub unread: u64,
+}
+
+/// Reads everything; `at` is the instant that the facts get.
+#[must_use]
+pub fn read(listing: &Listing, broker: &Broker, at: Stamp) -> Inventory {
+    let tree = CgroupTree::find();
+    let all = procfs::processes(tree.as_ref());
+    let running: Vec<_> = listing.containers.iter().filter_map(|seen| Some((seen, seen.pid?))).collect();
+    let members = members(&running, &all);
+    let proxies: Vec<_> = proxies(&all).collect();
+    let mut found =
+        Inventory { proxied: proxies.iter().map(|proxy| proxy.listen.port()).collect(), ..Default::default() };
+
+    let host = procfs::netns_at(Path::new(HOST)).ok();
+    let mut sockets = Vec::new();
+    for (netns, pid) in namespaces(&running).into_iter().filter(|(netns, _)| Some(*netns) != host) {
+        let path = procfs::netns_path(pid);
+        match list(broker, &path) {
+            Some(listed) => sockets.extend(listed.into_iter().map(|socket| (netns, socket))),
+            None if procfs::netns_at(&path).is_ok() => found.unread += 1,
+            // The container has gone since it was listed: the probe, attached before, tells its end.
+            None => {}
+        }
+    }
+    let concern = Concern::new(listing, &found.proxied);
+    match host.zip(list(broker, Path::new(HOST))) {
+        Some((netns, listed)) => {
+            sockets.extend(listed.into_iter().filter(|socket| concern.about(socket)).map(|socket| (netns, socket)));
+        }
+        None => found.unread += 1,
+    }
+
+    let holders = holders(&sockets, &members, &all);
+    let servers: BTreeSet<Pid> =
+        serving(&sockets).iter().filter_map(|inode| holders.get(inode)).flatten().copied().collect();
+    let facts = members.iter().filter_map(|pid| all.get(pid).map(|entry| process(entry, servers.contains(pid))));
+    let seen = sockets.iter().map(|(netns, socket)| connection(*netns, socket, &holders, &all));
+    let proxies = proxies.into_iter().map(Fact::ProxySeen);
+    found.observations = facts.chain(seen).chain(proxies).map(|fact| Observation { at, fact }).collect();
+    found
+}
+
+/// The namespace that this program stands in: `run` refuses any but the initial one.
+const HOST: &str = "/proc/self/ns/net";
+
+fn list(broker: &Broker, namespace: &Path) -> Option<Vec<Listed>> {
+    sockdiag::dump(broker.socket(namespace, SocketKind::SOCK_DIAG).ok()?).ok()
+}
+
+/// The processes of containers: in the cgroup of one or below it, or in the pid namespace of its first process where
+/// that is its own (a container may share the host's).
+fn members(running: &[(&ContainerInfo, Pid)], all: &BTreeMap<Pid, Entry>) -> BTreeSet<Pid> {
+    let own: BTreeSet<u64> = running
+        .iter()
+        .filter_map(|(_, pid)| Some(all.get(pid)?.pid_namespace))
+        .filter(|namespace| *namespace != procfs::INITIAL_PID_NAMESPACE)
+        .collect();
+    let named = |path: &Path| {
+        path.iter()
+            .filter_map(|part| part.to_str())
+            .any(|part| running.iter().any(|(seen, _)| part.contains(&seen.id.0)))
+    };
+    all.iter()
+        .filter(|(_, entry)| own.contains(&entry.pid_namespace) || named(&entry.cgroup_path))
+        .map(|(pid, _)| *pid)
+        .collect()
+}
+
+fn proxies(all: &BTreeMap<Pid, Entry>) -> impl Iterator<Item = ProxySeen> {
+    // The kernel keeps fifteen characters of a name: rootlesskit's proxy is known by its beginning.
+    let named = |comm: &str| comm == procfs::PROXY || comm.starts_with("rootlesskit-doc");
+    all.values().filter(move |entry| named(&entry.process.comm)).filter_map(|entry| procfs::proxy(entry.process.pid))
+}
+
+/// Each namespace once (containers may share one), with a process to enter it by.
+fn namespaces(running: &[(&ContainerInfo, Pid)]) -> BTreeMap<NetnsId, Pid> {
+    running.iter().filter_map(|(seen, pid)| Some((seen.netns?, *pid))).collect()
+}
+
+/// What makes a socket in the host's namespace a container's concern.
+struct Concern<'a> {
+    ports: BTreeSet<u16>,
+    prefixes: &'a [IpNet],
+    cgroups: BTreeSet<CgroupId>,
+}
+
+impl<'a> Concern<'a> {
+    fn new(listing: &'a Listing, proxied: &BTreeSet<u16>) -> Self {
+        let published = listing.containers.iter().flat_map(|seen| seen.published.iter().map(|port| port.host_port));
+        let on_host = listing.containers.iter().filter(|seen| seen.host_network);
+        Self {
+            ports: published.chain(proxied.iter().copied()).collect(),
+            prefixes: &listing.prefixes,
+            cgroups: on_host.filter_map(|seen| seen.cgroup).collect(),
+        }
+    }
+
+    fn about(&self, socket: &Listed) -> bool {
+        self.ports.contains(&socket.local.port())
+            || self.ports.contains(&socket.remote.port())
+            || self.prefixes.iter().any(|prefix| prefix.contains(&socket.remote.ip()))
+            || socket.cgroup.is_some_and(|cgroup| self.cgroups.contains(&cgroup))
+    }
+}
+
+/// Which processes hold which of the sockets. The host's processes are asked only if a socket is left without one.
+fn holders(
+    sockets: &[(NetnsId, Listed)],
+    members: &BTreeSet<Pid>,
+    all: &BTreeMap<Pid, Entry>,
+) -> BTreeMap<u64, BTreeSet<Pid>> {
+    let wanted: BTreeSet<u64> = sockets.iter().map(|(_, socket)| socket.inode).filter(|inode| *inode != 0).collect();
+    let mut holders = BTreeMap::new();
+    hold(&mut holders, &wanted, members.iter());
+    if holders.len() < wanted.len() {
+        hold(&mut holders, &wanted, all.keys().filter(|pid| !members.contains(pid)));
+    }
+    holders
+}
+
+fn hold<'a>(holders: &mut BTreeMap<u64, BTreeSet<Pid>>, wanted: &BTreeSet<u64>, pids: impl Iterator<Item = &'a Pid>) {
+    for pid in pids {
+        for inode in procfs::sockets(*pid).into_iter().filter(|inode| wanted.contains(inode)) {
+            holders.entry(inode).or_default().insert(*pid);
+        }
+    }
+}
+
+/// Listening sockets, and connections at the port of one in the same namespace.
+fn serving(sockets: &[(NetnsId, Listed)]) -> BTreeSet<u64> {
+    let listening = sockets.iter().filter(|(_, socket)| socket.state == TcpState::Listen);
+    let ports: BTreeSet<_> = listening.map(|(netns, socket)| (*netns, socket.local.port())).collect();
+    sockets
+        .iter()
+        .filter(|(netns, socket)| socket.inode != 0 && ports.contains(&(*netns, socket.local.port())))
+        .map(|(_, socket)| socket.inode)
+        .collect()
+}
+
+fn process(entry: &Entry, serves: bool) -> Fact {
+    Fact::ProcessSeen(ProcessSeen {
+        process: entry.process.clone(),
+        parent: entry.parent,
+        parent_outside: entry.parent_outside,
+        serves,
+    })
+}
+
+fn connection(
+    netns: NetnsId,
+    listed: &Listed,
+    holders: &BTreeMap<u64, BTreeSet<Pid>>,
+    all: &BTreeMap<Pid, Entry>,
+) -> Fact {
+    // Of several holders the oldest: workers inherit a listener from it.
+    let holder = holders.get(&listed.inode).and_then(|pids| all.get(pids.first()?));
+    let cgroup = listed.cgroup.or_else(|| holder.map(|entry| entry.process.cgroup)).unwrap_or(CgroupId(0));
+    Fact::SocketSeen(SocketSeen {
+        socket: Socket { cookie: listed.cookie, netns, cgroup, local: listed.local, remote: listed.remote },
+        state: listed.state,
+        task: holder.map(|entry| Task { pid: entry.process.pid, comm: entry.process.comm.clone(), exiting: false }),
+    })
+}
+
+#[cfg(test)]
+#[path = "inventory_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+//! What belongs to containers, and who serves: the parts that need no kernel.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{Concern, Listing, members, serving};
+use crate::model::event::{ContainerInfo, Process, PublishedPort, TcpState};
+use crate::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
+use crate::sources::procfs::{Entry, INITIAL_PID_NAMESPACE};
+use crate::sources::sockdiag::Listed;
+
+const HOST: NetnsId = NetnsId(1);
+
+fn socket(state: TcpState, local: &str, remote: &str, inode: u64, cgroup: u64) -> Listed {
+    let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+    Listed { cookie: Cookie(inode), state, local, remote, inode, cgroup: Some(CgroupId(cgroup)) }
+}
+
+fn seen(id: &str, pid: u32) -> ContainerInfo {
+    ContainerInfo {
+        id: ContainerId(id.into()),
+        name: id.into(),
+        image: String::new(),
+        project: None,
+        service: None,
+        labels: BTreeMap::new(),
+        running: true,
+        paused: false,
+        started_at: None,
+        pid: Some(Pid(pid)),
+        cgroup: Some(CgroupId(u64::from(pid))),
+        netns: None,
+        init: false,
+        host_network: false,
+        stop_signal: "SIGTERM".into(),
+        health: None,
+        restart_policy: None,
+        memory_limit: None,
+        networks: Vec::new(),
+        published: Vec::new(),
+        endpoints: Vec::new(),
+        exit_code: None,
+    }
+}
+
+fn entry(pid: u32, pid_namespace: u64, cgroup_path: &str) -> (Pid, Entry) {
+    let process =
+        Process { pid: Pid(pid), ns_pid: 1, ns_level: 1, cgroup: CgroupId(0), netns: HOST, comm: String::new() };
+    let cgroup_path = PathBuf::from(cgroup_path);
+    (Pid(pid), Entry { process, parent: Pid(1), parent_outside: false, pid_namespace, cgroup_path })
+}
+
+#[test]
+fn a_containers_processes_are_found_by_cgroup_and_by_pid_namespace() {
+    let (first, shares_host) = (seen("aaaa", 10), seen("bbbb", 20));
+    let all = BTreeMap::from([
+        entry(1, INITIAL_PID_NAMESPACE, "/init.scope"),
+        entry(10, 7, ""),
+        entry(11, 7, "/elsewhere"),
+        entry(20, INITIAL_PID_NAMESPACE, "/docker/bbbb"),
+        entry(21, INITIAL_PID_NAMESPACE, "/system.slice/docker-bbbb.scope/nested"),
+        entry(30, 8, "/docker/cccc"),
+    ]);
+    let found = members(&[(&first, Pid(10)), (&shares_host, Pid(20))], &all);
+    assert_eq!(found, [Pid(10), Pid(11), Pid(20), Pid(21)].into(), "never the whole host, never another's");
+}
+
+#[test]
+fn of_the_hosts_sockets_only_those_of_containers_are_a_concern() {
+    let mut published = seen("aaaa", 10);
+    published.published =
+        vec![PublishedPort { host_ip: "0.0.0.0".parse().unwrap(), host_port: 6416, container_port: 6415 }];
+    let mut on_host = seen("bbbb", 20);
+    on_host.host_network = true;
+    let prefixes = vec!["172.28.0.0/16".parse().unwrap()];
+    let listing = Listing { containers: vec![published, on_host], prefixes };
+    let proxied = [7000].into();
+    let concern = Concern::new(&listing, &proxied);
+    let about = |local, remote, cgroup| concern.about(&socket(TcpState::Established, local, remote, 1, cgroup));
+    assert!(about("127.0.0.1:6416", "127.0.0.1:40000", 1), "the published end");
+    assert!(about("127.0.0.1:40000", "127.0.0.1:6416", 1), "the operator's own curl");
+    assert!(about("172.28.0.1:40000", "172.28.0.2:6415", 1), "the proxy's second leg");
+    assert!(about("127.0.0.1:40000", "127.0.0.1:7000", 1), "a port known by its proxy only");
+    assert!(about("10.0.0.1:40000", "10.0.0.9:443", 20), "a container on the host's network");
+    assert!(!about("10.0.0.1:22", "10.0.0.9:50000", 1));
+    assert!(!about("10.0.0.1:22", "10.0.0.9:50000", 10), "a cgroup that is not on the host's network");
+}
+
+#[test]
+fn listeners_and_what_they_accepted_serve_and_clients_do_not() {
+    let sockets = [
+        (HOST, socket(TcpState::Listen, "0.0.0.0:80", "0.0.0.0:0", 1, 0)),
+        (HOST, socket(TcpState::Established, "10.0.0.1:80", "10.0.0.2:40000", 2, 0)),
+        (HOST, socket(TcpState::Established, "10.0.0.1:40001", "10.0.0.2:80", 3, 0)),
+        (HOST, socket(TcpState::FinWait2, "10.0.0.1:80", "10.0.0.2:40002", 0, 0)),
+        (NetnsId(2), socket(TcpState::Established, "10.0.0.3:80", "10.0.0.2:40000", 4, 0)),
+    ];
+    assert_eq!(serving(&sockets), [1, 2].into(), "not the orphan, nor the same port of another namespace");
+}

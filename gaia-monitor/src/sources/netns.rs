@@ -1,0 +1,94 @@
+//! The one thread that changes its network namespace: setns, socket, hand over the descriptor.
+//!
+//! A socket belongs to the namespace of the thread that made it, for ever; so everything else asks this thread and
+//! never calls setns(2) itself. A failed setns leaves the thread where it was, and the next request moves it anyway.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+
+/// Requests under way: each blocks its caller, so more than the callers there are can never queue up.
+const REQUESTS: usize = 16;
+
+/// What to open.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketKind {
+    family: AddressFamily,
+    kind: SockType,
+    protocol: Option<SockProtocol>,
+}
+
+impl SocketKind {
+    /// `NETLINK_SOCK_DIAG` (sock_diag(7)).
+    pub const SOCK_DIAG: Self = Self {
+        family: AddressFamily::Netlink,
+        kind: SockType::Datagram,
+        protocol: Some(SockProtocol::NetlinkSockDiag),
+    };
+}
+
+struct Request {
+    namespace: File,
+    kind: SocketKind,
+    reply: mpsc::SyncSender<io::Result<OwnedFd>>,
+}
+
+/// The broker's door. The thread ends when the last clone is gone.
+#[derive(Clone, Debug)]
+pub struct Broker(mpsc::SyncSender<Request>);
+
+impl Broker {
+    /// Starts the thread. It needs CAP_SYS_ADMIN, which is per thread: start it before any privilege is dropped.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start() -> io::Result<Self> {
+        let (sender, receiver) = mpsc::sync_channel::<Request>(REQUESTS);
+        thread::Builder::new().name("netns-broker".to_owned()).spawn(move || {
+            for request in receiver {
+                // A caller that has gone away gets nothing; its socket closes with the failed send.
+                let _ = request.reply.send(open(&request.namespace, request.kind));
+            }
+        })?;
+        Ok(Self(sender))
+    }
+
+    /// Opens a socket in the namespace behind `path` (`/proc/PID/ns/net`, or Docker's `SandboxKey`). Blocks for the
+    /// few microseconds that it takes.
+    ///
+    /// # Errors
+    /// When the namespace is gone, or may not be entered, or has no such socket.
+    pub fn socket(&self, path: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        let request = Request { namespace: File::open(path)?, kind, reply };
+        self.0.send(request).map_err(|_| io::Error::other("the netns broker has ended"))?;
+        answer.recv().map_err(|_| io::Error::other("the netns broker has ended"))?
+    }
+}
+
+fn open(namespace: &File, kind: SocketKind) -> io::Result<OwnedFd> {
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    Ok(socket(kind.family, kind.kind, SockFlag::SOCK_CLOEXEC, kind.protocol)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Broker, SocketKind};
+
+    #[test]
+    fn a_namespace_that_is_gone_is_an_error_and_the_broker_lives_on() {
+        let broker = Broker::start().unwrap();
+        for _ in 0..2 {
+            let error = broker.socket(Path::new("/proc/0/ns/net"), SocketKind::SOCK_DIAG).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        }
+    }
+}
