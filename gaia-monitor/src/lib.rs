@@ -3,9 +3,22 @@
 //! Facts flow from left to right: `sources` observe, `pipeline` orders, `engine` derives incidents, `sinks` tell.
 //! Everything but `sources`, `pipeline` and `daemon` builds without the `live` feature and replays recordings anywhere.
 
+pub mod assets;
+pub mod belt;
+pub mod cli;
+pub mod cmd;
+pub mod config;
+#[cfg(feature = "live")]
+pub mod daemon;
+#[cfg(feature = "live")]
+pub mod doctor;
 pub mod engine;
+pub mod exit;
+pub mod explain;
 pub mod model;
 #[cfg(feature = "live")]
 pub mod pipeline;
+pub mod recording;
+pub mod sinks;
 #[cfg(feature = "live")]
 pub mod sources;

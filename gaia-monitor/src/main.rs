@@ -1,3 +1,7 @@
-//! The command itself.
+//! The command itself; everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gaia_monitor::cmd::main().into()
+}

@@ -1,0 +1,14 @@
+//! `completions SHELL`: prints what a shell needs to complete the command line.
+
+use clap::CommandFactory;
+
+use super::print;
+use crate::cli::{Cli, Completions};
+use crate::exit::{Exit, Failure};
+
+pub fn completions(args: &Completions) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "gaia-monitor", &mut script);
+    print(&String::from_utf8_lossy(&script))?;
+    Ok(Exit::Ok)
+}

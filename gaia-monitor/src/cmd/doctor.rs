@@ -1,0 +1,51 @@
+//! `doctor`: prints one line for each thing that the monitor needs of this host.
+
+use super::print;
+use crate::cli::{self, Output};
+use crate::doctor::{Finding, Status, examine, verdict};
+use crate::exit::{Exit, Failure};
+use crate::sinks::terminal::stdout_takes_colour;
+use crate::sinks::terminal::style::{Page, Tone};
+use crate::sinks::terminal::text::harmless;
+
+pub fn doctor(args: &cli::Doctor) -> Result<Exit, Failure> {
+    let findings = examine(args.docker_host.as_deref());
+    print(&match args.output {
+        Output::Pretty => pretty(&findings),
+        Output::Json => json(&findings)?,
+    })?;
+    match verdict(&findings) {
+        (exit, None) => Ok(exit),
+        (exit, Some(message)) => Err(Failure::new(exit, message)),
+    }
+}
+
+fn pretty(findings: &[Finding]) -> String {
+    let mut page = Page::new(stdout_takes_colour());
+    let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
+    for finding in findings {
+        let (tone, word) = match finding.status {
+            Status::Ok => (Tone::Good, "ok"),
+            Status::Warning => (Tone::Caution, "warning"),
+            Status::Failed => (Tone::Alarm, "FAILED"),
+        };
+        page.put(tone, &format!("{word:7}")).put(Tone::Strong, &format!("  {:width$}", finding.check));
+        page.put(Tone::Plain, &format!("  {}", harmless(&finding.detail)));
+        if let Some(fix) = &finding.fix {
+            page.put(Tone::Quiet, "  fix: ").put(Tone::Plain, &harmless(fix));
+        }
+        page.end_line();
+    }
+    page.into_text()
+}
+
+fn json(findings: &[Finding]) -> Result<String, Failure> {
+    let mut text = String::new();
+    for finding in findings {
+        let line = serde_json::to_string(finding)
+            .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot write a finding as JSON: {error}")))?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(text)
+}

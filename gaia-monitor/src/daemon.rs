@@ -1,0 +1,306 @@
+//! The live run: attaches the probe, starts the sources, feeds the belt until somebody says stop.
+//!
+//! Sources work on a thread of their own, so that a busy belt delays no drain of the ring. Order matters at the start:
+//! what needs privileges comes before the runtime's threads, the probe before the inventory (what changes between them
+//! is told twice, never missed), and the ready file last. Nothing that acts on a container may ever be called here.
+
+mod hub;
+mod ready;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::procfs::process::Process;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+pub use hub::Belt;
+use hub::Hub;
+use ready::{Ready, remove};
+
+use crate::model::event::Fact;
+use crate::pipeline::clock::Clock;
+use crate::pipeline::outlet::Outlet;
+use crate::sinks::notice::warn;
+use crate::sources::docker::{DockerError, FilterChange, Source};
+use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
+use crate::sources::inventory;
+use crate::sources::netns::Broker;
+
+/// How often the clocks are compared and losses are told. The clocks drift apart only where the system's one is
+/// stepped: until the next comparison, kernel facts keep the old time.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How long a source may take to hand over what it has when the run ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a run needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `DOCKER_HOST`, then the usual socket, where it is `None`.
+    pub docker_host: Option<String>,
+    /// Written once every probe is attached and the inventory has been judged.
+    pub ready_file: Option<PathBuf>,
+    /// From the start on; `None`: until a signal.
+    pub duration: Option<Duration>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error("the monitor lacks {lacking}; run it as root, or give its service these capabilities")]
+    Privileges { lacking: String },
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Docker(#[from] DockerError),
+    #[error("cannot start the {what}")]
+    Start {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot go on reading the probe's ring")]
+    Ring(#[source] io::Error),
+    #[error("a source of the monitor broke down")]
+    Source(#[source] JoinError),
+    #[error("cannot write the ready file {}", path.display())]
+    ReadyFile {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DaemonError {
+    /// A privilege, a kernel feature or Docker is missing (exit code 3); all else is the monitor's own failure.
+    #[must_use]
+    pub fn is_missing_prerequisite(&self) -> bool {
+        match self {
+            Self::Privileges { .. } | Self::Probe(_) | Self::Docker(_) => true,
+            Self::Start { .. } | Self::Ring(_) | Self::Source(_) | Self::ReadyFile { .. } => false,
+        }
+    }
+}
+
+/// Runs until SIGINT, SIGTERM, the end of the duration, or until nobody listens any more. The last event is
+/// `Shutdown`; finishing the belt is the caller's.
+///
+/// # Errors
+/// When something is missing at the start, or the probe cannot be read any more. Docker going away later is none.
+pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
+    privileges()?;
+    let ready = options.ready_file.as_deref();
+    if let Some(path) = ready {
+        // One of an earlier run would lie.
+        remove(path).map_err(|source| DaemonError::ReadyFile { path: path.to_owned(), source })?;
+    }
+    let probe = Probe::load()?;
+    for missing in probe.missing() {
+        warn(format_args!("this kernel has no {}: {}", missing.name, missing.loses));
+    }
+    let broker = Broker::start().map_err(|source| DaemonError::Start { what: "netns broker", source })?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("sources")
+        .enable_all()
+        .build()
+        .map_err(|source| DaemonError::Start { what: "runtime", source })?;
+    let result = runtime.block_on(turn(options, probe, broker, belt));
+    // An inventory that is still being read cannot be cancelled, and nobody wants it any more.
+    runtime.shutdown_timeout(FAREWELL);
+    result
+}
+
+async fn turn(options: &Options, probe: Probe, broker: Broker, belt: &mut impl Belt) -> Result<(), DaemonError> {
+    let clock = Arc::new(Clock::new());
+    let (outlet, mut batches, losses) = Outlet::new("pipeline.kernel");
+    let (stop, stopped) = watch::channel(false);
+    let filter = probe.filter();
+    let ready = Ready::of(&probe);
+    let mut hub = Hub::new(belt, clock.clone(), losses, publisher(filter.clone(), outlet.clone()));
+    let mut signals = Signals::listen()?;
+    let mut kernel = tokio::spawn(probe.run(clock.clone(), outlet.clone(), end_of(stopped.clone())));
+    let mut docker: Option<JoinHandle<()>> = None;
+    let mut starting = Some(tokio::spawn(start(options.docker_host.clone(), broker, clock.clone(), outlet, filter)));
+    let mut housekeeping = interval(HOUSEKEEPING);
+    housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = end(options.duration);
+    tokio::pin!(end);
+
+    loop {
+        let due = hub.due();
+        tokio::select! {
+            // Losses come before what makes them: under a flood nothing behind the batches would get its turn.
+            biased;
+            () = signals.any() => break,
+            () = &mut end => break,
+            _ = housekeeping.tick() => hub.keep_house(),
+            result = &mut kernel => {
+                return Err(match result {
+                    Ok(Ok(())) => DaemonError::Ring(io::Error::other("it ended by itself")),
+                    Ok(Err(error)) => DaemonError::Ring(error),
+                    Err(error) => DaemonError::Source(error),
+                });
+            }
+            source = finished(&mut starting) => {
+                let source = source.map_err(DaemonError::Source)??;
+                starting = None;
+                docker = Some(tokio::spawn(source.run(stopped.clone())));
+                // What the inventory found lies in the way already: the ready file promises that it is judged.
+                hub.drain(&mut batches);
+                if let Some(path) = &options.ready_file {
+                    ready.write(path).map_err(|source| DaemonError::ReadyFile { path: path.clone(), source })?;
+                }
+            }
+            Some(batch) = batches.recv() => hub.take(batch),
+            () = due => hub.tick(),
+        }
+        if hub.is_unheard() {
+            break;
+        }
+    }
+
+    stop.send_replace(true);
+    // Whatever does not end in time is left behind; what it handed over until then counts.
+    let _ = timeout(FAREWELL, kernel).await;
+    if let Some(docker) = docker {
+        let _ = timeout(FAREWELL, docker).await;
+    }
+    hub.drain(&mut batches);
+    hub.keep_house();
+    hub.own(Fact::Shutdown);
+    Ok(())
+}
+
+/// Docker's listing, then what it cannot tell of the time before the start.
+async fn start(
+    host: Option<String>,
+    broker: Broker,
+    clock: Arc<Clock>,
+    outlet: Outlet,
+    filter: FilterHandle,
+) -> Result<Source<impl Fn(FilterChange) + Send + 'static>, DaemonError> {
+    let inventory = outlet.of("pipeline.inventory");
+    let docker = outlet.of("pipeline.docker");
+    let (told, publish) = (changer(filter.clone(), outlet.clone()), publisher(filter, outlet));
+    let (source, listing) = Source::start(host.as_deref(), clock.clone(), docker, told).await?;
+    let found = spawn_blocking(move || inventory::read(&listing, &broker, clock.now())).await;
+    let found = found.map_err(DaemonError::Source)?;
+    found.proxied.into_iter().for_each(publish);
+    inventory.lost("inventory.sockets", found.unread);
+    inventory.offer(found.observations);
+    Ok(source)
+}
+
+/// Turns changes into the probe's own calls. One that the kernel does not take is counted, and said.
+fn changer(filter: FilterHandle, outlet: Outlet) -> impl Fn(FilterChange) + Send + 'static {
+    move |change| {
+        let result = match change {
+            FilterChange::Publish(port) => filter.publish(port),
+            FilterChange::Unpublish(port) => filter.unpublish(port),
+            FilterChange::AllowPrefix(prefix) => filter.allow_prefix(prefix.addr(), prefix.prefix_len()),
+            FilterChange::AllowCgroup(cgroup) => filter.allow_cgroup(cgroup),
+        };
+        heed(result, &outlet);
+    }
+}
+
+fn publisher(filter: FilterHandle, outlet: Outlet) -> impl Fn(u16) + Send + 'static {
+    let change = changer(filter, outlet);
+    move |port| change(FilterChange::Publish(port))
+}
+
+fn heed(result: Result<(), FilterError>, outlet: &Outlet) {
+    if let Err(error) = result {
+        outlet.lost("filter", 1);
+        warn(&error);
+    }
+}
+
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, DaemonError> {
+        let listen = |kind| signal(kind).map_err(|source| DaemonError::Start { what: "signal handlers", source });
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn end(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn end_of(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and the run with it.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match task {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Why each is needed stands in `docs/`: the probe, its maps and cgroup programs, setns, other processes' `/proc`.
+const CAPABILITIES: [(u8, &str); 6] = [
+    (39, "CAP_BPF"),
+    (38, "CAP_PERFMON"),
+    (12, "CAP_NET_ADMIN"),
+    (21, "CAP_SYS_ADMIN"),
+    (19, "CAP_SYS_PTRACE"),
+    (2, "CAP_DAC_READ_SEARCH"),
+];
+
+/// The capabilities that this process needs for a run and does not have.
+#[must_use]
+pub fn lacking_privileges() -> Vec<&'static str> {
+    // Without `/proc` the probe's own check says what is wrong.
+    lacking(Process::myself().and_then(|own| own.status()).map_or(u64::MAX, |status| status.capeff))
+}
+
+fn privileges() -> Result<(), DaemonError> {
+    let lacking = lacking_privileges();
+    if lacking.is_empty() { Ok(()) } else { Err(DaemonError::Privileges { lacking: lacking.join(", ") }) }
+}
+
+fn lacking(held: u64) -> Vec<&'static str> {
+    CAPABILITIES.into_iter().filter(|(bit, _)| held >> bit & 1 == 0).map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CAPABILITIES, DaemonError, lacking};
+
+    #[test]
+    fn every_capability_that_is_missing_is_named() {
+        assert!(lacking(u64::MAX).is_empty());
+        assert_eq!(lacking(0).len(), CAPABILITIES.len());
+        assert_eq!(lacking(!(1 << 39)), ["CAP_BPF"]);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_from_the_monitors_own_failure() {
+        let missing = DaemonError::Privileges { lacking: "CAP_BPF".into() };
+        assert!(missing.is_missing_prerequisite());
+        assert!(!DaemonError::Ring(std::io::Error::other("gone")).is_missing_prerequisite());
+    }
+}

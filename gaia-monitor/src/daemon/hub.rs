@@ -1,0 +1,106 @@
+//! Between the sources and the belt: one order, one clock, and what an event makes worth looking up.
+//!
+//! It waits for nothing but time, and reads nothing but the command line of a docker-proxy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::model::event::{Event, Fact, Observation};
+use crate::model::time::Stamp;
+use crate::pipeline::clock::Clock;
+use crate::pipeline::merge::Merge;
+use crate::pipeline::outlet::{Batch, Losses};
+use crate::sources::procfs;
+
+/// Where events go. It must not wait for anybody.
+pub trait Belt {
+    fn feed(&mut self, event: &Event);
+
+    /// When it wants a `Tick`, if nothing else comes before.
+    fn next_deadline(&self) -> Option<Stamp>;
+
+    /// Nobody is left who would be told anything: the run ends.
+    fn is_unheard(&self) -> bool;
+}
+
+pub(super) struct Hub<'a, B, P> {
+    merge: Merge,
+    belt: &'a mut B,
+    clock: Arc<Clock>,
+    losses: Losses,
+    /// Tells the probe of a port before Docker does.
+    publish: P,
+}
+
+impl<'a, B: Belt, P: Fn(u16)> Hub<'a, B, P> {
+    pub(super) fn new(belt: &'a mut B, clock: Arc<Clock>, losses: Losses, publish: P) -> Self {
+        Self { merge: Merge::default(), belt, clock, losses, publish }
+    }
+
+    pub(super) fn is_unheard(&self) -> bool {
+        self.belt.is_unheard()
+    }
+
+    pub(super) fn take(&mut self, batch: Batch) {
+        for observation in batch {
+            let event = self.merge.release(self.clock.now(), observation);
+            self.belt.feed(&event);
+            self.follow(&event);
+        }
+    }
+
+    /// What an event makes worth looking up. A new docker-proxy opens its port long before Docker says `start`.
+    fn follow(&mut self, event: &Event) {
+        if let Fact::ProcessExec(exec) = &event.fact
+            && exec.process.comm == procfs::PROXY
+            && let Some(proxy) = procfs::proxy(exec.process.pid)
+        {
+            (self.publish)(proxy.listen.port());
+            let seen = Observation { at: event.at, fact: Fact::ProxySeen(proxy) };
+            let event = self.merge.release(self.clock.now(), seen);
+            self.belt.feed(&event);
+        }
+    }
+
+    pub(super) fn drain(&mut self, batches: &mut mpsc::Receiver<Batch>) {
+        while let Ok(batch) = batches.try_recv() {
+            self.take(batch);
+        }
+    }
+
+    pub(super) fn own(&mut self, fact: Fact) {
+        let event = self.merge.own(self.clock.now(), fact);
+        self.belt.feed(&event);
+    }
+
+    pub(super) fn tick(&mut self) {
+        if let Some(event) = self.merge.tick(self.clock.now(), self.belt.next_deadline()) {
+            self.belt.feed(&event);
+        }
+    }
+
+    pub(super) fn keep_house(&mut self) {
+        self.clock.anchor();
+        for event in self.merge.lost(self.clock.now(), self.losses.take()) {
+            self.belt.feed(&event);
+        }
+    }
+
+    /// Ready when the belt's next timer is due; never if it has none.
+    pub(super) fn due(&self) -> impl Future<Output = ()> + 'static {
+        let wait = self.belt.next_deadline().map(|deadline| deadline.since(self.clock.now()).0.max(0));
+        async move {
+            match wait {
+                Some(nanos) => sleep(Duration::from_nanos(nanos.unsigned_abs())).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

@@ -1,0 +1,73 @@
+//! The exit codes, and the one message that goes with each failure. Scripts rely on the numbers.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// How a command ended. `doctor` has meanings of its own for 1, 2 and 3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Ok,
+    /// A defect or an I/O failure of the monitor itself.
+    Internal,
+    /// Wrong usage or configuration.
+    Usage,
+    /// A privilege, a kernel feature or Docker is missing.
+    Missing,
+    /// A recording or journal that cannot be read, or that has holes.
+    UnreadableRecording,
+    /// `--fail-on` saw an incident of its kinds.
+    IncidentSeen,
+    /// `explain` found nothing that fits.
+    NothingFits,
+    DoctorWarnings,
+    DoctorFailures,
+    DoctorPreflight,
+}
+
+impl Exit {
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Internal | Exit::DoctorWarnings => 1,
+            Exit::Usage | Exit::DoctorFailures => 2,
+            Exit::Missing | Exit::DoctorPreflight => 3,
+            Exit::UnreadableRecording => 4,
+            Exit::IncidentSeen => 5,
+            Exit::NothingFits => 6,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// A command that ends early: its exit code, and what failed and what to do in one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub exit: Exit,
+    pub message: String,
+}
+
+impl Failure {
+    #[must_use]
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+}
+
+/// An error with those behind it, from the outermost to the root, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,117 @@
+//! A time as people copy it from a log: RFC 3339, Python's own format, or a time of today. Without an offset it is UTC.
+
+use std::str::FromStr;
+
+use crate::model::time::{Nanos, Stamp};
+
+const DAY: i64 = 86_400_000_000_000;
+
+/// What was typed. It covers as much as its last digit: `14:02:11` is that whole second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Instant {
+        from: Stamp,
+        length: Nanos,
+    },
+    /// A time of day, as nanoseconds since midnight UTC.
+    TimeOfDay {
+        from: Nanos,
+        length: Nanos,
+    },
+}
+
+/// A span of instants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub from: Stamp,
+    pub until: Stamp,
+}
+
+impl When {
+    /// The span that is meant, seen from `now`: a time of day is the last one that has begun by then.
+    #[must_use]
+    pub fn window(self, now: Stamp) -> Window {
+        let (from, length) = match self {
+            When::Instant { from, length } => (from, length),
+            When::TimeOfDay { from, length } => {
+                let midnight = now.0.div_euclid(DAY).saturating_mul(DAY);
+                let today = Stamp(midnight).plus(from);
+                (if today > now { today.minus(Nanos(DAY)) } else { today }, length)
+            }
+        };
+        Window { from, until: from.plus(length) }
+    }
+}
+
+impl FromStr for When {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim().replace(',', ".");
+        let length = Nanos(precision(&text));
+        if let Ok(from) = text.parse::<Stamp>() {
+            return Ok(When::Instant { from, length });
+        }
+        if let Ok(local) = text.parse::<jiff::civil::DateTime>()
+            && let Ok(from) = format!("{local}Z").parse::<Stamp>()
+        {
+            return Ok(When::Instant { from, length });
+        }
+        if let Ok(time) = text.parse::<jiff::civil::Time>() {
+            let seconds = (i64::from(time.hour()) * 60 + i64::from(time.minute())) * 60 + i64::from(time.second());
+            let from = Nanos(seconds * 1_000_000_000 + i64::from(time.subsec_nanosecond()));
+            return Ok(When::TimeOfDay { from, length });
+        }
+        Err(format!("{text:?} is no time: write 2025-11-25T14:02:11.5Z, \"2025-11-25 14:02:11,500\" or 14:02:11 (UTC)"))
+    }
+}
+
+/// What the last digit that was typed is worth, in nanoseconds.
+fn precision(text: &str) -> i64 {
+    if let Some((_, fraction)) = text.split_once('.') {
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count().min(9);
+        return 10_i64.pow(9 - u32::try_from(digits).unwrap_or(9));
+    }
+    // An offset has a colon of its own, behind its sign; a date has none.
+    let time = text.rsplit(['T', 't', ' ']).next().unwrap_or_default();
+    let time = time.split(['+', '-']).next().unwrap_or_default();
+    if time.matches(':').count() >= 2 { 1_000_000_000 } else { 60_000_000_000 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::When;
+    use crate::model::time::Stamp;
+
+    /// Noon of 2025-11-25.
+    const NOON: &str = "2025-11-25T12:00:00Z";
+
+    fn window(text: &str) -> (String, i64) {
+        let now: Stamp = NOON.parse().unwrap();
+        let window = text.parse::<When>().unwrap().window(now);
+        (window.from.to_string(), window.until.since(window.from).0)
+    }
+
+    #[test]
+    fn times_of_logs_are_understood_with_their_precision() {
+        let cases = [
+            ("2025-11-25T11:02:11.123456789Z", "2025-11-25T11:02:11.123456789Z", 1),
+            ("2025-11-25T12:02:11+01:00", "2025-11-25T11:02:11.000000000Z", 1_000_000_000),
+            ("2025-11-25 11:02:11,500", "2025-11-25T11:02:11.500000000Z", 1_000_000),
+            ("2025-11-25 11:02", "2025-11-25T11:02:00.000000000Z", 60_000_000_000),
+            ("11:02:11", "2025-11-25T11:02:11.000000000Z", 1_000_000_000),
+            ("11:02:11.5", "2025-11-25T11:02:11.500000000Z", 100_000_000),
+            ("23:59:10", "2025-11-24T23:59:10.000000000Z", 1_000_000_000),
+        ];
+        for (text, from, length) in cases {
+            assert_eq!(window(text), (from.to_owned(), length), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused_with_examples() {
+        for text in ["", "soon", "25:00:00", "2025-13-01T00:00:00Z"] {
+            assert!(text.parse::<When>().unwrap_err().contains("is no time: write 2025"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What stands in a recording: JSON Lines. A header, then events, and a gap wherever events are missing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::settings::Settings;
+use crate::model::time::{Stamp, Utc};
+
+/// Every format's name begins like this; what follows is its number.
+pub const FAMILY: &str = "gaia-monitor.recording/";
+
+/// The format that this version writes and reads.
+pub const FORMAT: &str = "gaia-monitor.recording/1";
+
+/// The first line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    pub format: String,
+    /// Version of the gaia-monitor that recorded.
+    pub version: String,
+    /// Release of the kernel that it ran on.
+    pub kernel: String,
+    /// When the recording began.
+    pub started_at: Utc,
+    /// The anchor of the kernel's clock: the UTC instant of boot time 0, as measured at the start.
+    pub booted_at: Utc,
+    /// What the engine was told.
+    pub settings: Settings,
+}
+
+impl Header {
+    #[must_use]
+    pub fn new(kernel: String, started_at: Stamp, booted_at: Stamp, settings: Settings) -> Self {
+        Self {
+            format: FORMAT.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel,
+            started_at: Utc(started_at),
+            booted_at: Utc(booted_at),
+            settings,
+        }
+    }
+}
+
+/// The first line of any format, as far as every format has it.
+#[derive(Debug, Deserialize)]
+pub struct AnyHeader {
+    pub format: String,
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// Events that the recording lost: it could not keep up, or the disk was full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    pub count: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapLine {
+    pub gap: Gap,
+}
+
+/// Tells a gap from an event: an event's line begins with its number.
+pub const GAP_PREFIX: &[u8] = b"{\"gap\":";
+
+/// The stage of the `Lost` event that a replay puts in the place of a gap.
+pub const LOST_STAGE: &str = "recording";

@@ -1,0 +1,283 @@
+//! Writes a recording. It never stops the run: what the disk does not take is lost, counted, and leaves a gap line.
+//!
+//! Whole lines or none: after a failed write the file is cut back to its last good line. Lines are handed to the
+//! kernel whenever the queue runs empty, so a killed monitor loses next to nothing; they are synced at the end only.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use super::format::{Gap, GapLine, Header};
+use crate::model::event::Event;
+use crate::sinks::lane::{Drain, Trouble};
+
+/// Bytes that are gathered before they are written while the queue does not run empty.
+const BATCH: usize = 64 * 1024;
+
+/// Events that may wait for the writer: about 20 MiB.
+pub const QUEUE: usize = 65_536;
+
+/// Where a recording can lie. The second implementation is the tests' disk that runs full.
+pub trait Target: Write + Send + 'static {
+    /// Forgets everything behind the first `length` bytes.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Target for File {
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)?;
+        self.seek(SeekFrom::Start(length)).map(drop)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match self.sync_data() {
+            // A pipe or a device: nothing to sync.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            other => other,
+        }
+    }
+}
+
+pub struct Writer<T> {
+    name: String,
+    target: T,
+    /// The header, until the first event: a run that fails to start leaves an earlier recording alone.
+    header: Option<Vec<u8>>,
+    batch: Vec<u8>,
+    /// Events that stand in `batch`, and those that its gap lines count.
+    batched: u64,
+    batched_gaps: u64,
+    /// Bytes of the target that are whole lines.
+    good: u64,
+    /// Lost since the last gap line.
+    missing: u64,
+}
+
+impl Writer<File> {
+    /// Opens or creates the file; the first event replaces what it held.
+    ///
+    /// # Errors
+    /// The file cannot be opened for writing.
+    pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        Self::new(format!("the recording {}", path.display()), file, header)
+    }
+}
+
+impl<T: Target> Writer<T> {
+    fn new(name: String, target: T, header: &Header) -> io::Result<Self> {
+        let mut line = serde_json::to_vec(header)?;
+        line.push(b'\n');
+        let header = Some(line);
+        Ok(Self { name, target, header, batch: Vec::new(), batched: 0, batched_gaps: 0, good: 0, missing: 0 })
+    }
+
+    fn begin(&mut self) -> Result<(), Trouble> {
+        let Some(header) = self.header.take() else { return Ok(()) };
+        let written = match self.target.cut(0) {
+            // A pipe or a terminal holds nothing that could be replaced.
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
+            Err(_) | Ok(()) => self.target.write_all(&header),
+        };
+        self.good = header.len() as u64;
+        // Without its first line a recording is none.
+        written.map_err(Trouble::Gone)
+    }
+
+    fn push_gap(&mut self) {
+        if self.missing == 0 {
+            return;
+        }
+        let line = GapLine { gap: Gap { count: self.missing } };
+        if serde_json::to_writer(&mut self.batch, &line).is_ok() {
+            self.batch.push(b'\n');
+            self.batched_gaps += std::mem::take(&mut self.missing);
+        }
+    }
+
+    fn write_batch(&mut self) -> Result<(), Trouble> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let written = self.target.write_all(&self.batch);
+        let length = self.batch.len() as u64;
+        self.batch.clear();
+        let lost = std::mem::take(&mut self.batched);
+        let gaps = std::mem::take(&mut self.batched_gaps);
+        let Err(error) = written else {
+            self.good += length;
+            return Ok(());
+        };
+        // The gap lines are lost as well: what they counted is missing again.
+        self.missing += lost + gaps;
+        match self.target.cut(self.good) {
+            Ok(()) => Err(Trouble::Lost { count: lost, error }),
+            // Half a line may stand there for good, so nothing can follow it.
+            Err(_) => Err(Trouble::Gone(error)),
+        }
+    }
+}
+
+impl<T: Target> Drain<Event> for Writer<T> {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn take(&mut self, event: Event, lost_before: u64) -> Result<(), Trouble> {
+        self.begin()?;
+        self.missing += lost_before;
+        self.push_gap();
+        let start = self.batch.len();
+        if let Err(error) = serde_json::to_writer(&mut self.batch, &event) {
+            self.batch.truncate(start);
+            self.missing += 1;
+            return Err(Trouble::Lost { count: 1, error: error.into() });
+        }
+        self.batch.push(b'\n');
+        self.batched += 1;
+        if self.batch.len() >= BATCH { self.write_batch() } else { Ok(()) }
+    }
+
+    fn idle(&mut self) -> Result<(), Trouble> {
+        self.write_batch()
+    }
+
+    fn finish(&mut self, lost: u64) -> Result<(), Trouble> {
+        let mut result = self.write_batch();
+        if !matches!(result, Err(Trouble::Gone(_))) {
+            self.missing += lost;
+            self.push_gap();
+            result = result.and(self.write_batch());
+        }
+        result.and(self.target.sync().map_err(|error| Trouble::Lost { count: 0, error }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::{Target, Writer};
+    use crate::engine::settings::Settings;
+    use crate::model::event::{Event, Fact};
+    use crate::model::time::Stamp;
+    use crate::recording::format::Header;
+    use crate::recording::reader::{Entry, Reader};
+    use crate::sinks::lane::{Drain, Trouble};
+
+    /// A disk of limited size.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Disk {
+        fn of(size: usize) -> Self {
+            Self(Arc::new(Mutex::new((Vec::new(), size))))
+        }
+        fn grow_to(&self, size: usize) {
+            self.0.lock().unwrap().1 = size;
+        }
+        fn used(&self) -> usize {
+            self.0.lock().unwrap().0.len()
+        }
+        fn content(&self) -> Vec<u8> {
+            self.0.lock().unwrap().0.clone()
+        }
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (data, size) = &mut *self.0.lock().unwrap();
+            let room = size.saturating_sub(data.len()).min(bytes.len());
+            if room == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            data.extend(&bytes[..room]);
+            Ok(room)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Target for Disk {
+        fn cut(&mut self, length: u64) -> io::Result<()> {
+            self.0.lock().unwrap().0.truncate(usize::try_from(length).unwrap());
+            Ok(())
+        }
+        fn sync(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn header() -> Header {
+        Header::new("6.18.0".into(), Stamp(2), Stamp(1), Settings::default())
+    }
+
+    fn tick(seq: u64) -> Event {
+        Event { seq, seen: Stamp(10), at: Stamp(10), fact: Fact::Tick }
+    }
+
+    fn read(disk: &Disk) -> Vec<Entry> {
+        let mut reader = Reader::new("disk".into(), io::Cursor::new(disk.content())).unwrap();
+        assert_eq!(*reader.header(), header());
+        std::iter::from_fn(|| reader.next_entry().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_run_that_saw_nothing_leaves_an_earlier_recording_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("r");
+        std::fs::write(&path, "earlier, and longer than what comes now, however long a header may be".repeat(20))
+            .unwrap();
+        Writer::create(&path, &header()).unwrap().finish(0).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("earlier"));
+        let mut writer = Writer::create(&path, &header()).unwrap();
+        writer.take(tick(1), 0).unwrap();
+        writer.finish(0).unwrap();
+        let mut reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Event(tick(1))));
+        assert_eq!(reader.next_entry().unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let disk = Disk::of(1 << 20);
+        let mut writer = Writer::new("test".into(), disk.clone(), &header()).unwrap();
+        writer.take(tick(1), 0).unwrap();
+        writer.take(tick(4), 2).unwrap();
+        writer.finish(3).unwrap();
+        assert_eq!(read(&disk), [Entry::Event(tick(1)), Entry::Gap(2), Entry::Event(tick(4)), Entry::Gap(3)]);
+    }
+
+    #[test]
+    fn a_full_disk_leaves_whole_lines_and_a_gap() {
+        let disk = Disk::of(1 << 20);
+        let mut writer = Writer::new("test".into(), disk.clone(), &header()).unwrap();
+        writer.take(tick(1), 0).unwrap();
+        writer.idle().unwrap();
+        disk.grow_to(disk.used() + 10);
+        writer.take(tick(2), 0).unwrap();
+        assert!(matches!(writer.idle(), Err(Trouble::Lost { count: 1, .. })));
+        writer.take(tick(3), 0).unwrap();
+        // The batch of one event and one gap line is lost again, and both stay counted.
+        assert!(matches!(writer.idle(), Err(Trouble::Lost { count: 1, .. })));
+        disk.grow_to(1 << 20);
+        writer.take(tick(4), 0).unwrap();
+        writer.finish(0).unwrap();
+        assert_eq!(read(&disk), [Entry::Event(tick(1)), Entry::Gap(2), Entry::Event(tick(4))]);
+    }
+
+    #[test]
+    fn a_disk_that_stays_full_to_the_end_leaves_the_recording_readable() {
+        let disk = Disk::of(1 << 20);
+        let mut writer = Writer::new("test".into(), disk.clone(), &header()).unwrap();
+        writer.take(tick(1), 0).unwrap();
+        writer.idle().unwrap();
+        disk.grow_to(disk.used() + 3);
+        writer.take(tick(2), 0).unwrap();
+        assert!(writer.finish(0).is_err());
+        assert_eq!(read(&disk), [Entry::Event(tick(1))]);
+    }
+}
