@@ -1,1 +1,25 @@
-//! The harness of the suites.
+//! The harness: real containers and the built monitor beside them, for `cargo xtask demo` and the live suites alike.
+//!
+//! It drives the `docker` command that every user has, and never pulls: [`image`] makes the one image on the spot.
+//! Whatever it creates carries a label of the run that made it and goes with that run: by `Drop`, on Ctrl-C, and at
+//! the latest when the next run sweeps what dead ones left. It must never touch a container that it did not make.
+
+pub mod case;
+pub mod check;
+pub mod cleanup;
+pub mod client;
+pub mod command;
+pub mod compare;
+pub mod container;
+pub mod docker;
+pub mod expect;
+pub mod host;
+pub mod image;
+pub mod instrument;
+pub mod line;
+pub mod monitor;
+pub mod network;
+pub mod play;
+pub mod scenario;
+pub mod stack;
+pub mod wait;

@@ -1,0 +1,206 @@
+//! Plays one live case: the monitor beside a story, then the verdict over everything that it said.
+//!
+//! A case that fails keeps its recording, the monitor's words and the instrument's records in
+//! `target/live-failures/NAME/`; a recording from there, once understood, becomes a golden.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::case::Case;
+use crate::check::{Arrived, Witness, check};
+use crate::command::{OnInterrupt, run};
+use crate::expect::Expected;
+use crate::host;
+use crate::instrument::Instrument;
+use crate::monitor::{Ended, Line, Monitor, Options, binary};
+
+/// Cases that run at once. Two keep two cores busy, and the lags still those of an idle host.
+const AT_ONCE: usize = 2;
+/// An incident comes to rest a second after its last fact; the longest back-off between revisions adds half a second.
+const REST_LIMIT: Duration = Duration::from_secs(12);
+/// How long a false incident is waited for. A death that broke nothing is told after a second at the latest.
+const SILENCE: Duration = Duration::from_millis(1500);
+
+/// Plays `story` and panics with everything that is wrong. `arguments` are the monitor's.
+pub fn live(name: &str, arguments: &[&str], story: impl FnOnce(&Case) -> Result<Vec<Expected>>) {
+    let _turn = Turn::take();
+    if let Err(error) = play(name, arguments, story) {
+        panic!("{name}: {error:#}");
+    }
+}
+
+fn play(name: &str, arguments: &[&str], story: impl FnOnce(&Case) -> Result<Vec<Expected>>) -> Result<()> {
+    ensure!(nix::unistd::geteuid().is_root(), "the live suite needs root: run it with sudo");
+    let case = Case::begin(Instrument::get()?)?;
+    let options = arguments
+        .iter()
+        .fold(Options::default().project(case.stack.project()), |options, argument| options.arg(argument));
+    let monitor = Monitor::start(case.stack.folder(), &options)?;
+    let mut told = String::new();
+    let verdict = judge(&case, monitor, story, &mut told);
+    match verdict {
+        Ok(notes) => {
+            report(name, &notes)?;
+            case.stack.remove()
+        }
+        Err(error) => {
+            let kept = keep(name, &case, &told).unwrap_or_else(|kept| PathBuf::from(format!("(nothing: {kept:#})")));
+            Err(error.context(format!("recording and words of the monitor are kept in {}", kept.display())))
+        }
+    }
+}
+
+/// What is measured and not asserted: printed, and kept where a passing test's words are not swallowed.
+fn report(name: &str, notes: &[String]) -> Result<()> {
+    let path = host::target_dir().join("live-report.txt");
+    let file = fs::File::options().create(true).append(true).open(&path);
+    let mut file = file.with_context(|| format!("opening {}", path.display()))?;
+    for note in notes {
+        println!("{name}: {note}");
+        writeln!(file, "{name}: {note}").with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn judge(
+    case: &Case,
+    mut monitor: Monitor,
+    story: impl FnOnce(&Case) -> Result<Vec<Expected>>,
+    told: &mut String,
+) -> Result<Vec<String>> {
+    let played = story(case);
+    let expected = played.as_ref().map(Vec::as_slice).unwrap_or_default();
+    // Whether they came to rest is judged below, where the message can be better.
+    let _rest = monitor.wait_for("the incidents to come to rest", REST_LIMIT, |incidents| {
+        let rest = |wanted: &&Expected| incidents.iter().any(|incident| wanted.is_at_rest_in(incident));
+        expected.iter().all(|wanted| rest(&wanted)).then_some(())
+    });
+    let _none =
+        monitor.wait_for("a false incident", SILENCE, |incidents| (incidents.len() > expected.len()).then_some(()));
+    let before_stop = monitor.lines().map_or(0, |lines| lines.len());
+    let stderr = monitor.stderr();
+    let ended = match monitor.stop() {
+        Ok(ended) => ended,
+        Err(error) => {
+            told.push_str(&stderr);
+            return Err(error);
+        }
+    };
+    *told = format!("{}\n--- standard error\n{}", printed(&ended.lines), ended.stderr);
+    let expected = played.context("the story")?;
+    ensure!(ended.status.success(), "the monitor ended with {}", ended.status);
+    against_schema(&ended.lines)?;
+    let witness = Witness::of(case);
+    for wanted in &expected {
+        wanted.happened(&witness).with_context(|| format!("the case of `{}` did not come about", wanted.kind))?;
+    }
+    let arrived: Vec<Arrived> = ended.lines.iter().map(arrival).collect::<Result<_>>()?;
+    let notes = check(&expected, &arrived, before_stop, &witness)?;
+    replays(&ended)?;
+    Ok(notes)
+}
+
+fn arrival(line: &Line) -> Result<Arrived> {
+    let at = line.received.duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    Ok(Arrived { at: i64::try_from(at.as_nanos())?, line: line.raw.clone() })
+}
+
+fn printed(lines: &[Line]) -> String {
+    lines.iter().fold(String::new(), |mut text, line| {
+        text.push_str(&line.raw);
+        text.push('\n');
+        text
+    })
+}
+
+/// Every line against the schema that the binary itself prints.
+fn against_schema(lines: &[Line]) -> Result<()> {
+    static SCHEMA: OnceLock<std::result::Result<jsonschema::Validator, String>> = OnceLock::new();
+    let compile = || -> Result<jsonschema::Validator> {
+        let schema = run(Command::new(binary()?).args(["assets", "incident-schema"]), OnInterrupt::End)?.stdout;
+        let schema = serde_json::from_str(&schema).context("`assets incident-schema` is no JSON")?;
+        jsonschema::validator_for(&schema).map_err(|error| anyhow::anyhow!("the incident schema is none: {error}"))
+    };
+    let schema = SCHEMA.get_or_init(|| compile().map_err(|error| format!("{error:#}")));
+    let schema = schema.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+    for line in lines {
+        if let Some(error) = schema.iter_errors(&line.value).next() {
+            anyhow::bail!("a line breaks the schema at {}: {error}\n{}", error.instance_path, line.raw);
+        }
+    }
+    Ok(())
+}
+
+/// The recording gives the same bytes as the run gave.
+pub fn replays(ended: &Ended) -> Result<()> {
+    let replayed =
+        run(Command::new(binary()?).arg("replay").arg(&ended.recording).args(["--output", "json"]), OnInterrupt::End)?;
+    let printed = printed(&ended.lines);
+    let differs = replayed.stdout.lines().zip(printed.lines()).position(|(replayed, printed)| replayed != printed);
+    ensure!(
+        replayed.stdout == printed,
+        "the recording does not replay to what the run printed: {} lines against {}, first difference at {differs:?}",
+        replayed.stdout.lines().count(),
+        printed.lines().count()
+    );
+    Ok(())
+}
+
+fn keep(name: &str, case: &Case, told: &str) -> Result<PathBuf> {
+    let folder = host::target_dir().join("live-failures").join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    copy_files(case.stack.folder(), &folder)?;
+    fs::write(folder.join("monitor.txt"), told)?;
+    let records = case.instrument.since(case.began).iter().fold(String::new(), |mut text, record| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} {:?}", record.at, record.fact);
+        text
+    });
+    fs::write(folder.join("instrument.txt"), records)?;
+    Ok(folder)
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        // Not the clients' pipes: reading one would never end.
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// A place among the cases that run at once.
+struct Turn;
+
+static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
+
+impl Turn {
+    fn take() -> Self {
+        let (running, freed) = &RUNNING;
+        let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running =
+            freed.wait_while(running, |running| *running >= AT_ONCE).unwrap_or_else(PoisonError::into_inner);
+        *running += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (running, freed) = &RUNNING;
+        *running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        freed.notify_one();
+    }
+}

@@ -1,0 +1,269 @@
+//! What must come out. Only what is named is compared, but every incident must be named: one too many is an error.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail, ensure};
+use gaia_monitor::engine::effect::{Counted, Effect};
+use gaia_monitor::model::ids::IncidentId;
+use gaia_monitor::model::incident::{Affected, Incident, name_of};
+use gaia_monitor::model::time::Stamp;
+
+use super::fields;
+use super::invariants::shown;
+use super::play::Played;
+use super::script::Names;
+use super::words::{Words, span};
+
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    incidents: Vec<Wanted>,
+    silent: bool,
+    counted: BTreeMap<String, usize>,
+    /// Instants and pids that expectations name.
+    pub names: Names,
+}
+
+/// One incident.
+#[derive(Clone, Debug)]
+struct Wanted {
+    kind: String,
+    /// The container's name; `none` without one.
+    subject: String,
+    fields: Vec<(String, String)>,
+    /// Its name, for `because`, `merged` and `failover` of another.
+    alias: Option<String>,
+    entries: Vec<Entry>,
+    notes: Vec<String>,
+}
+
+/// One entry of `affected`: `CLIENT > SERVER CLASS [DETAIL]`.
+#[derive(Clone, Debug)]
+struct Entry {
+    client: String,
+    server: String,
+    class: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Expected {
+    /// Does the line belong to the expectations?
+    pub fn takes(words: &Words) -> bool {
+        matches!(words.first(), Some("expect" | "silent" | "counted"))
+    }
+
+    pub fn is_begun(&self) -> bool {
+        self.silent || !self.incidents.is_empty()
+    }
+
+    pub fn line(&mut self, indented: bool, words: &Words) -> Result<()> {
+        let mut words = words.clone();
+        if indented {
+            let wanted = self.incidents.last_mut().context("an entry belongs to an incident")?;
+            return wanted.line(&mut words);
+        }
+        match words.next("the expectation")?.as_str() {
+            "silent" => self.silent = true,
+            "counted" => {
+                for (key, value) in words.pairs() {
+                    self.counted.insert(key.to_owned(), value.parse()?);
+                }
+                return Ok(());
+            }
+            _ => {
+                let alias = words.after("as");
+                let kind = words.next("the cause")?;
+                let subject = words.next("the subject")?;
+                let fields = words.pairs().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+                let wanted = Wanted { kind, subject, fields, alias, entries: Vec::new(), notes: Vec::new() };
+                self.incidents.push(wanted);
+                ensure!(words.maybe().is_none(), "too many words");
+                return Ok(());
+            }
+        }
+        words.end()
+    }
+
+    /// Compares what was told with what was expected.
+    pub fn check(&self, played: &Played) -> Result<()> {
+        self.compare(played).map_err(|error| {
+            let last: Vec<String> = played.last().into_iter().map(shown).collect();
+            let reasons = played.0.iter().filter_map(|told| match &told.effect {
+                Effect::Explained { text, .. } => Some(format!("because: {text}")),
+                Effect::Incident(_) | Effect::Counted(_) => None,
+            });
+            let reasons: Vec<String> = reasons.collect();
+            anyhow::anyhow!("{error:#}\n{}\n{}", reasons.join("\n"), last.join("\n"))
+        })
+    }
+
+    fn compare(&self, played: &Played) -> Result<()> {
+        let last = played.last();
+        let mut aliases: BTreeMap<&str, &IncidentId> = BTreeMap::new();
+        let mut found: Vec<(&Wanted, &Incident)> = Vec::new();
+        let mut used = BTreeSet::new();
+        for wanted in &self.incidents {
+            let fits = |incident: &&&Incident| {
+                let subject = incident.subject.container.as_deref().unwrap_or(fields::NONE);
+                let same = name_of(&incident.cause.kind) == wanted.kind && subject == wanted.subject;
+                same && !used.contains(&incident.id)
+            };
+            let incident = *last.iter().find(fits).with_context(|| format!("no {} {}", wanted.kind, wanted.subject))?;
+            used.insert(&incident.id);
+            if let Some(alias) = &wanted.alias {
+                aliases.insert(alias, &incident.id);
+            }
+            found.push((wanted, incident));
+        }
+        for incident in &last {
+            let subject = incident.subject.container.as_deref().unwrap_or(fields::NONE);
+            ensure!(used.contains(&incident.id), "one too many: {} {subject}", name_of(&incident.cause.kind));
+        }
+        for (wanted, incident) in found {
+            self.incident(wanted, incident, played, &aliases)
+                .with_context(|| format!("{} {}", wanted.kind, wanted.subject))?;
+        }
+        self.counts(played)
+    }
+
+    fn counts(&self, played: &Played) -> Result<()> {
+        for (key, wanted) in &self.counted {
+            let count = played.0.iter().filter(|told| {
+                let name = match &told.effect {
+                    Effect::Counted(Counted::ClientCancelled { .. }) => "cancelled",
+                    Effect::Counted(Counted::IdleClose { .. }) => "idle",
+                    Effect::Counted(Counted::Lost { .. }) => "lost",
+                    Effect::Incident(_) | Effect::Explained { .. } => "",
+                };
+                name == key
+            });
+            equal(key, &count.count().to_string(), &wanted.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn incident(
+        &self,
+        wanted: &Wanted,
+        incident: &Incident,
+        played: &Played,
+        aliases: &BTreeMap<&str, &IncidentId>,
+    ) -> Result<()> {
+        let revisions = played.of(&incident.id);
+        for (key, value) in &wanted.fields {
+            if let Some(found) = fields::instant(incident, key) {
+                let text = |at: Stamp| at.to_string();
+                let wanted = self.instant(value)?;
+                equal(key, &found.map_or(fields::NONE.into(), text), &wanted.map_or(fields::NONE.into(), text))?;
+                continue;
+            }
+            let reference = match key.as_str() {
+                "because" => Some(&incident.cause.because),
+                "merged" => Some(&incident.merged_into),
+                "failover" => Some(&incident.failover_of),
+                _ => None,
+            };
+            if let Some(found) = reference {
+                let id = aliases.get(value.as_str()).map_or(value.as_str(), |id| id.0.as_str());
+                equal(key, found.as_ref().map_or(fields::NONE, |id| id.0.as_str()), id)?;
+                continue;
+            }
+            let found = match key.as_str() {
+                "states" => {
+                    let mut states: Vec<String> = revisions.iter().map(|(_, told)| name_of(&told.state)).collect();
+                    states.dedup();
+                    states.join(",")
+                }
+                "first_kind" => revisions.first().map_or(String::new(), |(_, told)| name_of(&told.cause.kind)),
+                "revisions" => revisions.len().to_string(),
+                "pid" => {
+                    let pid = incident.subject.pid;
+                    let name = self.names.pids.iter().find(|(_, known)| Some(**known) == pid);
+                    name.map_or_else(|| format!("{pid:?}"), |(name, _)| name.clone())
+                }
+                "weighed" => {
+                    let weighed: Vec<String> = incident.alternatives.iter().map(|other| name_of(&other.kind)).collect();
+                    for kind in value.split(',') {
+                        ensure!(weighed.iter().any(|other| other == kind), "{kind} is not among {weighed:?}");
+                    }
+                    continue;
+                }
+                "told" => {
+                    let told = revisions.first().map_or(Stamp(i64::MAX), |(seen, _)| *seen);
+                    let limit = self.instant(value)?.context("told=@LABEL+SPAN")?;
+                    ensure!(told <= limit, "first told at {told}, later than {limit}");
+                    continue;
+                }
+                other => fields::of_incident(incident, other)?,
+            };
+            equal(key, &found, value)?;
+        }
+        if !wanted.entries.is_empty() {
+            equal("entries", &incident.affected.len().to_string(), &wanted.entries.len().to_string())?;
+        }
+        for (entry, found) in wanted.entries.iter().zip(&incident.affected) {
+            self.entry(entry, found).with_context(|| format!("{} > {}", entry.client, entry.server))?;
+        }
+        for note in &wanted.notes {
+            let told = incident.timeline.iter().any(|entry| entry.text.contains(note.as_str()));
+            ensure!(told, "the timeline does not say {note:?}");
+        }
+        Ok(())
+    }
+
+    fn entry(&self, wanted: &Entry, found: &Affected) -> Result<()> {
+        equal("client", found.client.container.as_deref().unwrap_or("host"), &wanted.client)?;
+        equal("server", found.server.container.as_deref().unwrap_or("host"), &wanted.server)?;
+        equal("class", &name_of(&found.client_error.httpx), &wanted.class)?;
+        for (key, value) in &wanted.fields {
+            match key.as_str() {
+                "at" => {
+                    let wanted = self.instant(value)?.unwrap_or_default();
+                    equal(key, &found.at.to_string(), &wanted.to_string())?;
+                }
+                "by" | "to" => {
+                    let pid = if key == "by" { found.client.pid } else { found.server.pid };
+                    let named = self.names.pids.get(value).with_context(|| format!("no process {value}"))?;
+                    equal(key, &format!("{pid:?}"), &format!("{:?}", Some(*named)))?;
+                }
+                other => equal(other, &fields::of_entry(found, other)?, value)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// `@label`, `@label+20ms`, `none`.
+    fn instant(&self, text: &str) -> Result<Option<Stamp>> {
+        if text == fields::NONE {
+            return Ok(None);
+        }
+        let name = text.strip_prefix('@').context("an instant is @LABEL or @LABEL+SPAN")?;
+        let (name, after) = name.split_once('+').map_or((name, "0ns"), |pair| pair);
+        let at = self.names.instants.get(name).with_context(|| format!("no label @{name}"))?;
+        Ok(Some(at.plus(span(after)?)))
+    }
+}
+
+impl Wanted {
+    fn line(&mut self, words: &mut Words) -> Result<()> {
+        let first = words.next("an entry")?;
+        if first == "note" {
+            self.notes.push(words.next("what the timeline says")?);
+            return Ok(());
+        }
+        ensure!(words.next("an arrow")? == ">", "an entry reads CLIENT > SERVER CLASS");
+        let server = words.next("the server")?;
+        let class = words.next("the class")?;
+        let detail = words.maybe().map(|detail| ("detail".to_owned(), detail));
+        let pairs = words.pairs().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let fields = detail.into_iter().chain(pairs).collect();
+        self.entries.push(Entry { client: first, server, class, fields });
+        Ok(())
+    }
+}
+
+fn equal(what: &str, found: &str, wanted: &str) -> Result<()> {
+    if found != wanted {
+        bail!("{what} is {found}, not {wanted}");
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Statements about connections: who connects, asks, answers, closes and is reset.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result, bail};
+use gaia_monitor::model::event::{BodyFraming, Fact, HttpWhat, SocketError, SocketSeen, TcpState};
+
+use super::cast::{Cast, HOST_CGROUP, HOST_NETNS};
+use super::script::Script;
+use super::wires::{Closing, Target, Which};
+use super::words::Words;
+
+const BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 28, 0, 1));
+
+impl Script {
+    /// `CLIENT SERVER NAME [port=N] [via=PUBLISHED]`: who connects and where to.
+    pub(super) fn target(&mut self, words: &mut Words) -> Result<((String, IpAddr), Target, String)> {
+        let client = words.next("the client")?;
+        let server = words.next("the server")?;
+        let wire = words.next("the connection's name")?;
+        let container = Cast::container_of(&server).to_owned();
+        let player = self.cast.player(&container)?;
+        let default = player.listens.first().copied().or(player.info.published.first().map(|p| p.container_port));
+        let own = |player: &super::cast::Player| {
+            player.info.networks.first().and_then(|network| network.addresses.first().copied())
+        };
+        let target = Target {
+            ip: own(player).context("the server has no address")?,
+            netns: player.info.netns.unwrap_or(HOST_NETNS),
+            cgroup: player.info.cgroup.unwrap_or(HOST_CGROUP),
+            port: words.number("port")?.map_or(Ok(default.unwrap_or(80)), u16::try_from)?,
+            via: words.number("via")?.map(u16::try_from).transpose()?,
+            server,
+        };
+        let ip = self.cast.players.get(Cast::container_of(&client)).and_then(own).unwrap_or(BRIDGE);
+        Ok(((client, ip), target, wire))
+    }
+
+    pub(super) fn connect(&mut self, words: &mut Words) -> Result<()> {
+        let (unanswered, refused, half) = (words.flag("unanswered"), words.flag("refused"), words.flag("half"));
+        let ((client, ip), target, wire) = self.target(words)?;
+        self.wires.connecting(&wire, &mut self.facts, &mut self.cast, (&client, ip), &target)?;
+        if unanswered {
+            return Ok(());
+        }
+        if half {
+            // The facts of the server's end are lost.
+            return self.wires.turn(&wire, &mut self.facts, &mut self.cast, Which::Client, TcpState::Established, None);
+        }
+        self.wires.established(&wire, &mut self.facts, &mut self.cast, &target, refused)
+    }
+
+    /// A connection that was there before the monitor: both ends, found by sock_diag.
+    pub(super) fn older(&mut self, words: &mut Words) -> Result<()> {
+        let ((client, ip), target, wire) = self.target(words)?;
+        for (socket, actor) in self.wires.older(&wire, &mut self.cast, (&client, ip), &target)? {
+            let task = Some(self.cast.task(&actor, false)?);
+            self.facts.own(Fact::SocketSeen(SocketSeen { socket, state: TcpState::Established, task }));
+        }
+        Ok(())
+    }
+
+    /// A FIN reaches an end whose other end nobody saw.
+    pub(super) fn fin(&mut self, words: &mut Words) -> Result<()> {
+        let wire = words.next("the connection")?;
+        let side = which(words)?;
+        self.wires.turn(&wire, &mut self.facts, &mut self.cast, side, TcpState::CloseWait, None)
+    }
+
+    pub(super) fn refused(&mut self, words: &mut Words) -> Result<()> {
+        let ((client, ip), target, wire) = self.target(words)?;
+        self.wires.connecting(&wire, &mut self.facts, &mut self.cast, (&client, ip), &target)?;
+        let netns = if target.via.is_some() { HOST_NETNS } else { target.netns };
+        self.wires.reset_syn(&wire, &mut self.facts, &mut self.cast, Which::Client, netns)
+    }
+
+    /// A connect ends unanswered: the client's own patience, or the kernel's with an error.
+    pub(super) fn gave_up(&mut self, words: &mut Words) -> Result<()> {
+        let wire = words.next("the connection")?;
+        let errno = words.maybe();
+        let socket = self.wires.get(&wire)?.client.socket;
+        let (facts, cast) = (&mut self.facts, &mut self.cast);
+        self.wires.turn(&wire, facts, cast, Which::Client, TcpState::Close, errno.as_deref())?;
+        if let Some(errno) = errno {
+            self.facts.kernel(Fact::SocketError(SocketError { socket, state: TcpState::Close, errno }));
+        }
+        Ok(())
+    }
+
+    pub(super) fn say(&mut self, wire: &str, from: Which, what: &[HttpWhat]) -> Result<()> {
+        self.wires.send(wire, &mut self.facts, &mut self.cast, from, what, true)
+    }
+
+    pub(super) fn send(&mut self, words: &mut Words, from: Which, what: &[HttpWhat]) -> Result<()> {
+        let wire = words.next("the connection")?;
+        self.say(&wire, from, what)
+    }
+
+    /// `partial`: its end is missing; `unread`: the server has not read it.
+    pub(super) fn request(&mut self, words: &mut Words) -> Result<()> {
+        let (partial, unread, opaque) = (words.flag("partial"), words.flag("unread"), words.flag("opaque"));
+        let wire = words.next("the connection")?;
+        let what: &[HttpWhat] = match (opaque, partial) {
+            (true, _) => &[HttpWhat::Opaque],
+            (false, true) => &[HttpWhat::RequestBegun],
+            (false, false) => &[HttpWhat::RequestBegun, HttpWhat::RequestComplete],
+        };
+        self.wires.send(&wire, &mut self.facts, &mut self.cast, Which::Client, what, !unread)?;
+        if unread && let Ok(end) = self.wires.get(&wire)?.end(Which::Server) {
+            end.unread = 65_536;
+        }
+        Ok(())
+    }
+
+    /// `STATUS [length=N|chunked|until-close] [close] [done]`, without a body by default; `begun`: half a header.
+    pub(super) fn answer(&mut self, words: &mut Words) -> Result<()> {
+        let wire = words.next("the connection")?;
+        if words.flag("begun") {
+            return self.say(&wire, Which::Server, &[HttpWhat::AnswerBegun]);
+        }
+        if words.flag("opaque") {
+            return self.say(&wire, Which::Server, &[HttpWhat::Opaque]);
+        }
+        let status = words.next("the status")?.parse()?;
+        let length = words.number("length")?;
+        let (chunked, until_close) = (words.flag("chunked"), words.flag("until-close"));
+        let body = match (length, chunked, until_close) {
+            (Some(bytes), false, false) => BodyFraming::Length { bytes },
+            (None, true, false) => BodyFraming::Chunked,
+            (None, false, true) => BodyFraming::UntilClose,
+            (None, false, false) => BodyFraming::Empty,
+            _ => bail!("one framing is enough"),
+        };
+        let close = words.flag("close");
+        let mut what = vec![HttpWhat::AnswerBegun, HttpWhat::AnswerHead { status, body, close }];
+        if words.flag("done") && body != BodyFraming::Empty {
+            what.push(HttpWhat::AnswerComplete);
+        }
+        self.say(&wire, Which::Server, &what)
+    }
+
+    pub(super) fn bytes(&mut self, words: &mut Words) -> Result<()> {
+        let from = which(words)?;
+        let wire = words.next("the connection")?;
+        self.say(&wire, from, &[])
+    }
+
+    /// `WIRE client|server|leg|accepted [dying] [rst] [unread=N] [by=PROCESS] [lost] [half]`.
+    pub(super) fn close(&mut self, words: &mut Words) -> Result<()> {
+        let wire = words.next("the connection")?;
+        let side = which(words)?;
+        let unread = words.number("unread")?.map(u32::try_from).transpose()?;
+        let (dying, reset, lost) = (words.flag("dying"), words.flag("rst"), words.flag("lost"));
+        let half = words.flag("half");
+        let closing = Closing { by: words.value("by"), dying, reset, unread, lost, half };
+        self.wires.close(&wire, &mut self.facts, &mut self.cast, side, &closing)
+    }
+
+    /// An RST reaches an end without the other end's closing: an answer to a late packet, or a packet filter's.
+    pub(super) fn reset(&mut self, words: &mut Words) -> Result<()> {
+        let wire = words.next("the connection")?;
+        let side = which(words)?;
+        if let Some(errno) = words.maybe() {
+            // The kernel's own patience with retransmissions ends.
+            let socket = self.wires.get(&wire)?.end(side)?.socket;
+            self.wires.turn(&wire, &mut self.facts, &mut self.cast, side, TcpState::Close, Some(&errno))?;
+            self.facts.kernel(Fact::SocketError(SocketError { socket, state: TcpState::Close, errno }));
+            return Ok(());
+        }
+        self.wires.reset_arrives(&wire, &mut self.facts, &mut self.cast, side)
+    }
+}
+
+fn which(words: &mut Words) -> Result<Which> {
+    let sides =
+        [("client", Which::Client), ("server", Which::Server), ("accepted", Which::Accepted), ("leg", Which::Leg)];
+    sides.into_iter().find(|(word, _)| words.flag(word)).map(|(_, side)| side).context("which end?")
+}

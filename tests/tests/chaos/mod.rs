@@ -1,0 +1,269 @@
+//! Facts at random, about so few containers, processes and connections that they meet each other all the time.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use gaia_monitor::model::event::{
+    BodyFraming, ContainerInfo, DockerAction, DockerEvent, Event, ExitStatus, Fact, HttpFact, HttpWhat, NetworkAddress,
+    Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, PublishedPort, Reading, ResetReceived, ResetSent,
+    Signal, SignalSender, Socket, SocketError, SocketSeen, Task, TcpState, TcpStateChange,
+};
+use gaia_monitor::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
+use gaia_monitor::model::time::{Nanos, Stamp};
+use proptest::prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof};
+use proptest::sample::select;
+
+const BASE: Stamp = Stamp(1_735_689_600_000_000_000);
+
+/// A fact, how long after the one before it is released, and how old it is then.
+pub fn fact() -> impl Strategy<Value = (Fact, i64, i64)> {
+    let gap = prop_oneof![8 => 0_i64..5_000_000, 2 => 0_i64..3_000_000_000, 1 => 0_i64..20_000_000_000];
+    (any_fact(), gap, 0_i64..300_000_000)
+}
+
+/// Facts as the pipeline would number and release them, after an inventory.
+pub fn events(facts: Vec<(Fact, i64, i64)>) -> Vec<Event> {
+    let inventory = (0..3).map(|number| (Fact::ContainerSeen(Box::new(info(number, true))), 0, 0));
+    let mut seen = BASE;
+    let numbered = (1..).zip(inventory.chain(facts));
+    numbered
+        .map(|(seq, (fact, gap, age))| {
+            seen = seen.plus(Nanos(gap));
+            Event { seq, seen, at: seen.minus(Nanos(age)), fact }
+        })
+        .collect()
+}
+
+fn info(number: u32, running: bool) -> ContainerInfo {
+    let first = number * 10 + 10;
+    ContainerInfo {
+        id: ContainerId(format!("{number:0>64x}")),
+        name: format!("c{number}"),
+        image: "image".into(),
+        project: Some("project".into()),
+        service: Some(format!("s{number}")),
+        labels: Default::default(),
+        running,
+        paused: false,
+        started_at: Some(BASE),
+        pid: running.then_some(Pid(first)),
+        cgroup: running.then_some(CgroupId(u64::from(number) + 100)),
+        netns: running.then_some(NetnsId(u64::from(number) + 1_000)),
+        init: number == 1,
+        host_network: false,
+        stop_signal: "SIGTERM".into(),
+        health: None,
+        restart_policy: None,
+        memory_limit: None,
+        networks: vec![NetworkAddress { network: "net".into(), addresses: vec![ip(number)], aliases: Vec::new() }],
+        published: vec![PublishedPort { host_ip: ip(9), host_port: 8_000, container_port: 80 }],
+        endpoints: Vec::new(),
+        exit_code: None,
+    }
+}
+
+fn ip(number: u32) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::from(0xac1c_0002 + number))
+}
+
+fn process() -> impl Strategy<Value = Process> {
+    (0_u32..4, 0_u32..3).prop_map(|(container, child)| {
+        let host = container == 3;
+        let comm = match (container, child) {
+            (3, _) => "runc",
+            (1, 0) => "docker-init",
+            (0..=2, 1) => "docker-proxy",
+            _ => "python",
+        };
+        Process {
+            pid: Pid(container * 10 + 10 + child),
+            ns_pid: child + 1,
+            ns_level: u32::from(!host),
+            cgroup: CgroupId(u64::from(container) + 100),
+            netns: NetnsId(u64::from(container) + 1_000),
+            comm: comm.into(),
+        }
+    })
+}
+
+fn task() -> impl Strategy<Value = Task> {
+    (process(), any::<bool>()).prop_map(|(process, exiting)| Task { pid: process.pid, comm: process.comm, exiting })
+}
+
+/// Three connections, both ends of each: an even cookie is the server's.
+fn socket() -> impl Strategy<Value = Socket> {
+    (0_u32..3, 0_u32..3, any::<bool>()).prop_map(|(from, to, server)| {
+        let cookie = Cookie(u64::from(from * 6 + to * 2 + u32::from(!server)));
+        let client = SocketAddr::new(ip(from), 40_000 + u16::try_from(to).unwrap_or(0));
+        let service = SocketAddr::new(ip(to), 80);
+        let (owner, local, remote) = if server { (to, service, client) } else { (from, client, service) };
+        let netns = NetnsId(u64::from(owner) + 1_000);
+        Socket { cookie, netns, cgroup: CgroupId(u64::from(owner) + 100), local, remote }
+    })
+}
+
+fn state() -> impl Strategy<Value = TcpState> {
+    select(vec![
+        TcpState::Established,
+        TcpState::SynSent,
+        TcpState::SynRecv,
+        TcpState::FinWait1,
+        TcpState::FinWait2,
+        TcpState::Close,
+        TcpState::CloseWait,
+        TcpState::LastAck,
+        TcpState::Listen,
+    ])
+}
+
+/// Transitions that the kernel makes, and some that it does not.
+fn transition() -> impl Strategy<Value = (TcpState, TcpState)> {
+    use TcpState::{Close, CloseWait, Established, FinWait1, LastAck, Listen, SynRecv, SynSent};
+    let usual = select(vec![
+        (Close, SynSent),
+        (SynSent, Established),
+        (SynRecv, Established),
+        (SynSent, Close),
+        (Established, CloseWait),
+        (Established, FinWait1),
+        (CloseWait, LastAck),
+        (Established, Close),
+        (CloseWait, Close),
+        (Close, Listen),
+        (Listen, Close),
+    ]);
+    prop_oneof![6 => usual, 1 => (state(), state())]
+}
+
+fn errno() -> impl Strategy<Value = Option<String>> {
+    select(vec![None, None, Some("ECONNRESET"), Some("EPIPE"), Some("ECONNREFUSED"), Some("ETIMEDOUT")])
+        .prop_map(|name| name.map(str::to_owned))
+}
+
+fn signal() -> impl Strategy<Value = String> {
+    select(vec!["SIGKILL", "SIGTERM", "SIGSEGV", "SIGINT", "SIGSTOP", "SIGCONT", "SIGABRT"]).prop_map(str::to_owned)
+}
+
+fn status() -> impl Strategy<Value = ExitStatus> {
+    prop_oneof![
+        select(vec![0_u8, 1, 3, 137, 143]).prop_map(|code| ExitStatus::Code { code }),
+        signal().prop_map(|signal| ExitStatus::Signal { signal, core: false }),
+    ]
+}
+
+fn http() -> impl Strategy<Value = HttpWhat> {
+    let body = select(vec![
+        BodyFraming::Empty,
+        BodyFraming::Chunked,
+        BodyFraming::UntilClose,
+        BodyFraming::Length { bytes: 5 },
+    ]);
+    prop_oneof![
+        3 => Just(HttpWhat::RequestBegun),
+        3 => Just(HttpWhat::RequestComplete),
+        2 => Just(HttpWhat::AnswerBegun),
+        1 => Just(HttpWhat::Informational { status: 100 }),
+        2 => body.prop_map(|body| HttpWhat::AnswerHead { status: 200, body, close: false }),
+        2 => Just(HttpWhat::AnswerComplete),
+        1 => select(vec![HttpWhat::Upgraded, HttpWhat::Malformed, HttpWhat::Opaque]),
+    ]
+}
+
+fn action() -> impl Strategy<Value = DockerAction> {
+    prop_oneof![
+        select(vec![0, 137, 143]).prop_map(|code| DockerAction::Die { exit_code: Some(code) }),
+        signal().prop_map(|signal| DockerAction::Kill { signal }),
+        select(vec![
+            DockerAction::Create,
+            DockerAction::Start,
+            DockerAction::Oom,
+            DockerAction::Stop,
+            DockerAction::Pause,
+            DockerAction::Unpause,
+            DockerAction::Restart,
+            DockerAction::Destroy,
+            DockerAction::Rename { old_name: "old".into() },
+            DockerAction::NetworkConnect { network: "net".into() },
+            DockerAction::NetworkDisconnect { network: "net".into() },
+            DockerAction::HealthStatus { status: "healthy".into() },
+        ]),
+    ]
+}
+
+fn any_fact() -> BoxedStrategy<Fact> {
+    let tcp = (socket(), transition(), task(), errno(), 0_u32..2, 0_i64..3).prop_map(
+        |(socket, (old, new), task, errno, unread, moved)| {
+            let last_sent = (moved > 0).then(|| BASE.plus(Nanos(moved)));
+            let last_received = (moved > 1).then(|| BASE.plus(Nanos(1)));
+            Fact::TcpState(TcpStateChange {
+                socket,
+                old,
+                new,
+                task,
+                errno,
+                unread,
+                half: false,
+                last_sent,
+                last_received,
+            })
+        },
+    );
+    let resets = (socket(), state(), any::<bool>()).prop_map(|(socket, state, sent)| {
+        if sent {
+            Fact::ResetSent(ResetSent { socket, reason: "TCP_STATE".into(), active: true })
+        } else {
+            Fact::ResetReceived(ResetReceived { socket, state })
+        }
+    });
+    let error = (socket(), state(), errno()).prop_map(|(socket, state, errno)| {
+        let errno = errno.unwrap_or_else(|| "ECONNRESET".into());
+        Fact::SocketError(SocketError { socket, state, errno })
+    });
+    let reading = (socket(), task()).prop_map(|(socket, task)| Fact::Reading(Reading { socket, task }));
+    let http = (socket(), http()).prop_map(|(socket, what)| Fact::Http(HttpFact { cookie: socket.cookie, what }));
+    let births = (process(), process(), any::<bool>(), 0_u32..3).prop_map(|(process, parent, parent_outside, kind)| {
+        let parent = parent.pid;
+        match kind {
+            0 => Fact::ProcessStarted(ProcessStarted { process, parent, parent_outside }),
+            1 => Fact::ProcessExec(ProcessExec { process }),
+            _ => Fact::ProcessSeen(ProcessSeen { process, parent, parent_outside, serves: true }),
+        }
+    });
+    let exit = (process(), process(), any::<bool>(), status()).prop_map(|(process, parent, parent_outside, status)| {
+        Fact::ProcessExited(ProcessExited { process, parent: parent.pid, parent_outside, status })
+    });
+    let signals = (signal(), process(), process(), any::<bool>(), any::<bool>()).prop_map(
+        |(signal, target, sender, delivered, kernel)| {
+            let sender = if kernel { SignalSender::Kernel } else { SignalSender::Process(sender) };
+            Fact::Signal(Signal { signal, target, sender, delivered })
+        },
+    );
+    let oom = process().prop_map(|process| Fact::OomVictim { pid: process.pid });
+    let seen = (socket(), state(), task())
+        .prop_map(|(socket, state, task)| Fact::SocketSeen(SocketSeen { socket, state, task: Some(task) }));
+    let inspected =
+        (0_u32..3, any::<bool>()).prop_map(|(number, running)| Fact::ContainerSeen(Box::new(info(number, running))));
+    let docker = (0_u32..3, action()).prop_map(|(number, action)| {
+        let container = ContainerId(format!("{number:0>64x}"));
+        Fact::Docker(DockerEvent { container, name: format!("c{number}"), action })
+    });
+    let own = prop_oneof![
+        3 => Just(Fact::Tick),
+        1 => Just(Fact::Lost { stage: "ring.tcp".into(), count: 1 }),
+    ];
+    prop_oneof![
+        12 => tcp,
+        3 => resets,
+        1 => error,
+        2 => reading,
+        8 => http,
+        2 => births,
+        3 => exit,
+        3 => signals,
+        1 => oom,
+        1 => seen,
+        1 => inspected,
+        4 => docker,
+        1 => own,
+    ]
+    .boxed()
+}

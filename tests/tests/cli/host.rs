@@ -1,0 +1,45 @@
+//! What needs privileges, without them.
+
+use crate::{as_ordinary_user, lines};
+
+#[test]
+fn run_by_an_ordinary_user_ends_with_3_and_one_sentence() {
+    let place = tempfile::tempdir().unwrap();
+    let ended = as_ordinary_user(place.path(), &["run", "--duration", "5"]);
+    ended.failed_with(3, &["lacks CAP_BPF", "run it as root", "gaia-monitor doctor"]);
+}
+
+#[test]
+fn a_run_that_cannot_start_leaves_an_earlier_recording_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let earlier = place.path().join("earlier.jsonl");
+    std::fs::write(&earlier, "earlier\n").unwrap();
+    std::fs::set_permissions(&earlier, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let ended = as_ordinary_user(place.path(), &["run", "--record", earlier.to_str().unwrap()]);
+    ended.failed_with(3, &["lacks CAP_BPF"]);
+    assert_eq!(std::fs::read_to_string(&earlier).unwrap(), "earlier\n");
+}
+
+#[test]
+fn files_that_cannot_be_written_are_told_before_anything_starts() {
+    let place = tempfile::tempdir().unwrap();
+    for option in ["--record", "--journal"] {
+        let ended = as_ordinary_user(place.path(), &["run", option, "/proc/nothing/here"]);
+        ended.failed_with(2, &["/proc/nothing"]);
+    }
+}
+
+#[test]
+fn doctor_by_an_ordinary_user_fails_its_preflight_and_names_the_fix() {
+    let place = tempfile::tempdir().unwrap();
+    let ended = as_ordinary_user(place.path(), &["doctor", "--output", "json"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    ended.says(&["`run` cannot start on this host: ", "capabilities"]);
+    let findings = lines(&ended.stdout);
+    let of = |name: &str| findings.iter().find(|finding| finding["check"] == name).unwrap();
+    assert_eq!(of("capabilities")["status"], "failed");
+    assert!(of("capabilities")["fix"].as_str().unwrap().contains("run as root"));
+    for check in ["kernel", "type information", "cgroup v2", "network namespace", "locked memory", "docker"] {
+        assert!(of(check)["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{check}");
+    }
+}

@@ -1,0 +1,137 @@
+//! What can be typed wrongly, and the help against it.
+
+use std::path::Path;
+
+use crate::{run, with_closed_pipe};
+
+const VERBS: [&str; 6] = ["run", "replay", "explain", "doctor", "assets", "completions"];
+
+#[test]
+fn help_names_every_verb_and_every_exit_code() {
+    let ended = run(&["--help"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    for verb in VERBS {
+        assert!(ended.stdout.contains(&format!("\n  {verb} ")), "{verb}: {}", ended.stdout);
+    }
+    for code in ["0 ok", "1 internal", "2 usage", "3 missing", "4 unreadable", "5 incident", "6 nothing"] {
+        assert!(ended.stdout.contains(code), "{code}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn the_help_of_a_verb_teaches_by_examples() {
+    for verb in ["run", "replay", "explain"] {
+        let ended = run(&[verb, "--help"]);
+        assert_eq!(ended.code, Some(0));
+        assert!(ended.stdout.contains(&format!("Examples:\n  gaia-monitor {verb} ")), "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn without_a_verb_it_shows_the_help_and_fails() {
+    let ended = run::<&str>(&[]);
+    assert_eq!(ended.code, Some(2));
+    ended.says(&["Usage: gaia-monitor <COMMAND>"]);
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_what_is_right() {
+    let cases: [(&[&str], &str); 9] = [
+        (&["fly"], "unrecognized subcommand"),
+        (&["run", "--speed"], "unexpected argument"),
+        (&["run", "--output", "xml"], "possible values: pretty, json"),
+        (&["run", "--fail-on", "death"], "`oom_killed`"),
+        (&["run", "--duration", "soon"], "is no number of seconds"),
+        (&["run", "--duration=-1"], "is no length of time"),
+        (&["run", "--label", "=x"], "is no label"),
+        (&["explain", "--recording", "x", "--at", "soon"], "is no time"),
+        (&["explain", "--recording", "x", "--error", "Oops"], "`RemoteProtocolError`"),
+    ];
+    for (arguments, part) in cases {
+        let ended = run(arguments);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+        ended.says(&[part]);
+    }
+}
+
+#[test]
+fn explain_must_be_told_where_to_look() {
+    let ended = run(&["explain", "--at", "12:00:00"]);
+    assert_eq!(ended.code, Some(2));
+    ended.says(&["--journal <DIR>", "--recording <FILE>"]);
+}
+
+fn config(text: &str) -> (tempfile::TempDir, String) {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("c.toml").to_str().unwrap().to_owned();
+    std::fs::write(&path, text).unwrap();
+    (place, path)
+}
+
+#[test]
+fn a_bad_configuration_ends_with_2_and_names_line_and_column() {
+    let (_place, path) = config("include_cancelled = true\n\n[scope]\n  project = [\"gaia\"]\n");
+    let ended = run(&["run", "--config", &path]);
+    ended.failed_with(2, &[&format!("{path}:4:3: unknown field `project`"), "gaia-monitor assets config"]);
+    run(&["run", "--config", "/does/not/exist"]).failed_with(2, &["/does/not/exist", "No such file"]);
+}
+
+#[test]
+fn the_printed_configuration_joins_file_and_flags_and_reads_back() {
+    let (place, path) =
+        config("[scope]\nprojects = [\"a\"]\nlabels = [\"k=v\"]\n[policy.services]\nweb = [\"ReadError\"]\n");
+    let ended = run(&["run", "--config", &path, "--project", "b", "--include-cancelled", "--print-config"]);
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let again = place.path().join("d.toml");
+    std::fs::write(&again, &ended.stdout).unwrap();
+    let read = run(&["run".as_ref(), "--print-config".as_ref(), Path::new("--config"), &again]);
+    assert_eq!(read.stdout, ended.stdout);
+    for part in ["include_cancelled = true", "projects = [\"b\"]", "labels = [\"k=v\"]", "web = [\"ReadError\"]"] {
+        assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+}
+
+#[test]
+fn assets_print_what_they_name_and_nothing_else() {
+    let schema = run(&["assets", "incident-schema"]);
+    assert_eq!(schema.code, Some(0));
+    let schema: serde_json::Value = serde_json::from_str(&schema.stdout).unwrap();
+    assert_eq!(schema["properties"]["schema"]["const"], "gaia-monitor.incident/1");
+    let (_place, path) = config(&run(&["assets", "config"]).stdout);
+    assert_eq!(run(&["run", "--config", &path, "--print-config"]).stdout, run(&["run", "--print-config"]).stdout);
+    assert_eq!(run(&["assets", "nothing"]).code, Some(2));
+}
+
+#[test]
+fn completions_know_the_verbs() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = run(&["completions", shell]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+        assert!(VERBS.iter().all(|verb| ended.stdout.contains(verb)), "{shell}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    for arguments in [&["--help"][..], &["--version"], &["assets", "incident-schema"], &["completions", "bash"]] {
+        let ended = with_closed_pipe(arguments, false);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+    let ended = with_closed_pipe(&["replay", "/does/not/exist"], true);
+    assert_eq!(ended.code, Some(4), "a closed standard error must not become a panic");
+}
+
+#[test]
+fn the_offline_build_does_not_know_tokio() {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "-p", "gaia-monitor", "-e", "normal", "--no-default-features", "--prefix", "none"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    assert!(tree.contains("serde_json v"), "{tree}{}", String::from_utf8_lossy(&output.stderr));
+    for name in ["tokio v", "aya v", "bollard v", "nix v"] {
+        assert!(!tree.lines().any(|line| line.starts_with(name)), "{name} is in\n{tree}");
+    }
+}

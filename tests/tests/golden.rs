@@ -1,0 +1,81 @@
+//! Recordings of real runs, replayed by the built binary: `recordings/NAME.jsonl` must print
+//! `recordings/NAME.expected.jsonl`, byte for byte. `UPDATE_EXPECT=1` writes what is printed now: read the difference.
+#![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gaia_monitor_tests::monitor::binary;
+
+const EXPECTED: &str = ".expected.jsonl";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings")
+}
+
+/// Names of all recordings, and of all expectations.
+fn names() -> (BTreeSet<String>, BTreeSet<String>) {
+    let files = std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let (expected, recordings): (Vec<_>, Vec<_>) =
+        files.filter(|file| file.ends_with(".jsonl")).partition(|file| file.ends_with(EXPECTED));
+    let stems =
+        |files: Vec<String>, end: &str| files.iter().map(|file| file.trim_end_matches(end).to_owned()).collect();
+    (stems(recordings, ".jsonl"), stems(expected, EXPECTED))
+}
+
+fn replay(name: &str, arguments: &[&str]) -> Output {
+    let file = folder().join(format!("{name}.jsonl"));
+    let output = Command::new(binary().unwrap()).arg("replay").arg(file).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[test]
+fn every_recording_prints_what_is_expected() {
+    let (recordings, expected) = names();
+    assert!(!recordings.is_empty(), "no recordings in {}", folder().display());
+    let update = std::env::var_os("UPDATE_EXPECT").is_some();
+    if !update {
+        assert_eq!(recordings, expected, "each recording needs its expectation, and each expectation its recording");
+    }
+    let mut differing = Vec::new();
+    for name in recordings {
+        let printed = replay(&name, &["--output", "json"]).stdout;
+        let path = folder().join(format!("{name}{EXPECTED}"));
+        if update {
+            std::fs::write(&path, printed).unwrap();
+        } else if std::fs::read(&path).unwrap() != printed {
+            differing.push(format!("{name}:\n{}", difference(&path, &printed)));
+        }
+    }
+    assert!(differing.is_empty(), "UPDATE_EXPECT=1 accepts it. Differs:\n{}", differing.join("\n"));
+}
+
+/// The first line that differs.
+fn difference(path: &Path, printed: &[u8]) -> String {
+    let expected = std::fs::read_to_string(path).unwrap();
+    let printed = String::from_utf8_lossy(printed);
+    let (mut left, mut right) = (expected.lines(), printed.lines());
+    for line in 1.. {
+        match (left.next(), right.next()) {
+            (None, None) => break,
+            (one, other) if one == other => {}
+            (one, other) => {
+                return format!("line {line}\n- {}\n+ {}", one.unwrap_or("(end)"), other.unwrap_or("(end)"));
+            }
+        }
+    }
+    "in its line ends".to_owned()
+}
+
+#[test]
+fn a_replay_prints_the_same_bytes_each_time_in_both_forms() {
+    for name in names().0 {
+        for arguments in [&["--output", "json"][..], &["--output", "pretty", "--explain"]] {
+            let (one, other) = (replay(&name, arguments), replay(&name, arguments));
+            assert_eq!(one.stdout, other.stdout, "{name} {arguments:?}");
+            assert_eq!(one.stderr, other.stderr, "{name} {arguments:?}");
+        }
+    }
+}

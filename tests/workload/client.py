@@ -1,0 +1,193 @@
+"""A client made of the real libraries. JSON lines in, JSON lines out; it ends when its input ends.
+
+A command: {"id", "url", "method"="GET", "library"="httpx"|"requests", "timeout"=seconds or {connect, read, write, pool},
+"count"=1 requests at once, "session"=name of a client that is kept for later commands, "cancel_after"=seconds,
+"upload"={"bytes", "piece", "pause"}, "headers"={}}. {"id", "look_up": name} resolves a name.
+
+Answers, in order of time, each with "id" and "index": {"event": "sent"} when the request is on its way and the answer is
+awaited; {"event": "begun", "status"} when its head has come; {"event": "end", "class", "errno", "status", "bytes",
+"message", "stage", "local": [ip, port], "started", "at"}. Instants are CLOCK_REALTIME in nanoseconds, taken at the
+exception. "class" is "none" where nothing was raised. It must never retry: each line is one request.
+"""
+
+import asyncio
+import errno as numbers
+import json
+import socket
+import sys
+import threading
+import time
+
+import httpx
+
+NO_TIMEOUT_SECONDS = 300.0
+write_lock = threading.Lock()
+sessions = {}
+# The local address of the connection that each kept client used last: a reused one makes no new connect.
+last_local = {}
+
+
+def say(**fields):
+    with write_lock:
+        sys.stdout.write(json.dumps(fields) + "\n")
+        sys.stdout.flush()
+
+
+def errno_of(error):
+    """httpcore raises `from None`: the OSError is reachable only through `__context__`."""
+    seen, pending = set(), [error]
+    while pending:
+        error = pending.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        if isinstance(error, socket.gaierror):
+            return {socket.EAI_NONAME: "EAI_NONAME", socket.EAI_AGAIN: "EAI_AGAIN"}.get(error.errno, str(error.errno))
+        if isinstance(error, OSError) and error.errno is not None:
+            return numbers.errorcode.get(error.errno, str(error.errno))
+        pending += [error.__context__, error.__cause__, *getattr(error, "exceptions", ())]
+        pending += [inner for inner in getattr(error, "args", ()) if isinstance(inner, BaseException)]
+        reason = getattr(error, "reason", None)
+        pending += [reason] if isinstance(reason, BaseException) else []
+    return None
+
+
+def timeouts(value):
+    if isinstance(value, dict):
+        return httpx.Timeout(NO_TIMEOUT_SECONDS, **value)
+    return httpx.Timeout(NO_TIMEOUT_SECONDS if value is None else value)
+
+
+async def upload_body(plan):
+    left = plan["bytes"]
+    while left > 0:
+        piece = min(left, plan.get("piece", 65536))
+        yield b"u" * piece
+        left -= piece
+        await asyncio.sleep(plan.get("pause", 0))
+
+
+async def httpx_request(command, index):
+    told = {"id": command["id"], "index": index}
+    found = {"stage": None, "local": last_local.get(command.get("session"))}
+
+    async def trace(name, info):
+        # httpcore closes the response after an error, too: that is no stage of the exchange.
+        if name.endswith(".started") and not name.startswith("http11.response_closed"):
+            found["stage"] = name.removesuffix(".started")
+        if name == "connection.connect_tcp.complete":
+            found["local"] = list(info["return_value"].get_extra_info("client_addr")[:2])
+        if name == "http11.receive_response_headers.started":
+            say(event="sent", at=time.time_ns(), local=found["local"], **told)
+
+    name = command.get("session")
+    client = sessions.get(name) if name else None
+    if client is None:
+        client = httpx.AsyncClient(timeout=timeouts(command.get("timeout")), trust_env=False)
+        if name:
+            sessions[name] = client
+    plan = command.get("upload")
+    headers = dict(command.get("headers", {}))
+    if plan and plan.get("length", True):
+        headers["content-length"] = str(plan["bytes"])
+    outcome = {"class": "none", "errno": None, "status": None, "bytes": 0, "message": ""}
+    started = time.time_ns()
+
+    async def exchange():
+        async with client.stream(
+            command.get("method", "POST" if plan else "GET"),
+            command["url"],
+            headers=headers,
+            content=upload_body(plan) if plan else None,
+            extensions={"trace": trace},
+        ) as response:
+            outcome["status"] = response.status_code
+            found["local"] = list(response.extensions["network_stream"].get_extra_info("client_addr")[:2])
+            say(event="begun", status=response.status_code, at=time.time_ns(), local=found["local"], **told)
+            async for piece in response.aiter_raw():
+                outcome["bytes"] += len(piece)
+
+    try:
+        if command.get("cancel_after") is not None:
+            async with asyncio.timeout(command["cancel_after"]):
+                await exchange()
+        else:
+            await exchange()
+        at = time.time_ns()
+    except Exception as error:  # every class is the result
+        at = time.time_ns()
+        outcome.update({"class": type(error).__name__, "errno": errno_of(error), "message": str(error)})
+    if name:
+        last_local[name] = found["local"]
+    else:
+        await client.aclose()
+    say(event="end", started=started, at=at, stage=found["stage"], local=found["local"], **outcome, **told)
+
+
+def requests_request(command, index):
+    import requests
+
+    told = {"id": command["id"], "index": index}
+    outcome = {"class": "none", "errno": None, "status": None, "bytes": 0, "message": ""}
+    plan = command.get("upload")
+    started = time.time_ns()
+    say(event="sent", at=started, local=None, **told)
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.request(
+                command.get("method", "POST" if plan else "GET"),
+                command["url"],
+                data=b"u" * plan["bytes"] if plan else None,
+                timeout=command.get("timeout") or NO_TIMEOUT_SECONDS,
+                stream=True,
+            )
+            outcome["status"] = answer.status_code
+            say(event="begun", status=answer.status_code, at=time.time_ns(), local=None, **told)
+            for piece in answer.iter_content(None):
+                outcome["bytes"] += len(piece)
+        at = time.time_ns()
+    except Exception as error:
+        at = time.time_ns()
+        outcome.update({"class": type(error).__name__, "errno": errno_of(error), "message": str(error)})
+    say(event="end", started=started, at=at, stage=None, local=None, **outcome, **told)
+
+
+async def look_up(command):
+    told = {"id": command["id"], "index": 0}
+    outcome = {"class": "none", "errno": None, "message": ""}
+    started = time.time_ns()
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(command["look_up"], 80, type=socket.SOCK_STREAM)
+        outcome["message"] = found[0][4][0]
+    except OSError as error:
+        outcome.update({"class": type(error).__name__, "errno": errno_of(error), "message": str(error)})
+    say(event="end", started=started, at=time.time_ns(), stage="resolve", local=None, status=None, bytes=0, **outcome, **told)
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=1 << 20)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    say(event="ready", at=time.time_ns())
+    running = set()
+    while line := await reader.readline():
+        command = json.loads(line)
+        for index in range(command.get("count", 1)):
+            if "look_up" in command:
+                work = look_up(command)
+            elif "close" in command:
+                work = sessions.pop(command["close"]).aclose()
+            elif command.get("library") == "requests":
+                work = asyncio.to_thread(requests_request, command, index)
+            else:
+                work = httpx_request(command, index)
+            task = asyncio.create_task(work)
+            running.add(task)
+            task.add_done_callback(running.discard)
+    for task in list(running):
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+asyncio.run(main())
