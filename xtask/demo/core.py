@@ -1,0 +1,65 @@
+"""gaia-core and gaia-core-candidate of the demo. What goes wrong in it is chosen by the variable GAIA_FAULT."""
+
+import asyncio
+import ctypes
+import faulthandler
+import logging
+import os
+import time
+
+import requests
+from fastapi import FastAPI, Request
+from starlette.concurrency import run_in_threadpool
+
+# As PYTHONFAULTHANDLER=1 does: a native crash leaves the Python stack in the log.
+faulthandler.enable()
+logging.Formatter.converter = time.gmtime
+logging.basicConfig(format="%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+log = logging.getLogger("gaia-core")
+log.setLevel(logging.INFO)
+
+FAULT = os.environ.get("GAIA_FAULT", "")
+MCP = os.environ["MCP_ENDPOINT"]
+MIB = 1024 * 1024
+
+app = FastAPI()
+
+
+def tools() -> list[str]:
+    """What the MCP server offers; gaia-core asks it synchronously, with `requests`."""
+    question = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    return requests.post(MCP, json=question, timeout=10).json()["result"]["tools"]
+
+
+def load_embedding_model() -> None:
+    """Native code that reads where it must not."""
+    ctypes.string_at(0)
+
+
+@app.get("/health")
+async def health():
+    return {"status": "ok"}
+
+
+@app.post("/process_packet")
+async def process_packet(request: Request):
+    packet = await request.body()
+    log.info("packet of %d bytes, %d tools at hand", len(packet), len(await run_in_threadpool(tools)))
+    if FAULT == "embedding":
+        log.info("loading the embedding model")
+        # Five seconds of work before native code fails, as on GAIA's candidate.
+        await asyncio.sleep(5)
+        load_embedding_model()
+    return {"answer": "done"}
+
+
+@app.post("/ingest")
+async def ingest(request: Request):
+    """Indexes while it reads, so that a big body is still on its way for seconds."""
+    read = 0
+    async for chunk in request.stream():
+        if read // MIB != (read + len(chunk)) // MIB:
+            log.info("ingested %d MiB", (read + len(chunk)) // MIB)
+        read += len(chunk)
+        await asyncio.sleep(0.02)
+    return {"bytes": read}

@@ -1,0 +1,236 @@
+//! `cargo xtask bench`: what the monitor costs. Each workload runs without it and beside it in turns, in one run on one
+//! machine, and is told as a ratio: absolute rates differ from host to host, and no test hangs on any of them.
+//!
+//! It touches only containers of its own, and removes them, also on Ctrl-C and on failure.
+
+mod watch;
+mod work;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use comfy_table::{CellAlignment, Table, presets};
+use gaia_monitor_tests::container::Container;
+use gaia_monitor_tests::monitor::BINARY_ENV;
+use gaia_monitor_tests::stack::Stack;
+use gaia_monitor_tests::{cleanup, docker};
+
+use crate::privilege;
+use watch::Watch;
+use work::Work;
+
+/// Where the containers find this program.
+const INSIDE: &str = "/bench";
+const SERVES_WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Turns of each workload, without the monitor and beside it.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long one workload runs at a time.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Only workloads whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// What this program does inside a container.
+    #[arg(long, hide = true)]
+    work: Option<Work>,
+    #[arg(long, hide = true)]
+    server: Option<SocketAddr>,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// When something is missing or fails; a ratio is never an error.
+pub fn run(args: Args) -> Result<()> {
+    let lasting = Duration::from_secs(args.seconds);
+    if let Some(work) = args.work {
+        return work.work(args.server, lasting);
+    }
+    cleanup::watch_signals()?;
+    if privilege::is_root() {
+        docker::version()?;
+    }
+    let binary = crate::test::build_monitor()?;
+    privilege::become_root(&[(BINARY_ENV, binary.clone().into_os_string())])?;
+    let stack = Stack::begin("bench", &mut |step| eprintln!("{step}"))?;
+    let measured = measure(&stack, &binary, &args, lasting);
+    let removed = stack.remove();
+    println!("{}", table(&measured?));
+    println!("{}", machine());
+    removed
+}
+
+/// A workload, and how to run it once: it returns a rate.
+struct Workload<'a> {
+    name: &'static str,
+    once: Box<dyn Fn() -> Result<f64> + 'a>,
+}
+
+/// What came out.
+struct Row {
+    name: &'static str,
+    turns: Vec<Turn>,
+}
+
+/// One workload without the monitor, and right after (or before) beside it.
+struct Turn {
+    bare: f64,
+    monitored: f64,
+    lost: u64,
+    cpu_seconds: f64,
+    peak_mib: f64,
+}
+
+fn measure(stack: &Stack, binary: &Path, args: &Args, lasting: Duration) -> Result<Vec<Row>> {
+    let program = Program::copy_into(&stack.folder().join("bin"))?;
+    let seconds = args.seconds.to_string();
+    let server = program.start(stack, "server", &["--work=serve"])?;
+    server.wait_listening(work::PORT, SERVES_WITHIN)?;
+    let address = format!("{}:{}", server.ip()?, work::PORT);
+    let client = stack.container("client").mount(&program.folder, INSIDE).start(&["sleep", "infinity"])?;
+    let inside = |arguments: &[&str]| -> Result<f64> {
+        let command = program.command(&[arguments, &["--seconds", &seconds]].concat());
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        client.exec(&command)?.trim().parse().context("the workload printed no rate")
+    };
+    let all = [
+        Workload { name: "resets in a container", once: Box::new(|| inside(&["--work=churn"])) },
+        Workload {
+            name: "HTTP keep-alive between two containers",
+            once: Box::new(|| inside(&["--work=keep-alive", "--server", &address])),
+        },
+        Workload { name: "resets of the host's own", once: Box::new(|| work::churn(lasting)) },
+        Workload { name: "HTTP keep-alive of the host's own", once: Box::new(|| work::keep_alive_here(lasting)) },
+    ];
+    let wanted = |workload: &&Workload| args.only.as_deref().is_none_or(|only| workload.name.contains(only));
+    let mut rows = Vec::new();
+    for workload in all.iter().filter(wanted) {
+        // The first time pays for cold caches.
+        (workload.once)()?;
+        let mut turns = Vec::new();
+        for round in 0..args.rounds {
+            cleanup::check_interrupt()?;
+            let turn = turn(workload, binary, stack.folder(), round % 2 == 0)?;
+            eprintln!("{}: {:.0}/s, {:.0}/s monitored", workload.name, turn.bare, turn.monitored);
+            turns.push(turn);
+        }
+        rows.push(Row { name: workload.name, turns });
+    }
+    ensure!(!rows.is_empty(), "no workload has that name");
+    Ok(rows)
+}
+
+/// Who goes first alternates, so that a machine that slows down favours nobody.
+fn turn(workload: &Workload, binary: &Path, folder: &Path, bare_first: bool) -> Result<Turn> {
+    let first = if bare_first { Some((workload.once)()?) } else { None };
+    let watch = Watch::start(binary, folder)?;
+    let before = watch.usage()?;
+    let monitored = (workload.once)()?;
+    let after = watch.usage()?;
+    let lost = watch.stop()?;
+    let bare = first.map_or_else(&workload.once, Ok)?;
+    let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
+    Ok(Turn { bare, monitored, lost, cpu_seconds, peak_mib: after.peak_mib })
+}
+
+/// This program with the libraries that it was loaded with: it runs in any image, whatever that image's C library is.
+struct Program {
+    folder: PathBuf,
+    loader: String,
+    name: String,
+}
+
+impl Program {
+    fn copy_into(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let own = std::env::current_exe().context("cannot find the own program")?;
+        let maps = fs::read_to_string("/proc/self/maps").context("cannot read /proc/self/maps")?;
+        let mapped = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+        let libraries: BTreeSet<PathBuf> = mapped.filter(|path| path.contains(".so")).map(PathBuf::from).collect();
+        let mut loader = None;
+        for file in libraries.iter().chain([&own]) {
+            let name = file.file_name().context("a program without a name")?;
+            fs::copy(file, folder.join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
+            let name = name.to_string_lossy();
+            if name.starts_with("ld-") {
+                loader = Some(name.into_owned());
+            }
+        }
+        let name = own.file_name().context("a program without a name")?.to_string_lossy().into_owned();
+        Ok(Self { folder: folder.to_owned(), loader: loader.context("this program was loaded without ld.so")?, name })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Vec<String> {
+        let own = [format!("{INSIDE}/{}", self.loader), "--library-path".into(), INSIDE.into()];
+        let program = [format!("{INSIDE}/{}", self.name), "bench".into()];
+        own.into_iter().chain(program).chain(arguments.iter().map(|&word| word.to_owned())).collect()
+    }
+
+    fn start(&self, stack: &Stack, service: &str, arguments: &[&str]) -> Result<Container> {
+        let command = self.command(arguments);
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        stack.container(service).mount(&self.folder, INSIDE).start(&command)
+    }
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header(["workload", "bare /s", "monitored /s", "ratio", "range", "lost", "CPU s", "peak MiB"]);
+    for Row { name, turns } in rows {
+        let median = |figure: fn(&Turn) -> f64| median(turns.iter().map(figure).collect());
+        let ratios = || turns.iter().map(|turn| turn.monitored / turn.bare);
+        table.add_row([
+            (*name).to_owned(),
+            format!("{:.0}", median(|turn| turn.bare)),
+            format!("{:.0}", median(|turn| turn.monitored)),
+            format!("{:.3}", median(|turn| turn.monitored / turn.bare)),
+            format!("{:.2}-{:.2}", ratios().fold(f64::INFINITY, f64::min), ratios().fold(f64::NEG_INFINITY, f64::max)),
+            turns.iter().map(|turn| turn.lost).sum::<u64>().to_string(),
+            format!("{:.2}", median(|turn| turn.cpu_seconds)),
+            format!("{:.0}", turns.iter().map(|turn| turn.peak_mib).fold(0.0, f64::max)),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The middle one, or the mean of both middle ones.
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let half = figures.len() / 2;
+    match (figures.get(half.wrapping_sub(1)), figures.get(half)) {
+        (Some(below), Some(above)) if figures.len().is_multiple_of(2) => f64::midpoint(*below, *above),
+        (_, Some(middle)) => *middle,
+        (_, None) => f64::NAN,
+    }
+}
+
+fn machine() -> String {
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split_whitespace().nth(2).unwrap_or("unknown");
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("Linux {}, {processors} processors, load {load} over the last 15 minutes", kernel.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_ignores_one_outlier() {
+        assert_eq!(median(vec![9.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]).to_bits(), 3.0_f64.to_bits());
+    }
+}

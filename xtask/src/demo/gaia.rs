@@ -1,0 +1,148 @@
+//! The small GAIA: four services with GAIA's names, ports and variables, on a network of their own; and playing a
+//! story on them.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use gaia_monitor_tests::command::{OnInterrupt, run};
+use gaia_monitor_tests::container::Container;
+use gaia_monitor_tests::stack::Stack;
+
+use super::show;
+use super::story::{Step, Story};
+use super::watch::{Said, Watch};
+
+pub const WEB: &str = "gaia-web";
+pub const CORE: &str = "gaia-core";
+pub const CANDIDATE: &str = "gaia-core-candidate";
+const MCP: &str = "gaia-mcp";
+/// Whoever talks to gaia-web.
+const CALLER: &str = "caller";
+
+/// Marks what the demo started, beside the harness's own labels.
+const LABEL: &str = "gaia-monitor.demo";
+/// Where the programs of `xtask/demo` are in the containers.
+const PROGRAMS: &str = "/srv/gaia";
+
+/// Importing FastAPI on a busy machine with two cores takes its time.
+const UP_WITHIN: Duration = Duration::from_secs(60);
+/// The longest story: attempts and waits of the policy, look-ups that a silent resolver delays, and the work.
+const ANSWER_WITHIN: Duration = Duration::from_secs(120);
+/// Until an upload is under way.
+const LOG_WITHIN: Duration = Duration::from_secs(30);
+
+struct Service {
+    name: &'static str,
+    module: &'static str,
+    port: u16,
+    env: &'static [(&'static str, &'static str)],
+}
+
+const CORE_ENV: &[(&str, &str)] = &[
+    ("MCP_ENDPOINT", "http://gaia-mcp:8765/jsonrpc"),
+    ("MCP_FALLBACK_ENDPOINT", "http://gaia-mcp-candidate:8765/jsonrpc"),
+];
+
+const SERVICES: [Service; 4] = [
+    Service { name: MCP, module: "mcp", port: 8765, env: &[] },
+    Service { name: CORE, module: "core", port: 6415, env: CORE_ENV },
+    Service { name: CANDIDATE, module: "core", port: 6415, env: CORE_ENV },
+    Service {
+        name: WEB,
+        module: "web",
+        port: 6414,
+        env: &[
+            ("CORE_ENDPOINT", "http://gaia-core:6415"),
+            ("CORE_FALLBACK_ENDPOINT", "http://gaia-core-candidate:6415"),
+        ],
+    },
+];
+
+/// The running services.
+pub struct Gaia<'a> {
+    stack: &'a Stack,
+    containers: Vec<Container>,
+    watch: Watch,
+}
+
+/// What came of a story, as the containers told it.
+pub struct Played {
+    /// What gaia-web logged.
+    pub web: Vec<String>,
+    /// What the caller was answered.
+    pub answer: String,
+}
+
+impl<'a> Gaia<'a> {
+    /// Starts all four and waits until each one listens.
+    pub fn start(stack: &'a Stack, story: &Story) -> Result<Self> {
+        let mut containers = Vec::new();
+        for service in &SERVICES {
+            let mut recipe = stack.container(service.name).label(LABEL, story.name).mount(&programs(), PROGRAMS);
+            for (name, value) in service.env {
+                recipe = recipe.env(name, value);
+            }
+            if let Some((_, fault)) = story.fault.filter(|(weak, _)| *weak == service.name) {
+                recipe = recipe.env("GAIA_FAULT", fault);
+            }
+            let app = format!("{}:app", service.module);
+            let port = service.port.to_string();
+            let server =
+                ["python3", "-m", "uvicorn", &app, "--app-dir", PROGRAMS, "--host", "0.0.0.0", "--port", &port];
+            containers.push(recipe.start(&server)?);
+        }
+        for (container, service) in containers.iter().zip(&SERVICES) {
+            container.wait_listening(service.port, UP_WITHIN)?;
+        }
+        let watch = Watch::new(&containers)?;
+        Ok(Self { stack, containers, watch })
+    }
+
+    /// Does what the story says, showing each step and what the services log meanwhile.
+    pub fn play(mut self, story: &Story) -> Result<Played> {
+        for step in story.steps {
+            match *step {
+                Step::Stop(service) => {
+                    show::act(&format!("docker stop {service}"));
+                    self.container(service)?.stop(None)?;
+                }
+                Step::Ask { path, bytes } => {
+                    show::act(&format!("a caller asks gaia-web, which posts {bytes} bytes to {CORE} at /{path}"));
+                    let url = format!("http://{WEB}:6414/call/{path}?size={bytes}");
+                    let program = format!("{PROGRAMS}/caller.py");
+                    let recipe = self.stack.container(CALLER).label(LABEL, story.name).mount(&programs(), PROGRAMS);
+                    self.watch.add(&recipe.start(&["python3", &program, &url])?)?;
+                }
+                Step::AwaitLog { service, needle } => {
+                    self.watch.wait(service, needle, LOG_WITHIN)?;
+                }
+                Step::KillFromHost(service) => {
+                    let pid = self.container(service)?.pid()?.to_string();
+                    show::act(&format!("kill -KILL {pid}   ({service}'s first process, from the host)"));
+                    run(Command::new("/bin/kill").args(["-KILL", &pid]), OnInterrupt::End)?;
+                }
+                Step::AwaitAnswer => {
+                    self.watch.wait(CALLER, "HTTP ", ANSWER_WITHIN)?;
+                }
+            }
+        }
+        let said = self.watch.stop();
+        let of = |service: &str| -> Vec<String> {
+            said.iter().filter(|said| said.service == service).map(|Said { line, .. }| line.clone()).collect()
+        };
+        Ok(Played { web: of(WEB), answer: of(CALLER).join(" ") })
+    }
+
+    fn container(&self, service: &str) -> Result<&Container> {
+        self.containers
+            .iter()
+            .find(|container| container.service() == service)
+            .with_context(|| format!("the demo has no service {service}"))
+    }
+}
+
+fn programs() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("demo")
+}

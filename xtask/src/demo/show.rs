@@ -1,0 +1,201 @@
+//! How the demo speaks: the story as it happens, then the client's own words beside the incident.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use gaia_monitor::model::incident::{Affected, CauseKind, Incident, name_of};
+
+use super::gaia::Played;
+use super::story::Story;
+use super::watch::Said;
+
+/// Where standard output is no terminal.
+const WIDTH: u16 = 120;
+/// `2026-01-01T00:00:00.000Z `: what begins a log line of the demo's services.
+const STAMP: usize = 24;
+
+pub fn heading(story: &Story) -> String {
+    format!("── {} ──\n{}", story.name, wrapped(story.telling, ""))
+}
+
+/// Something that the demo does.
+pub fn act(what: &str) {
+    println!("  > {what}");
+}
+
+/// What a service logged: its own lines, not its web server's nor a traceback's.
+pub fn said(said: &Said) {
+    let Said { service, line } = said;
+    match stamped(line) {
+        Some((time, text)) => println!("    {time}  {service:<20}  {text}"),
+        None if line.starts_with("Fatal Python error") || line.contains("HTTP ") && service == "caller" => {
+            println!("    {:12}  {service:<20}  {line}", "");
+        }
+        None => {}
+    }
+}
+
+/// Time of day and text of a log line that has a stamp.
+fn stamped(line: &str) -> Option<(&str, &str)> {
+    let (stamp, text) = line.split_at_checked(STAMP)?;
+    let time = stamp.strip_suffix('Z')?.split_once('T')?.1;
+    Some((time, text.trim_start()))
+}
+
+/// The client's words on the left, the incident on the right.
+pub fn side_by_side(played: &Played, story: &Story, incident: &Incident) -> String {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(width())
+        .set_header([format!("what {} logged", story.claim.client), "what gaia-monitor says".to_owned()])
+        .add_row([logged(&played.web, &name_of(&story.claim.error)).join("\n"), incident_lines(incident).join("\n")]);
+    table.to_string()
+}
+
+/// The log line that reports the error, the frame in the service's own code, and the traceback's last line.
+fn logged(web: &[String], class: &str) -> Vec<String> {
+    let is_last = |line: &String| line.strip_prefix("httpx.").is_some_and(|rest| rest.starts_with(class));
+    let Some(last) = web.iter().rposition(is_last) else {
+        return vec![format!("(no traceback that ends in httpx.{class})")];
+    };
+    let (before, _) = web.split_at(last);
+    let report = before.iter().rev().find(|line| stamped(line).is_some());
+    let frame = before.iter().rev().find(|line| line.trim_start().starts_with("File \"/srv/gaia/"));
+    let traceback = [report.cloned(), frame.map(|frame| format!("  …\n{frame}")), web.get(last).cloned()];
+    traceback.into_iter().flatten().collect()
+}
+
+fn incident_lines(incident: &Incident) -> Vec<String> {
+    let Incident { cause, moment, subject, .. } = incident;
+    let mut lines = vec![
+        cause.summary.clone(),
+        format!("cause    {} ({})", name_of(&cause.kind), name_of(&cause.confidence)),
+        format!("moment   {} ({})", moment.at, name_of(&moment.fact)),
+    ];
+    let pid = subject.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
+    lines.push(format!("process  {} pid {pid}", subject.comm.as_deref().unwrap_or("?")));
+    if let Some(container) = &subject.container {
+        lines.push(format!("in       {container} ({})", name_of(&subject.role)));
+    }
+    match (&cause.signal, cause.exit_code) {
+        (Some(signal), _) => lines.push(format!("died of  {signal}")),
+        (None, Some(code)) => lines.push(format!("exit     {code}")),
+        (None, None) => {}
+    }
+    if let Some(sender) = &cause.sender {
+        let pid = sender.pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+        lines.push(format!("sent by  {} pid {pid}", sender.comm.as_deref().unwrap_or("?")));
+    }
+    lines.extend(incident.affected.iter().map(|entry| broken(incident, entry)));
+    lines
+}
+
+fn broken(incident: &Incident, entry: &Affected) -> String {
+    let Affected { client, server, client_error, .. } = entry;
+    let address = |party: &gaia_monitor::model::incident::Party| {
+        let name = party.service.as_deref().or(party.container.as_deref()).unwrap_or("host");
+        match (party.ip, party.port) {
+            (Some(ip), Some(port)) => format!("{name} {ip}:{port}"),
+            _ => name.to_owned(),
+        }
+    };
+    let after = entry.at.0.since(incident.moment.at.0);
+    let detail = client_error.detail.as_ref().map(name_of).unwrap_or_default();
+    let errno = client_error.errno.as_ref().map(|errno| format!(", {errno}")).unwrap_or_default();
+    format!(
+        "broke    {} → {}\nas       httpx.{} ({detail}{errno})\nwhile    {}, {:+.3} ms from the moment\npolicy   {}",
+        address(client),
+        address(server),
+        name_of(&client_error.httpx),
+        name_of(&client_error.phase).replace('_', " "),
+        // For reading only: a double is exact to the microsecond here.
+        after.0 as f64 / 1e6,
+        if client_error.retried { "retries this class" } else { "does NOT retry this class" },
+    )
+}
+
+/// Why the policy did or did not help, and what else the monitor told.
+pub fn why(played: &Played, story: &Story, pinned: &Incident, incidents: &[Incident]) -> String {
+    let mut text = "\nWhy the policy did not save the call:\n".to_owned();
+    for (index, sentence) in story.why.iter().enumerate() {
+        text.push_str(&wrapped(sentence, &format!("  {}. ", index + 1)));
+        text.push('\n');
+    }
+    text.push_str(&format!("\nThe caller got, {}\n", played.answer));
+    for other in incidents.iter().filter(|other| other.id != pinned.id) {
+        text.push_str(&format!("Also told: {} ({} broken)\n", other.cause.summary, other.affected_total));
+    }
+    if pinned.cause.kind == CauseKind::ProcessCrashed {
+        text.push_str("The moment is the kernel's own record of the crash, before any log line.\n");
+    }
+    text
+}
+
+/// Breaks text into lines of the terminal's width; further lines are indented like the first one's text.
+fn wrapped(text: &str, lead: &str) -> String {
+    let indent = " ".repeat(lead.chars().count());
+    let options = textwrap::Options::new(usize::from(width()).clamp(40, 120));
+    textwrap::fill(text, options.initial_indent(lead).subsequent_indent(&indent))
+}
+
+fn width() -> u16 {
+    terminal_size::terminal_size().map_or(WIDTH, |(width, _)| width.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::stories;
+    use crate::demo::story::tests::pinned;
+
+    #[test]
+    fn the_clients_words_are_the_report_its_own_frame_and_the_last_line() {
+        let web: Vec<String> = [
+            "2026-01-01T00:00:00.000Z WARNING attempt 1/3 failed",
+            "2026-01-01T00:00:11.500Z WARNING HA fallback POST x also failed (ReadError).",
+            "Traceback (most recent call last):",
+            "  File \"/usr/local/lib/httpx/_client.py\", line 1, in post",
+            "  File \"/srv/gaia/web.py\", line 66, in post_with_retry",
+            "  File \"/usr/local/lib/httpx/_client.py\", line 2, in send",
+            "httpx.ReadError",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        let lines = logged(&web, "ReadError");
+        assert_eq!(lines.first(), web.get(1));
+        assert_eq!(lines.last(), web.last());
+        assert!(lines.iter().any(|line| line.ends_with("line 66, in post_with_retry")), "{lines:?}");
+    }
+
+    #[test]
+    fn the_clients_words_stand_beside_the_moment_and_the_policys_verdict() {
+        let story = stories::named("upload").unwrap();
+        let incident = serde_json::from_value(pinned(story)).unwrap();
+        let web = vec!["2026-01-01T00:00:11.006Z ERROR failed for good".to_owned(), "httpx.ReadError".to_owned()];
+        let played = Played { web, answer: "after 1 s: HTTP 500".to_owned() };
+        let shown = side_by_side(&played, story, &incident);
+        let row = |left: &str, right: &str| shown.lines().any(|line| line.contains(left) && line.contains(right));
+        assert!(row("what gaia-web logged", "what gaia-monitor says"), "{shown}");
+        assert!(row("ERROR failed for good", "it ended"), "{shown}");
+        assert!(shown.contains("2026-01-01T00:00:11.000000000Z (process_exit)"), "{shown}");
+        assert!(shown.contains("as       httpx.ReadError (reset, ECONNRESET)"), "{shown}");
+        assert!(shown.contains("while    awaiting response, +4.712 ms from the moment"), "{shown}");
+        assert!(shown.contains("policy   does NOT retry this class"), "{shown}");
+        let reasons = why(&played, story, &incident, std::slice::from_ref(&incident));
+        assert!(reasons.contains("  3. ReadError is *not* on the policy's list") && !reasons.contains("Also told"));
+    }
+
+    #[test]
+    fn only_lines_with_a_stamp_are_the_services_own() {
+        assert_eq!(stamped("2026-01-01T00:00:11.500Z INFO packet"), Some(("00:00:11.500", "INFO packet")));
+        assert_eq!(stamped("INFO:     127.0.0.1:1 - \"POST /x HTTP/1.1\" 500"), None);
+        assert_eq!(stamped("short"), None);
+    }
+
+    #[test]
+    fn a_numbered_sentence_keeps_its_indent() {
+        let text = wrapped(&"word ".repeat(60), "  1. ");
+        assert!(text.starts_with("  1. word word"));
+        assert!(text.lines().skip(1).all(|line| line.starts_with("     word")), "{text}");
+    }
+}
