@@ -63,8 +63,13 @@ pub fn run(args: Args) -> Result<()> {
     let stack = Stack::begin("bench", &mut |step| eprintln!("{step}"))?;
     let measured = measure(&stack, &binary, &args, lasting);
     let removed = stack.remove();
-    println!("{}", table(&measured?));
+    let rows = measured?;
+    println!("{}", table(&rows));
     println!("{}", machine());
+    let disturbed = rows.iter().flat_map(|row| &row.turns).filter(|turn| turn.disturbed).count();
+    if disturbed > 0 {
+        println!("another gaia-monitor ran during {disturbed} turn(s): its probe falsifies both rates");
+    }
     removed
 }
 
@@ -87,6 +92,8 @@ struct Turn {
     lost: u64,
     cpu_seconds: f64,
     peak_mib: f64,
+    /// Another monitor ran at its beginning or end: its probe was paid for as well, on either side.
+    disturbed: bool,
 }
 
 fn measure(stack: &Stack, binary: &Path, args: &Args, lasting: Duration) -> Result<Vec<Row>> {
@@ -130,6 +137,7 @@ fn measure(stack: &Stack, binary: &Path, args: &Args, lasting: Duration) -> Resu
 
 /// Who goes first alternates, so that a machine that slows down favours nobody.
 fn turn(workload: &Workload, binary: &Path, folder: &Path, bare_first: bool) -> Result<Turn> {
+    let mut disturbed = other_monitor_runs()?;
     let first = if bare_first { Some((workload.once)()?) } else { None };
     let watch = Watch::start(binary, folder)?;
     let before = watch.usage()?;
@@ -137,8 +145,17 @@ fn turn(workload: &Workload, binary: &Path, folder: &Path, bare_first: bool) -> 
     let after = watch.usage()?;
     let lost = watch.stop()?;
     let bare = first.map_or_else(&workload.once, Ok)?;
+    disturbed |= other_monitor_runs()?;
     let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
-    Ok(Turn { bare, monitored, lost, cpu_seconds, peak_mib: after.peak_mib })
+    Ok(Turn { bare, monitored, lost, cpu_seconds, peak_mib: after.peak_mib, disturbed })
+}
+
+/// Asked only while none of ours runs.
+fn other_monitor_runs() -> Result<bool> {
+    let processes = fs::read_dir("/proc").context("cannot read /proc")?;
+    // A process that ends meanwhile is none.
+    let mut names = processes.flatten().filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
+    Ok(names.any(|name| name.trim() == "gaia-monitor"))
 }
 
 /// This program with the libraries that it was loaded with: it runs in any image, whatever that image's C library is.
