@@ -103,6 +103,13 @@ fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
             }
             return unknown(Some(id.clone()), "the port closed with a dying process whose exit was not seen");
         }
+        let listens = world.containers.get(id).is_some_and(|container| container.listening.contains_key(&port));
+        if listens && !world.sockets.met_a_closed_port(case.route.client) {
+            return unknown(
+                Some(id.clone()),
+                "the port listens, and the kernel refused nothing: a packet filter may have",
+            );
+        }
         return (Blame::NotListening(id.clone()), "the container runs and its port is closed".to_owned());
     }
     let reason = "nothing answered at the address, and nothing seen says why".to_owned();

@@ -16,6 +16,8 @@ use crate::model::time::Stamp;
 const OPEN_CAP: usize = 65_536;
 /// A closed end is still asked for while its connection's other end is judged, which takes seconds at most.
 const GONE_CAP: usize = 16_384;
+/// Resets for closed ports kept: a refusal is judged at once. Beyond it a refusal may pass for a packet filter's.
+const CLOSED_PORTS_CAP: usize = 1_024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -136,6 +138,8 @@ pub struct Sockets {
     servers: BTreeMap<LocalKey, Cookie>,
     opened: VecDeque<Cookie>,
     gone: VecDeque<Cookie>,
+    /// Whom the kernel sent a reset for a closed port, the latest last.
+    closed_ports: VecDeque<SocketAddr>,
 }
 
 impl Sockets {
@@ -239,8 +243,20 @@ impl Sockets {
         }
     }
 
-    /// A reset for a closed port names no full socket; only one that belongs to an end is kept here.
+    /// Did the kernel answer this client's SYN for a closed port? Otherwise a packet filter did, in its place.
+    #[must_use]
+    pub fn met_a_closed_port(&self, client: Cookie) -> bool {
+        self.get(client).is_some_and(|end| self.closed_ports.contains(&end.socket.local))
+    }
+
+    /// A reset for a closed port names no full socket, and is kept by its addressee.
     pub(super) fn reset_sent(&mut self, at: Stamp, reset: &ResetSent) {
+        if reset.socket.cookie == Cookie::NONE {
+            self.closed_ports.push_back(reset.socket.remote);
+            if self.closed_ports.len() > CLOSED_PORTS_CAP {
+                self.closed_ports.pop_front();
+            }
+        }
         if let Some(end) = self.ends.get_mut(&reset.socket.cookie) {
             end.rst_out = Some((at, reset.reason.clone()));
         }
