@@ -45,6 +45,12 @@ impl Sinks {
 
     pub fn tell(&mut self, effect: Effect) {
         self.summary.fold(&effect);
+        match effect {
+            Effect::Incident(_) | Effect::Explained { .. } => {}
+            // Only the summary tells these. A flood of them would wake every writer for nothing, and crowd incidents out
+            // of its queue.
+            Effect::Counted(_) => return,
+        }
         let effect = Arc::new(effect);
         for lane in &mut self.lanes {
             lane.offer(Arc::clone(&effect));
