@@ -70,6 +70,10 @@ impl Script {
     pub(super) fn refused(&mut self, words: &mut Words) -> Result<()> {
         let ((client, ip), target, wire) = self.target(words)?;
         self.wires.connecting(&wire, &mut self.facts, &mut self.cast, (&client, ip), &target)?;
+        if words.flag("filtered") {
+            // A packet filter answers in the kernel's place, which tells nothing of it.
+            return self.wires.reset_arrives(&wire, &mut self.facts, &mut self.cast, Which::Client);
+        }
         let netns = if target.via.is_some() { HOST_NETNS } else { target.netns };
         self.wires.reset_syn(&wire, &mut self.facts, &mut self.cast, Which::Client, netns)
     }
