@@ -8,7 +8,7 @@ use crate::model::time::{Nanos, Stamp};
 use super::breaks::{Break, BreakId, Breaks, Symptom};
 use super::world::World;
 use super::world::demise::DemiseId;
-use super::world::sockets::{Close, End};
+use super::world::end::{Close, End};
 
 /// How long the exit of a process that closed while dying is waited for: up to Linux 6.15 it is told after the
 /// sockets have closed, 214 ms for a process of 3 GB.

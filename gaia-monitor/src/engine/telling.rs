@@ -9,8 +9,8 @@ use super::cases::{Case, CaseId};
 use super::draft::verdict;
 use super::effect::Effect;
 use super::timers::Alarm;
+use super::world::end::Side;
 use super::world::exchange::{Progress, progress};
-use super::world::sockets::Side;
 use super::{Engine, scope};
 
 impl Engine {

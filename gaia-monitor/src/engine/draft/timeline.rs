@@ -3,8 +3,8 @@
 use crate::engine::breaks::Break;
 use crate::engine::cases::Case;
 use crate::engine::world::containers::Container;
+use crate::engine::world::end::End;
 use crate::engine::world::processes::Process;
-use crate::engine::world::sockets::End;
 use crate::model::event::{DockerAction, ExitStatus};
 use crate::model::ids::Pid;
 use crate::model::incident::{Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};

@@ -7,8 +7,9 @@
 
 use crate::engine::breaks::Symptom;
 use crate::engine::world::World;
+use crate::engine::world::end::End;
 use crate::engine::world::exchange::{Progress, opaque_phase, progress};
-use crate::engine::world::sockets::{Change, End};
+use crate::engine::world::sockets::Change;
 use crate::model::event::TcpState;
 use crate::model::ids::Cookie;
 use crate::model::incident::Phase;

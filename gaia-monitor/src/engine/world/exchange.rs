@@ -6,7 +6,7 @@
 use crate::model::event::BodyFraming;
 use crate::model::incident::Phase;
 
-use super::sockets::End;
+use super::end::End;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {

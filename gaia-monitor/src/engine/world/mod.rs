@@ -5,6 +5,7 @@
 
 pub mod containers;
 pub mod demise;
+pub mod end;
 pub mod exchange;
 pub mod pairs;
 pub mod processes;
@@ -21,9 +22,10 @@ use crate::model::time::{Nanos, Stamp};
 
 use containers::Containers;
 use demise::{DemiseId, Demises};
+use end::Side;
 use processes::Processes;
 use route::Hops;
-use sockets::{Change as SocketChange, Side, Sockets};
+use sockets::{Change as SocketChange, Sockets};
 
 /// Losses kept; the oldest go first.
 const LOSSES: usize = 256;

@@ -10,7 +10,7 @@ use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::time::Stamp;
 
 use super::World;
-use super::sockets::Side;
+use super::end::Side;
 
 /// Acceptances that wait for the proxy's own connect. Beyond it the oldest is given up: its connection is then
 /// judged by the proxy's leg alone.

@@ -13,80 +13,13 @@ use crate::model::event::{
 use crate::model::ids::{Cookie, NetnsId};
 use crate::model::time::Stamp;
 
+use super::end::{End, Messages, Side};
+
 const OPEN_CAP: usize = 65_536;
 /// A closed end is still asked for while its connection's other end is judged, which takes seconds at most.
 const GONE_CAP: usize = 16_384;
 /// Resets for closed ports kept: a refusal is judged at once. Beyond it a refusal may pass for a packet filter's.
 const CLOSED_PORTS_CAP: usize = 1_024;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// It asked for the connection.
-    Client,
-    /// It was accepted.
-    Server,
-}
-
-/// One end of a connection.
-#[derive(Clone, Debug)]
-pub struct End {
-    pub socket: Socket,
-    pub side: Side,
-    pub opened: Stamp,
-    pub established: Option<Stamp>,
-    /// Client: who connected. Server: who read from it first.
-    pub owner: Option<Task>,
-    pub state: TcpState,
-    /// A client that has shut its sending side and still reads.
-    pub half: bool,
-    pub fin_in: Option<Stamp>,
-    pub rst_in: Option<(Stamp, TcpState)>,
-    pub rst_out: Option<(Stamp, String)>,
-    /// The error that the kernel left for the process.
-    pub errno: Option<String>,
-    pub close: Option<Close>,
-    /// No state machine any more.
-    pub gone: Option<Stamp>,
-    pub peer: Option<Cookie>,
-    pub last_sent: Option<Stamp>,
-    pub last_received: Option<Stamp>,
-    /// What it sent, by HTTP's framing.
-    pub sent: Messages,
-    /// It was there before the monitor: what it carried until then is not known.
-    pub older: bool,
-    /// Events were lost while it was open.
-    pub lossy: bool,
-}
-
-/// This end's own closing.
-#[derive(Clone, Debug)]
-pub struct Close {
-    pub at: Stamp,
-    pub task: Task,
-    /// With RST, not with FIN.
-    pub reset: bool,
-    /// Bytes that nobody had read.
-    pub unread: u32,
-    /// Nothing of the other end's closing had come before.
-    pub first: bool,
-}
-
-/// How far the messages went that one end sent.
-#[derive(Clone, Debug, Default)]
-pub struct Messages {
-    pub begun: u32,
-    pub complete: u32,
-    /// Answers whose header is complete.
-    pub heads: u32,
-    pub begun_at: Option<Stamp>,
-    pub status: Option<u16>,
-    pub body: Option<BodyFraming>,
-    pub malformed: Option<Stamp>,
-    /// Not HTTP/1.x, or no longer.
-    pub opaque: bool,
-    /// Events were lost: until the next request, only TCP's own facts tell.
-    pub doubtful: bool,
-}
 
 /// What happened at one end, as far as a rule may care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -434,18 +367,6 @@ impl Sockets {
         if index.get(&key) == Some(&cookie) {
             index.remove(&key);
         }
-    }
-}
-
-impl End {
-    fn close_by(&mut self, at: Stamp, change: &TcpStateChange, reset: bool) {
-        let first = self.fin_in.is_none() && self.rst_in.is_none();
-        self.close = Some(Close { at, task: change.task.clone(), reset, unread: change.unread, first });
-    }
-
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.gone.is_some() || self.close.is_some() || self.fin_in.is_some()
     }
 }
 
