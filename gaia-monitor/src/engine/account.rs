@@ -18,6 +18,8 @@ const KILL_EVENT: Nanos = Nanos::from_millis(1_000);
 pub const HANDLED: Nanos = Nanos::from_secs(10);
 /// Docker's `stop` follows its `die` within 120 ms; a second covers a loaded machine.
 const STOP_FOLLOWS: Nanos = Nanos::from_millis(1_000);
+/// An init passes a signal on at once; a second covers a loaded machine.
+const PASSED_ON: Nanos = Nanos::from_millis(1_000);
 /// The longest grace of a stop that is still joined to the kill that ends it.
 const GRACE: Nanos = Nanos::from_secs(300);
 /// Raised by the kernel, or by the process itself, when native code breaks.
@@ -156,16 +158,18 @@ fn ended(world: &World, container: Option<&Container>, process: &Process, at: St
             },
         };
     };
+    let from_parent = deciding.sender.as_ref().is_some_and(|sender| sender.pid == process.parent);
+    // What an init passes on is the doing of who sent it to the init.
+    let (receiver, deciding) = passed_on(world, process, deciding).unwrap_or((process, deciding));
     let own = deciding.sender.as_ref().is_none_or(|sender| sender.pid == process.pid);
     if status.signal().is_some_and(|name| CRASH.contains(&name)) && own {
         return Account { kind: CauseKind::ProcessCrashed, how: How::ProcessCrashed, ..blank };
     }
-    let from_parent = deciding.sender.as_ref().is_some_and(|sender| sender.pid == process.parent);
     let docker = asked_by_docker(container, deciding);
     let orderly =
         blank.orderly || ((docker || own || from_parent) && is_polite_end(container, &deciding.signal, status));
     if docker {
-        let order = docker_order(container, process, at, deciding, world.now);
+        let order = docker_order(container, receiver, at, deciding, world.now);
         let sender = sender_of(world, deciding, Some(order.via));
         let kind = order.kind;
         let confidence = order.confidence;
@@ -173,6 +177,17 @@ fn ended(world: &World, container: Option<&Container>, process: &Process, at: St
     }
     let sender = if own { None } else { sender_of(world, deciding, None) };
     Account { kind: CauseKind::ProcessKilled, how: How::ProcessKilled, sender, orderly, ..blank }
+}
+
+/// The init that a signal was sent to first, and that signal, where the init passed it on to its child.
+fn passed_on<'a>(world: &'a World, child: &Process, deciding: &SignalSeen) -> Option<(&'a Process, &'a SignalSeen)> {
+    let init = world.processes.get(child.parent).filter(|init| world.processes.is_init(init.pid))?;
+    deciding.sender.as_ref().filter(|sender| sender.pid == init.pid)?;
+    let sent = init.signals.iter().rev().find(|seen| {
+        let before = seen.at <= deciding.at && deciding.at.since(seen.at) <= PASSED_ON;
+        before && seen.delivered && seen.signal == deciding.signal
+    })?;
+    Some((init, sent))
 }
 
 /// A signal is under way and nothing has ended yet.
