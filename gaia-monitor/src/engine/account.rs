@@ -225,7 +225,7 @@ fn by_docker_alone(
     let code = die.and_then(|die| die.exit_code).and_then(|code| i32::try_from(code).ok());
     let since = at.minus(GRACE);
     let said = |wanted: fn(&DockerAction) -> bool| {
-        container.is_some_and(|container| container.said_since(since).any(|said| wanted(&said.action)))
+        container.is_some_and(|container| container.said_in_life(since, at).any(|said| wanted(&said.action)))
     };
     let killed = said(|action| matches!(action, DockerAction::Kill { .. }));
     let stopped = said(|action| matches!(action, DockerAction::Stop));
@@ -278,7 +278,8 @@ fn ends_with(signal: &str, code: Option<i32>) -> bool {
 /// very signal shortly before.
 fn told_by_docker(container: Option<&Container>, at: Stamp, status: &ExitStatus) -> Option<(CauseKind, Via)> {
     let near = |said: Stamp| said.since(at).0.abs() <= KILL_EVENT.0;
-    let said = || container.into_iter().flat_map(|container| &container.said).filter(|said| near(said.at));
+    let life = || container.into_iter().flat_map(|container| container.said_in_life(at.minus(KILL_EVENT), at));
+    let said = || life().filter(|said| near(said.at));
     if said().any(|said| said.action == DockerAction::Stop && said.at >= at) {
         return Some((CauseKind::ContainerStopped, Via::DockerStop));
     }
@@ -355,11 +356,8 @@ fn docker_order(
             && asked_by_docker(container, seen)
     });
     let first = begun.map_or(deciding.at, |seen| seen.at);
-    let said = |wanted: fn(&DockerAction) -> bool, from: Stamp| {
-        container.is_some_and(|container| container.said_since(from).any(|said| wanted(&said.action)))
-    };
-    let slack = first.minus(KILL_EVENT);
-    if said(|action| matches!(action, DockerAction::Stop), slack) {
+    let life = || container.into_iter().flat_map(|c| c.said_in_life(first.minus(KILL_EVENT), first));
+    if life().any(|said| said.action == DockerAction::Stop) {
         return Order { kind: CauseKind::ContainerStopped, via: Via::DockerStop, confidence: Confidence::Certain };
     }
     let killed = Order { kind: CauseKind::ContainerKilled, via: Via::DockerKill, confidence: Confidence::Certain };
@@ -368,10 +366,8 @@ fn docker_order(
     }
     // A stop's own word follows the exit within 150 ms: once the container's death has been told and a second has
     // passed without it (the caller's settling time), `docker kill` with the stop signal is what remains.
-    let told_long_ago = container.is_some_and(|container| {
-        let die = container.said_since(slack).find(|said| matches!(said.action, DockerAction::Die { .. }));
-        die.is_some_and(|die| now.since(die.seen) >= STOP_FOLLOWS)
-    });
+    let die = life().find(|said| matches!(said.action, DockerAction::Die { .. }));
+    let told_long_ago = die.is_some_and(|die| now.since(die.seen) >= STOP_FOLLOWS);
     if told_long_ago {
         return Order { confidence: Confidence::Likely, ..killed };
     }

@@ -329,6 +329,15 @@ impl Container {
         self.info.id == other.info.id || self.info.name == other.info.name || same_service
     }
 
+    /// What Docker said at or after `from` of the life that `at` falls into: from its start to the next one.
+    pub fn said_in_life(&self, from: Stamp, at: Stamp) -> impl Iterator<Item = &Said> {
+        let start = |said: &&Said| said.action == DockerAction::Start;
+        let began = self.said.iter().filter(start).map(|said| said.at).filter(|start| *start <= at).max();
+        let next = self.said.iter().filter(start).map(|said| said.at).filter(|start| *start > at).min();
+        let from = began.map_or(from, |began| began.max(from));
+        self.said_since(from).filter(move |said| next.is_none_or(|next| said.at < next))
+    }
+
     /// What Docker said at or after `from`.
     pub fn said_since(&self, from: Stamp) -> impl Iterator<Item = &Said> {
         self.said.iter().filter(move |said| said.at >= from)
