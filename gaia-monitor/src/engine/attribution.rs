@@ -1,6 +1,9 @@
 //! Whose doing a broken connection was. A pure question to the world, asked anew whenever a fact comes that may
 //! change the answer.
 
+use std::net::IpAddr;
+
+use crate::model::event::NetworkAddress;
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::CauseKind;
 use crate::model::time::{Nanos, Stamp};
@@ -68,8 +71,9 @@ fn of_client_death(world: &World, case: &Break) -> (Blame, String) {
     }
 }
 
-/// A container event that explains what one met at this address.
-fn container_event(world: &World, id: &ContainerId, at: Stamp) -> Option<(Blame, String)> {
+/// A container event that explains what one met at this address: the server's container's, or that the client's own
+/// was off the network.
+fn container_event(world: &World, case: &Break, id: &ContainerId, at: Stamp) -> Option<(Blame, String)> {
     let container = world.containers.get(id)?;
     let name = &container.info.name;
     if let Some(demise) = world.demises.current(id, at) {
@@ -78,8 +82,19 @@ fn container_event(world: &World, id: &ContainerId, at: Stamp) -> Option<(Blame,
     if let Some(spell) = container.paused_at(at) {
         return Some((Blame::Paused(id.clone(), spell.since), format!("{name} stood still")));
     }
+    let own = case.client_container.as_ref().zip(case.entry.client.ip);
+    detached(world, id, case.route.address.ip(), at).or_else(|| own.and_then(|(own, ip)| detached(world, own, ip, at)))
+}
+
+/// Was the container off the network that this address of it belongs to?
+fn detached(world: &World, id: &ContainerId, ip: IpAddr, at: Stamp) -> Option<(Blame, String)> {
+    let container = world.containers.get(id)?;
     let spell = container.detached_at(at)?;
-    Some((Blame::Detached(id.clone(), spell.since), format!("{name} was off its network")))
+    let elsewhere = |network: &&NetworkAddress| Some(&network.network) != spell.what.as_ref();
+    if container.info.networks.iter().filter(elsewhere).any(|network| network.addresses.contains(&ip)) {
+        return None;
+    }
+    Some((Blame::Detached(id.clone(), spell.since), format!("{} was off its network", container.info.name)))
 }
 
 fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
@@ -87,7 +102,7 @@ fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
     let Some(id) = &case.route.container else {
         return (Blame::Nothing, "the address belongs to no container of this host".to_owned());
     };
-    if let Some(found) = container_event(world, id, at) {
+    if let Some(found) = container_event(world, case, id, at) {
         return found;
     }
     if case.symptom == Symptom::Refused {
@@ -121,7 +136,7 @@ fn silence(world: &World, breaks: &Breaks, case: &Break, at: Stamp) -> (Blame, S
         return (Blame::Nothing, "a server outside this host was slow".to_owned());
     };
     // What began during the silence explains it, too: the instant of leaving is only its end.
-    if let Some(found) = container_event(world, id, at) {
+    if let Some(found) = container_event(world, case, id, at) {
         return found;
     }
     let container = world.containers.get(id);
@@ -149,13 +164,13 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
         if leg.is_none_or(|leg| leg.established.is_none()) {
             let Some(id) = container else { return (Blame::Nothing, "a proxy of no known container".to_owned()) };
             let met = leg.map_or(at, |leg| leg.gone.unwrap_or(leg.opened));
-            return container_event(world, &id, met).unwrap_or_else(|| {
+            return container_event(world, case, &id, met).unwrap_or_else(|| {
                 (Blame::Backend(id.clone()), "docker-proxy accepted, and nothing listened behind it".to_owned())
             });
         }
     }
     let Some(end) = server(world, case) else {
-        return match container.as_ref().and_then(|id| container_event(world, id, at)) {
+        return match container.as_ref().and_then(|id| container_event(world, case, id, at)) {
             Some(found) => found,
             None if container.is_none() => (Blame::Nothing, "the server is outside this host".to_owned()),
             None => unknown(container, "the server's end of the connection was not seen"),
@@ -170,7 +185,7 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
         Some(close) if close.task.exiting => by_dying(world, case, close, now),
         Some(close) => by_living(world, breaks, case, end, close),
         None => {
-            if let Some(found) = container.as_ref().and_then(|id| container_event(world, id, at)) {
+            if let Some(found) = container.as_ref().and_then(|id| container_event(world, case, id, at)) {
                 return found;
             }
             unknown(container, "the client's end got it, and the server's end had not closed")
