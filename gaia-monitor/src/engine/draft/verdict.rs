@@ -4,6 +4,7 @@ use crate::engine::account::{self, Account};
 use crate::engine::breaks::Break;
 use crate::engine::cases::Case;
 use crate::engine::cases::key::CaseKey;
+use crate::engine::world::demise::DemiseId;
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Sender, Via};
 use crate::model::time::Stamp;
@@ -92,13 +93,15 @@ fn comm(sheet: &Sheet, pid: Pid) -> Option<String> {
     sheet.world.processes.get(pid).map(|process| process.comm.clone())
 }
 
-fn demise(sheet: &Sheet, case: &Case, id: crate::engine::world::demise::DemiseId) -> Verdict {
+fn demise(sheet: &Sheet, case: &Case, id: DemiseId) -> Verdict {
     let first = case.demises.first().copied().unwrap_or(id);
     let Some(demise) = sheet.world.demises.get(first) else {
         return blank(sheet, CauseKind::Unknown, None, case);
     };
     let account = account::of_demise(sheet.world, demise);
-    let down = case.demises.iter().filter_map(|id| sheet.world.demises.get(*id)).filter(|d| d.down().is_some());
+    // What is not kept any more was a death of a crash loop.
+    let died = |id: &&DemiseId| sheet.world.demises.get(**id).is_none_or(|demise| demise.down().is_some());
+    let down = case.demises.iter().filter(died);
     let deaths = u32::try_from(down.count()).unwrap_or(u32::MAX);
     from_account(account, Some(demise.container.clone()), deaths)
 }

@@ -1,7 +1,8 @@
 //! How containers go down: one [`Demise`] from the first signal that asks for it, or from the exit, until the
 //! container, or its successor, listens again on every port that it listened on.
 //!
-//! Bound: [`PER_CONTAINER`] for each container; older ones are history that no connection can meet any more.
+//! Bound: [`PER_CONTAINER`] for each container. What is over goes first; of a crash loop the first ones stay, which its
+//! incidents are told from, and the latest, which connections meet.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,8 @@ use crate::model::event::ExitStatus;
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::time::{Nanos, Stamp};
 
-/// Demises kept for each container: a crash loop's latest.
-const PER_CONTAINER: usize = 8;
+/// Demises kept for each container: as many as the lines of a timeline.
+const PER_CONTAINER: usize = 200;
 /// A signal that a process handles is forgotten after this time; a `docker stop` may have a long grace, so it is long.
 const ASKED_FOR: Nanos = Nanos::from_secs(300);
 /// Docker's `die` follows the exit within 50 ms, 185 ms on a loaded machine.
@@ -183,7 +184,8 @@ impl Demises {
         let of = self.of.entry(container.clone()).or_default();
         of.push(id);
         if of.len() > PER_CONTAINER {
-            self.all.remove(&of.remove(0));
+            let lasts = of.first().and_then(|oldest| self.all.get(oldest)).is_some_and(|oldest| oldest.over.is_none());
+            self.all.remove(&of.remove(if lasts { PER_CONTAINER / 2 } else { 0 }));
         }
         self.all.entry(id).or_insert(Demise {
             id,
