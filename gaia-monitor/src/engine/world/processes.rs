@@ -1,6 +1,6 @@
 //! Processes of containers: who started whom, who serves, who was signalled by whom, who ended how.
 //!
-//! Bound: [`CAP`] processes; the longest dead go first, then nothing is known of their end any more.
+//! Bound: [`CAP`] dead that count, and as many that do not; the longest dead go first, then nothing is known of their end any more.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -53,7 +53,10 @@ pub struct SignalSeen {
 #[derive(Debug, Default)]
 pub struct Processes {
     by_pid: BTreeMap<Pid, Process>,
+    /// The dead that an incident may be told from.
     dead: VecDeque<(Pid, Stamp)>,
+    /// All other dead: health checks and short children, which must not push those out.
+    passing: VecDeque<(Pid, Stamp)>,
 }
 
 impl Processes {
@@ -78,7 +81,7 @@ impl Processes {
         self.by_pid.get(&pid).is_some_and(|p| p.ns_level > 0 && p.ns_pid == 1 && INITS.contains(&p.comm.as_str()))
     }
 
-    /// Processes that ended at or after an instant, the latest first.
+    /// Processes that count and ended at or after an instant, the latest first.
     pub fn dead_since(&self, from: Stamp) -> impl Iterator<Item = &Process> {
         let recent = self.dead.iter().rev().take_while(move |(_, at)| *at >= from);
         recent.filter_map(|(pid, _)| self.by_pid.get(pid))
@@ -142,9 +145,14 @@ impl Processes {
         // The record's own comm is often that of the thread which went last: a known one stays.
         let process = self.known(&exited.process, Some((exited.parent, exited.parent_outside)));
         process.exit = Some(Exit { at, seen, status: exited.status.clone() });
-        self.dead.push_back((exited.process.pid, at));
-        if self.dead.len() > CAP
-            && let Some((pid, died)) = self.dead.pop_front()
+        let pid = exited.process.pid;
+        let kept = self.stands_for_container(pid)
+            || self.is_init(pid)
+            || self.get(pid).is_some_and(|process| process.serves || process.oom.is_some());
+        let dead = if kept { &mut self.dead } else { &mut self.passing };
+        dead.push_back((pid, at));
+        if dead.len() > CAP
+            && let Some((pid, died)) = dead.pop_front()
             && self.by_pid.get(&pid).and_then(|p| p.exit.as_ref()).is_some_and(|exit| exit.at == died)
         {
             self.by_pid.remove(&pid);
@@ -188,5 +196,37 @@ fn bare(named: &Named) -> Process {
         oom: None,
         signals: VecDeque::new(),
         exit: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CAP, Processes};
+    use crate::model::event::{ExitStatus, Process as Named, ProcessExited};
+    use crate::model::ids::{CgroupId, NetnsId, Pid};
+    use crate::model::time::Stamp;
+
+    fn exited(pid: u32, ns_pid: u32) -> ProcessExited {
+        let process = Named {
+            pid: Pid(pid),
+            ns_pid,
+            ns_level: 1,
+            cgroup: CgroupId(1),
+            netns: NetnsId(1),
+            comm: "python".to_owned(),
+        };
+        let status = ExitStatus::Code { code: 1 };
+        ProcessExited { process, parent: Pid(1), parent_outside: false, status }
+    }
+
+    #[test]
+    fn health_checks_do_not_push_out_the_death_that_an_incident_tells() {
+        let mut processes = Processes::default();
+        processes.exited(Stamp(1), Stamp(1), &exited(10, 1));
+        for (pid, at) in (1_000..).zip(2..).take(2 * CAP) {
+            processes.exited(Stamp(at), Stamp(at), &exited(pid, 2));
+        }
+        assert!(processes.get(Pid(10)).is_some_and(|first| first.exit.is_some()));
+        assert!(processes.get(Pid(1_000)).is_none(), "the others are bounded");
     }
 }
