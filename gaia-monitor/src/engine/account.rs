@@ -18,14 +18,17 @@ const KILL_EVENT: Nanos = Nanos::from_millis(1_000);
 pub const HANDLED: Nanos = Nanos::from_secs(10);
 /// Docker's `stop` follows its `die` within 120 ms; a second covers a loaded machine.
 const STOP_FOLLOWS: Nanos = Nanos::from_millis(1_000);
-/// An init passes a signal on at once; a second covers a loaded machine.
-const PASSED_ON: Nanos = Nanos::from_millis(1_000);
+/// An init passes a signal on, and a handler ends its process, at once; a second covers a loaded machine.
+const AT_ONCE: Nanos = Nanos::from_millis(1_000);
 /// The longest grace of a stop that is still joined to the kill that ends it.
 const GRACE: Nanos = Nanos::from_secs(300);
 /// Raised by the kernel, or by the process itself, when native code breaks.
 const CRASH: [&str; 7] = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"];
 /// The signals that ask a process to end in order.
 const POLITE: [(&str, u8); 3] = [("SIGHUP", 1), ("SIGINT", 2), ("SIGTERM", 15)];
+
+/// What they mean is the program's own affair: a handler that ends the process does so at once.
+const USER: [&str; 2] = ["SIGUSR1", "SIGUSR2"];
 
 /// The account of one end.
 #[derive(Clone, Debug)]
@@ -184,7 +187,7 @@ fn passed_on<'a>(world: &'a World, child: &Process, deciding: &SignalSeen) -> Op
     let init = world.processes.get(child.parent).filter(|init| world.processes.is_init(init.pid))?;
     deciding.sender.as_ref().filter(|sender| sender.pid == init.pid)?;
     let sent = init.signals.iter().rev().find(|seen| {
-        let before = seen.at <= deciding.at && deciding.at.since(seen.at) <= PASSED_ON;
+        let before = seen.at <= deciding.at && deciding.at.since(seen.at) <= AT_ONCE;
         before && seen.delivered && seen.signal == deciding.signal
     })?;
     Some((init, sent))
@@ -309,8 +312,9 @@ fn deciding_signal<'a>(
     let ending = |seen: &&SignalSeen| {
         let stop = container.is_some_and(|container| container.info.stop_signal == seen.signal);
         let polite = stop || seen.signal == "SIGQUIT" || POLITE.iter().any(|(name, _)| *name == seen.signal);
+        let user = USER.contains(&seen.signal.as_str()) && at.since(seen.at) <= AT_ONCE;
         let reach = if stop && asked_by_docker(container, seen) { GRACE } else { HANDLED };
-        seen.delivered && polite && at.since(seen.at) <= reach
+        seen.delivered && (user || polite && at.since(seen.at) <= reach)
     };
     // The earliest of them: what comes after the first order only hurries it on.
     process.signals.iter().filter(|seen| seen.at <= at).find(ending)
