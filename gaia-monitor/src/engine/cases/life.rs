@@ -68,11 +68,12 @@ pub fn next(case: &Case, facts: Facts, now: Stamp) -> Step {
     }
     let over = facts.over && now >= facts.joins_until;
     let stale = case.last_fact.plus(STALE);
-    let state = match (told.state, stands) {
-        (State::Settled, true) if over || now >= stale => State::Closed,
-        (_, true) if over => State::Closed,
-        (_, true) => State::Settled,
-        (_, false) => State::Open,
+    let state = match stands {
+        // However long somebody still waits.
+        _ if now >= stale => State::Closed,
+        true if over => State::Closed,
+        true => State::Settled,
+        false => State::Open,
     };
     if state != told.state {
         return Step::Tell(state);
