@@ -35,8 +35,7 @@ pub enum JournalError {
 pub struct Journal {
     path: PathBuf,
     lines: Lines<File>,
-    /// Something was written, and since the last sync.
-    used: bool,
+    /// Something was written since the last sync.
     unsynced: bool,
 }
 
@@ -50,7 +49,7 @@ impl Journal {
             .map_err(|source| JournalError::Directory { path: directory.to_owned(), source })?;
         let path = directory.join(format!("incidents-{}.jsonl", started_at.to_string().replace(['-', ':'], "")));
         match OpenOptions::new().append(true).create_new(true).open(&path) {
-            Ok(file) => Ok(Self { path, lines: Lines::new(file), used: false, unsynced: false }),
+            Ok(file) => Ok(Self { path, lines: Lines::new(file), unsynced: false }),
             Err(source) => Err(JournalError::Create { path, source }),
         }
     }
@@ -70,7 +69,6 @@ impl Drain<Arc<Effect>> for Journal {
 
     fn take(&mut self, effect: Arc<Effect>, _lost_before: u64) -> Result<(), Trouble> {
         let Effect::Incident(incident) = effect.as_ref() else { return Ok(()) };
-        self.used = true;
         self.unsynced = true;
         self.lines.write(incident)
     }
@@ -80,12 +78,8 @@ impl Drain<Arc<Effect>> for Journal {
     }
 
     fn finish(&mut self, _lost: u64) -> Result<(), Trouble> {
-        if self.used {
-            return self.sync();
-        }
-        // A quiet run leaves no empty file behind; a failure to tidy loses nothing.
-        let _ = std::fs::remove_file(&self.path);
-        Ok(())
+        // A quiet run's file stays, empty: it says that there was nothing to explain.
+        self.sync()
     }
 }
 
@@ -163,10 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_run_leaves_no_file() {
+    fn a_quiet_run_leaves_a_journal_in_which_nothing_fits() {
         let place = tempfile::tempdir().unwrap();
-        Journal::create(place.path(), Stamp(0)).unwrap().finish(0).unwrap();
         assert!(matches!(read(place.path(), |_| ()), Err(JournalError::NoJournal { .. })));
+        Journal::create(place.path(), Stamp(0)).unwrap().finish(0).unwrap();
+        assert_eq!(all(place.path()), []);
     }
 
     #[test]
