@@ -172,6 +172,9 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
     let Some(end) = server(world, case) else {
         return match container.as_ref().and_then(|id| container_event(world, case, id, at)) {
             Some(found) => found,
+            None if container.is_none() && asked_in_vain(world, case) => {
+                unknown(None, "a server outside this host gave no byte of the answer that it owed")
+            }
             None if container.is_none() => (Blame::Nothing, "the server is outside this host".to_owned()),
             None => unknown(container, "the server's end of the connection was not seen"),
         };
@@ -191,6 +194,13 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
             unknown(container, "the client's end got it, and the server's end had not closed")
         }
     }
+}
+
+/// Plain HTTP was asked for, and nothing has come since: an answer was owed, wherever the server is.
+fn asked_in_vain(world: &World, case: &Break) -> bool {
+    let Some(end) = world.sockets.get(case.route.client) else { return false };
+    let silent = end.sent.begun_at.is_some_and(|asked| end.last_received.is_none_or(|received| received < asked));
+    !end.sent.opaque && silent
 }
 
 fn by_dying(world: &World, case: &Break, close: &Close, now: Stamp) -> (Blame, String) {

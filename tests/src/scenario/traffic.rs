@@ -5,12 +5,20 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{BodyFraming, Fact, HttpWhat, SocketError, SocketSeen, TcpState};
 
-use super::cast::{Cast, HOST_CGROUP, HOST_NETNS};
+use super::cast::{Cast, HOST_CGROUP, HOST_NETNS, Player};
 use super::script::Script;
 use super::wires::{Closing, Target, Which};
 use super::words::Words;
 
 const BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 28, 0, 1));
+
+/// A server on another host: its end is never seen, so it takes `connect … half`.
+const OUTSIDE: &str = "outside";
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
+
+fn own_address(player: &Player) -> Option<IpAddr> {
+    player.info.networks.first().and_then(|network| network.addresses.first().copied())
+}
 
 impl Script {
     /// `CLIENT SERVER NAME [port=N] [via=PUBLISHED]`: who connects and where to.
@@ -18,21 +26,25 @@ impl Script {
         let client = words.next("the client")?;
         let server = words.next("the server")?;
         let wire = words.next("the connection's name")?;
+        if server == OUTSIDE {
+            let port = words.number("port")?.map_or(Ok(80), u16::try_from)?;
+            let ip = self.cast.players.get(Cast::container_of(&client)).and_then(own_address).unwrap_or(BRIDGE);
+            let (netns, cgroup) = (HOST_NETNS, HOST_CGROUP);
+            let target = Target { ip: ELSEWHERE, netns, cgroup, port, via: None, server };
+            return Ok(((client, ip), target, wire));
+        }
         let container = Cast::container_of(&server).to_owned();
         let player = self.cast.player(&container)?;
         let default = player.listens.first().copied().or(player.info.published.first().map(|p| p.container_port));
-        let own = |player: &super::cast::Player| {
-            player.info.networks.first().and_then(|network| network.addresses.first().copied())
-        };
         let target = Target {
-            ip: own(player).context("the server has no address")?,
+            ip: own_address(player).context("the server has no address")?,
             netns: player.info.netns.unwrap_or(HOST_NETNS),
             cgroup: player.info.cgroup.unwrap_or(HOST_CGROUP),
             port: words.number("port")?.map_or(Ok(default.unwrap_or(80)), u16::try_from)?,
             via: words.number("via")?.map(u16::try_from).transpose()?,
             server,
         };
-        let ip = self.cast.players.get(Cast::container_of(&client)).and_then(own).unwrap_or(BRIDGE);
+        let ip = self.cast.players.get(Cast::container_of(&client)).and_then(own_address).unwrap_or(BRIDGE);
         Ok(((client, ip), target, wire))
     }
 

@@ -337,7 +337,11 @@ impl Wires {
         };
         for (sender, receiver) in legs {
             let now = facts.now;
-            let Ok(end) = self.get(name)?.end(*sender) else { return Ok(()) };
+            let Ok(end) = self.get(name)?.end(*sender) else {
+                // Nobody sees who sends: the bytes come all the same.
+                self.get(name)?.end(*receiver)?.received = Some(now);
+                return Ok(());
+            };
             if end.state == TcpState::Close {
                 return Ok(());
             }
