@@ -93,6 +93,11 @@ impl Script {
     /// A connect ends unanswered: the client's own patience, or the kernel's with an error.
     pub(super) fn gave_up(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
+        if words.flag("dying") {
+            let actor = self.wires.get(&wire)?.client.actor.clone();
+            let task = self.cast.task(&actor, true)?;
+            return self.wires.turn_as(&wire, &mut self.facts, Which::Client, TcpState::Close, None, task);
+        }
         let errno = words.maybe();
         let socket = self.wires.get(&wire)?.client.socket;
         let (facts, cast) = (&mut self.facts, &mut self.cast);

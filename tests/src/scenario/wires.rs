@@ -231,7 +231,7 @@ impl Wires {
         self.turn_as(name, facts, which, new, errno, task)
     }
 
-    fn turn_as(
+    pub fn turn_as(
         &mut self,
         name: &str,
         facts: &mut Facts,

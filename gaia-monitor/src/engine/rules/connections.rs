@@ -40,7 +40,7 @@ pub enum Found {
 pub fn look(world: &World, at: Stamp, change: &Change) -> Found {
     match change {
         Change::Connecting { .. } | Change::ServerClosed { .. } | Change::ServerReady { .. } => Found::Nothing,
-        Change::ConnectFailed { client, errno } => connect_failed(world, *client, errno.as_deref()),
+        Change::ConnectFailed { client, errno, dying } => connect_failed(*client, errno.as_deref(), *dying),
         Change::FinArrived { client } => arrived(world, *client, Symptom::Fin),
         Change::ResetArrived { client } => {
             let state = world.sockets.get(*client).and_then(|end| end.rst_in).map(|(_, state)| state);
@@ -64,12 +64,7 @@ fn broken(client: Cookie, symptom: Symptom, phase: Phase, opaque: bool) -> Found
     Found::Broken(Broken { client, symptom, phase, opaque })
 }
 
-fn connect_failed(world: &World, client: Cookie, errno: Option<&str>) -> Found {
-    let dying = world
-        .sockets
-        .get(client)
-        .and_then(|end| end.owner.as_ref())
-        .is_some_and(|owner| world.processes.get(owner.pid).is_some_and(|process| process.exit.is_some()));
+fn connect_failed(client: Cookie, errno: Option<&str>, dying: bool) -> Found {
     let symptom = match errno {
         _ if dying => Symptom::Died,
         None | Some("ETIMEDOUT") => Symptom::SynUnanswered,

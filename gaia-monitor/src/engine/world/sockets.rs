@@ -31,6 +31,8 @@ pub enum Change {
     ConnectFailed {
         client: Cookie,
         errno: Option<String>,
+        /// The client's process was dying.
+        dying: bool,
     },
     /// A FIN came to a client that had not closed.
     FinArrived {
@@ -123,7 +125,10 @@ impl Sockets {
         let mut changes = Vec::new();
         match (change.old, change.new) {
             (SynSent, Established) => end.established = Some(at),
-            (SynSent, Closed) => changes.push(Change::ConnectFailed { client: cookie, errno: end.errno.clone() }),
+            (SynSent, Closed) => {
+                let dying = change.task.exiting && end.errno.is_none();
+                changes.push(Change::ConnectFailed { client: cookie, errno: end.errno.clone(), dying });
+            }
             (Established, CloseWait) => {
                 end.fin_in = Some(at);
                 if client {
