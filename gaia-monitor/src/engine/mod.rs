@@ -79,12 +79,6 @@ impl Engine {
         self.agenda.next()
     }
 
-    /// What is known, for what reads it beside the incidents.
-    #[must_use]
-    pub fn world(&self) -> &World {
-        &self.world
-    }
-
     fn sheet(&self) -> Sheet<'_> {
         Sheet { world: &self.world, breaks: &self.breaks, cases: &self.cases }
     }

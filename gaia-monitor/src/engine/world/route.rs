@@ -3,7 +3,7 @@
 //! docker-proxy is two sockets of one process on the host: it accepts on a published port and connects to the
 //! container. Both are joined here, oldest waiting acceptance first.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::model::ids::{ContainerId, Cookie, Pid};
@@ -21,8 +21,7 @@ const PROXY: &str = "docker-proxy";
 pub struct Hops {
     waiting: VecDeque<Cookie>,
     /// The proxy's accepted end → its connecting end.
-    forward: std::collections::BTreeMap<Cookie, Cookie>,
-    backward: std::collections::BTreeMap<Cookie, Cookie>,
+    forward: BTreeMap<Cookie, Cookie>,
 }
 
 /// Who a client talks to in the end.
@@ -55,26 +54,18 @@ impl Hops {
         }
     }
 
-    /// Bound: an entry goes with its accepted end, see [`World::absorb`].
+    /// Bound: [`WAITING`] pairs; the lowest cookie, which is about the oldest, goes first.
     pub(super) fn stitch(&mut self, accepted: Cookie, connecting: Cookie) {
         self.waiting.retain(|waiting| *waiting != accepted);
         self.forward.insert(accepted, connecting);
-        self.backward.insert(connecting, accepted);
         while self.forward.len() > WAITING {
-            if let Some((_, connecting)) = self.forward.pop_first() {
-                self.backward.remove(&connecting);
-            }
+            self.forward.pop_first();
         }
     }
 
     #[must_use]
     pub fn towards_container(&self, accepted: Cookie) -> Option<Cookie> {
         self.forward.get(&accepted).copied()
-    }
-
-    #[must_use]
-    pub fn towards_client(&self, connecting: Cookie) -> Option<Cookie> {
-        self.backward.get(&connecting).copied()
     }
 }
 
