@@ -2,7 +2,7 @@
 
 use crate::model::event::Task;
 use crate::model::ids::ContainerId;
-use crate::model::incident::{Affected, Hop, Party};
+use crate::model::incident::{Affected, ClientError, Hop, Party};
 use crate::model::time::{Stamp, Utc};
 
 use super::breaks::{Break, BreakId, Symptom};
@@ -11,6 +11,7 @@ use super::policy;
 use super::rules::connections::Broken;
 use super::settings::Policy;
 use super::world::World;
+use super::world::end::End;
 
 /// `None`: neither end is in a container, or the client entered its container through exec or a health check.
 #[must_use]
@@ -25,11 +26,7 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
     if owner.and_then(|task| world.processes.get(task.pid)).is_some_and(|process| process.entered) {
         return None;
     }
-    let silent_since_fin = end.last_sent.is_none_or(|sent| end.fin_in.is_some_and(|fin| sent <= fin));
-    let evidence = Evidence { symptom: found.symptom, phase: found.phase, errno: end.errno.clone(), silent_since_fin };
-    let mut error = client_error(&evidence);
-    let name = policy::client_name(world, client_container.as_ref());
-    error.retried = policy::retried(policy, &name, error.httpx);
+    let error = error_of(end, found, &policy::client_name(world, client_container.as_ref()), policy);
     let answering = route.server.and_then(|cookie| world.sockets.get(cookie)).and_then(|end| end.owner.as_ref());
     let server = party(world, route.container.as_ref(), route.address, answering);
     let via = route.hop.as_ref().map(|hop| Hop {
@@ -65,6 +62,14 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
         doubtful: believed || end.sent.doubtful || peer.is_some_and(|peer| peer.sent.doubtful),
         lossy: end.lossy,
     })
+}
+
+/// What the client's socket got, and whether the client called `name` retries it.
+pub fn error_of(end: &End, found: Broken, name: &str, policy: &Policy) -> ClientError {
+    let silent_since_fin = end.last_sent.is_none_or(|sent| end.fin_in.is_some_and(|fin| sent <= fin));
+    let evidence = Evidence { symptom: found.symptom, phase: found.phase, errno: end.errno.clone(), silent_since_fin };
+    let error = client_error(&evidence);
+    ClientError { retried: policy::retried(policy, name, error.httpx), ..error }
 }
 
 fn party(world: &World, container: Option<&ContainerId>, address: std::net::SocketAddr, task: Option<&Task>) -> Party {

@@ -3,14 +3,13 @@
 
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::Hop;
-use crate::model::time::{Nanos, Stamp};
+use crate::model::time::{Nanos, Stamp, Utc};
 
 use super::account;
 use super::attribution::{Blame, judge};
 use super::breaks::{BreakId, Symptom};
 use super::cases::CaseId;
 use super::cases::key::CaseKey;
-use super::client_error::{Evidence, client_error};
 use super::effect::{Counted, Effect};
 use super::rules::connections::{self, Broken, Found};
 use super::rules::deaths::{self, Death};
@@ -46,10 +45,7 @@ impl Engine {
             Change::Demise(id) => self.demise(*id, effects),
             Change::WorkerExited(pid) => {
                 if let Death::Opens(key) = deaths::of_worker(&self.world, *pid) {
-                    let case = self.open_case(
-                        key,
-                        self.world.processes.get(*pid).and_then(|p| p.exit.as_ref()).map_or(at, |exit| exit.at),
-                    );
+                    let case = self.open_case(key, at);
                     self.add_worker(case, *pid);
                     self.advance(case, effects);
                 }
@@ -102,24 +98,16 @@ impl Engine {
     }
 
     fn worsened(&mut self, at: Stamp, id: BreakId, found: Broken, effects: &mut Vec<Effect>) {
-        let end = self.world.sockets.get(found.client);
-        let fin_at = end.and_then(|end| end.fin_in);
-        let silent = end.is_some_and(|end| end.last_sent.is_none_or(|sent| fin_at.is_some_and(|fin| sent <= fin)));
-        let evidence = Evidence {
-            symptom: found.symptom,
-            phase: found.phase,
-            errno: end.and_then(|end| end.errno.clone()),
-            silent_since_fin: silent,
-        };
+        let Some(end) = self.world.sockets.get(found.client) else { return };
+        let container = self.breaks.get(id).and_then(|known| known.client_container.as_ref());
+        let name = policy::client_name(&self.world, container);
+        let error = entry::error_of(end, found, &name, &self.settings.policy);
+        // Its class is counted where it was bound, so it leaves there before the class changes.
         self.unbind(id);
-        let policy = &self.settings.policy;
-        let world = &self.world;
         self.breaks.change(id, |known| {
             known.symptom = found.symptom;
-            known.entry.at = crate::model::time::Utc(at);
-            known.entry.client_error = client_error(&evidence);
-            let client = policy::client_name(world, known.client_container.as_ref());
-            known.entry.client_error.retried = policy::retried(policy, &client, known.entry.client_error.httpx);
+            known.entry.at = Utc(at);
+            known.entry.client_error = error;
         });
         self.put_down(id, effects);
     }
