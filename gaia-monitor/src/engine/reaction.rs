@@ -148,6 +148,10 @@ impl Engine {
         let Some(server) = self.breaks.get(root).map(|root| root.entry.server.clone()) else { return };
         self.breaks.change(id, |found| {
             let between = std::mem::replace(&mut found.entry.server, server);
+            if found.entry.via.as_ref().is_some_and(|via| via.container.is_some()) {
+                // Judged again: what stands between is known, only the root may be another.
+                return;
+            }
             found.entry.via = Some(Hop {
                 pid: between.pid,
                 comm: between.comm,
