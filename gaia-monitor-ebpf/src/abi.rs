@@ -293,7 +293,7 @@ record! {
 record! {
     /// What one packet showed of one HTTP message, where its sender sent it. No byte of it is in here.
     HttpRecord = Kind::Http, 48 bytes {
-        /// The sender's socket.
+        /// The sender's socket; with [`HTTP_RECEIVED`] the receiver's.
         cookie: u64,
         /// `Content-Length`, where that is what ends the body.
         length: u64,
@@ -312,3 +312,5 @@ record! {
 pub const HTTP_ANSWER: u8 = 1;
 /// The answer's sender closes the connection after it.
 pub const HTTP_CLOSE: u8 = 1 << 1;
+/// Told where it arrived: its sender is on another host, and the record's socket is the receiver's.
+pub const HTTP_RECEIVED: u8 = 1 << 2;

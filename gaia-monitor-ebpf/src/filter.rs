@@ -23,12 +23,20 @@ static PREFIXES_V4: LpmTrie<[u8; 4], u8> = LpmTrie::with_max_entries(4_096, 0);
 #[map]
 static PREFIXES_V6: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(4_096, 0);
 
+/// Addresses of the host itself. An address that is missing here makes facts that user space knows already.
+#[map]
+static OWN_V4: HashMap<[u8; 4], u8> = HashMap::with_max_entries(1_024, 0);
+#[map]
+static OWN_V6: HashMap<[u8; 16], u8> = HashMap::with_max_entries(1_024, 0);
+
 /// Cgroups of containers that share the host's namespaces.
 #[map]
 static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(4_096, 0);
 
 /// First twelve bytes of an IPv4-mapped IPv6 address, as two words in memory order.
 const MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+const LOOPBACK_V6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 #[inline(always)]
 pub fn cgroup_is_watched(cgroup: u64) -> bool {
@@ -47,6 +55,26 @@ pub fn socket_is_watched(socket: &SocketRecord) -> bool {
         || address_is_watched(socket.family, &socket.remote)
         || address_is_watched(socket.family, &socket.local)
         || cgroup_is_watched(socket.cgroup)
+}
+
+/// Has the peer no socket on this host? Asked once for each connection.
+#[inline(always)]
+pub fn peer_is_outside(socket: &SocketRecord) -> bool {
+    let remote = &socket.remote;
+    if address_is_watched(socket.family, remote) {
+        return false;
+    }
+    if socket.family != AF_INET && !is_mapped(remote) {
+        // SAFETY: the value is read at once and never kept.
+        return *remote != LOOPBACK_V6 && unsafe { OWN_V6.get(remote) }.is_none();
+    }
+    let address = if socket.family == AF_INET {
+        [remote[0], remote[1], remote[2], remote[3]]
+    } else {
+        [remote[12], remote[13], remote[14], remote[15]]
+    };
+    // SAFETY: as above.
+    address[0] != 127 && unsafe { OWN_V4.get(address) }.is_none()
 }
 
 #[inline(always)]

@@ -36,6 +36,9 @@ use crate::sources::netns::Broker;
 /// stepped: until the next comparison, kernel facts keep the old time.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// How often the host's own addresses are read. Until then a peer at a new one passes for another host's.
+const ADDRESSES: Duration = Duration::from_secs(10);
+
 /// How long a source may take to hand over what it has when the run ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -122,6 +125,7 @@ async fn turn(options: &Options, probe: Probe, broker: Broker, belt: &mut impl B
     let (stop, stopped) = watch::channel(false);
     let filter = probe.filter();
     let ready = Ready::of(&probe);
+    let (own, own_outlet) = (filter.clone(), outlet.clone());
     let mut hub = Hub::new(belt, clock.clone(), losses, publisher(filter.clone(), outlet.clone()));
     let mut signals = Signals::listen()?;
     let mut kernel = tokio::spawn(probe.run(clock.clone(), outlet.clone(), end_of(stopped.clone())));
@@ -129,6 +133,7 @@ async fn turn(options: &Options, probe: Probe, broker: Broker, belt: &mut impl B
     let mut starting = Some(tokio::spawn(start(options.docker_host.clone(), broker, clock.clone(), outlet, filter)));
     let mut housekeeping = interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut addresses = interval(ADDRESSES);
     let end = end(options.duration);
     tokio::pin!(end);
 
@@ -140,6 +145,7 @@ async fn turn(options: &Options, probe: Probe, broker: Broker, belt: &mut impl B
             () = signals.any() => break,
             () = &mut end => break,
             _ = housekeeping.tick() => hub.keep_house(),
+            _ = addresses.tick() => heed(own.learn_own_addresses(), &own_outlet),
             result = &mut kernel => {
                 return Err(match result {
                     Ok(Ok(())) => DaemonError::Ring(io::Error::other("it ended by itself")),

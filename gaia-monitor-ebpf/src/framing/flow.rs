@@ -2,7 +2,8 @@
 //!
 //! A message is told where it is sent, because bytes leave in order and before they arrive anywhere. What a server
 //! receives is read all the same, because an answer's end depends on its request's method, and the request was sent by
-//! another socket that no address leads to (published ports are rewritten on the way).
+//! another socket that no address leads to (published ports are rewritten on the way). A peer on another host has no
+//! socket here: what it sends is told where it arrives.
 
 use super::{Admission, Automaton, Direction, Exchange, Facts};
 
@@ -32,14 +33,16 @@ pub struct Flow {
     pub last_sent_ns: u64,
     pub last_received_ns: u64,
     sent: Automaton,
-    /// The requests that a server gets; of no use to a client.
+    /// The requests that a server gets. A client reads its answers only if no socket of this host sends them.
     received: Automaton,
     exchange: Exchange,
     role: Role,
     /// 1: the sequence numbers of this way are known.
     sent_counted: u8,
     received_counted: u8,
-    reserved: [u8; 5],
+    /// 1: the peer is on another host.
+    outside: u8,
+    reserved: [u8; 4],
 }
 
 /// What the kernel shows of a connection when its first payload is seen.
@@ -69,16 +72,20 @@ impl Flow {
         role: Role::Unknown,
         sent_counted: 0,
         received_counted: 0,
-        reserved: [0; 5],
+        outside: 0,
+        reserved: [0; 4],
     };
 
-    /// Sets up a flow at the first payload that is seen of it.
+    /// Sets up a flow at the first payload that is seen of it. `outside`: its peer is on another host.
     #[inline(always)]
-    pub fn open(&mut self, opening: Opening) {
+    pub fn open(&mut self, opening: Opening, outside: bool) {
+        self.outside = u8::from(outside);
         match opening {
-            Opening::First { way: Way::Out, receives_next: _ } => {
+            Opening::First { way: Way::Out, receives_next } => {
                 self.role = Role::Client;
                 self.sent.restart(Direction::Requests, 0);
+                self.received.restart(Direction::Answers, receives_next);
+                self.received_counted = 1;
             }
             Opening::First { way: Way::In, receives_next } => {
                 self.role = Role::Server;
@@ -94,18 +101,28 @@ impl Flow {
         }
     }
 
-    /// What the socket sends.
+    /// What passes the socket this way.
     #[inline(always)]
     #[must_use]
-    pub fn sent(&self) -> &Automaton {
-        &self.sent
+    pub fn messages(&self, way: Way) -> &Automaton {
+        match way {
+            Way::Out => &self.sent,
+            Way::In => &self.received,
+        }
+    }
+
+    /// Is what passes this way to be told here?
+    #[inline(always)]
+    #[must_use]
+    pub fn tells(&self, way: Way) -> bool {
+        way == Way::Out || self.outside == 1
     }
 
     /// Takes a packet: where its new bytes begin, if they are to be read, and what is known before.
     #[inline(always)]
     pub fn admit(&mut self, way: Way, seq: u32, len: u32) -> (Option<u32>, Facts) {
-        // Answers are told where they are sent.
-        if way == Way::In && self.role == Role::Client {
+        // Answers are told where they are sent, and decide nothing about requests.
+        if way == Way::In && self.role == Role::Client && self.outside == 0 {
             return (None, Facts::NONE);
         }
         let (automaton, counted) = match way {
@@ -157,6 +174,7 @@ impl Flow {
                 Way::Out => {
                     self.role = Role::Client;
                     self.sent_counted = 1;
+                    self.received.restart(Direction::Answers, 0);
                 }
                 Way::In => {
                     self.role = Role::Server;
@@ -173,6 +191,7 @@ impl Flow {
     fn lose(&mut self, way: Way) -> Facts {
         match way {
             Way::Out => self.sent.abandon(),
+            Way::In if self.role == Role::Client => self.received.abandon(),
             Way::In => {
                 // Packets overtake each other where they arrive; the next request is found again.
                 self.received.search();

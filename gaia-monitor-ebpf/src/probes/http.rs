@@ -15,11 +15,12 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use gaia_monitor_abi::{
-    HTTP_ANSWER, HTTP_CLOSE, HttpRecord,
+    HTTP_ANSWER, HTTP_CLOSE, HTTP_RECEIVED, HttpRecord,
     framing::{Direction, Facts, Flow, Opening, Way},
 };
 
 use crate::{
+    filter,
     ring::{Wake, emit},
     socket::{self, TcpSock},
 };
@@ -178,7 +179,7 @@ fn direct<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
 
 #[inline(always)]
 fn open<const OUT: bool>(sock: TcpSock, cookie: u64, segment: &Segment) -> Option<*mut Flow> {
-    sock.observe()?;
+    let socket = sock.observe()?;
     let (sent, received) = (sock.sent(), sock.received());
     let first = if OUT { sent <= u64::from(segment.len) } else { sent == 0 };
     let opening = if first && received == 0 {
@@ -191,7 +192,7 @@ fn open<const OUT: bool>(sock: TcpSock, cookie: u64, segment: &Segment) -> Optio
     let _ = FLOWS.insert(cookie, &BLANK, u64::from(BPF_NOEXIST));
     let flow = FLOWS.get_ptr_mut(cookie)?;
     // SAFETY: the kernel keeps the entry while this program runs.
-    unsafe { (*flow).open(opening) };
+    unsafe { (*flow).open(opening, filter::peer_is_outside(&socket)) };
     Some(flow)
 }
 
@@ -265,27 +266,30 @@ fn byte(walk: &mut Walk, at: u32) -> Option<u8> {
     walk.window.get((index & (WINDOW - 1)) as usize).copied()
 }
 
-/// What arrives was told where it was sent.
+/// What a socket of this host sent is not told again where it arrives.
 #[inline(always)]
 fn tell<const OUT: bool>(flow: &Flow, cookie: u64, facts: Facts) {
-    if !OUT || facts.is_empty() {
+    if facts.is_empty() || !flow.tells(way(OUT)) {
         return;
     }
-    let sent = flow.sent();
-    let mut flags = match sent.direction() {
+    let messages = flow.messages(way(OUT));
+    let mut flags = match messages.direction() {
         Direction::Requests => 0,
         Direction::Answers => HTTP_ANSWER,
     };
-    if sent.closes() {
+    if messages.closes() {
         flags |= HTTP_CLOSE;
+    }
+    if !OUT {
+        flags |= HTTP_RECEIVED;
     }
     let wake = if facts.has(Facts::MALFORMED) { Wake::Now } else { Wake::Later };
     emit::<HttpRecord>(wake, |event| {
         event.cookie = cookie;
-        event.length = sent.body().bytes();
+        event.length = messages.body().bytes();
         event.facts = facts.bits();
-        event.status = sent.status();
-        event.body = sent.body().kind();
+        event.status = messages.status();
+        event.body = messages.body().kind();
         event.flags = flags;
     });
 }

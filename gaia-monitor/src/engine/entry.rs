@@ -26,7 +26,7 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
     if owner.and_then(|task| world.processes.get(task.pid)).is_some_and(|process| process.entered) {
         return None;
     }
-    let error = error_of(end, found, &policy::client_name(world, client_container.as_ref()), policy);
+    let error = error_of(end, found, &policy::caller(world, found.client, client_container.as_ref()), policy);
     let answering = route.server.and_then(|cookie| world.sockets.get(cookie)).and_then(|end| end.owner.as_ref());
     let server = party(world, route.container.as_ref(), route.address, answering);
     let via = route.hop.as_ref().map(|hop| Hop {

@@ -89,7 +89,7 @@ impl Engine {
         }
         let Some(new) = entry::of(&self.world, at, found, &self.settings.policy) else { return };
         if new.symptom == Symptom::Cancelled {
-            let client = policy::client_name(&self.world, new.client_container.as_ref());
+            let client = policy::caller(&self.world, new.route.client, new.client_container.as_ref());
             let server = policy::client_name(&self.world, new.route.container.as_ref());
             effects.push(Effect::Counted(Counted::ClientCancelled { client, server }));
         }
@@ -100,7 +100,7 @@ impl Engine {
     fn worsened(&mut self, at: Stamp, id: BreakId, found: Broken, effects: &mut Vec<Effect>) {
         let Some(end) = self.world.sockets.get(found.client) else { return };
         let container = self.breaks.get(id).and_then(|known| known.client_container.as_ref());
-        let name = policy::client_name(&self.world, container);
+        let name = policy::caller(&self.world, found.client, container);
         let error = entry::error_of(end, found, &name, &self.settings.policy);
         // Its class is counted where it was bound, so it leaves there before the class changes.
         self.unbind(id);
@@ -116,7 +116,7 @@ impl Engine {
     fn put_down(&mut self, id: BreakId, effects: &mut Vec<Effect>) {
         let Some(found) = self.breaks.get(id) else { return };
         let (blame, reason) = judge(&self.world, &self.breaks, found, self.world.now);
-        let client = found.entry.client.container.as_deref().unwrap_or("host");
+        let client = policy::caller(&self.world, found.route.client, found.client_container.as_ref());
         let text = format!("{client} to {}: {:?}: {reason}", found.route.address, found.symptom);
         effects.push(Effect::Explained { at: found.at(), text });
         match self.key_of(&blame) {

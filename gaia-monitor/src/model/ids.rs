@@ -18,6 +18,19 @@ pub struct Cookie(pub u64);
 impl Cookie {
     /// No full socket stood behind the fact.
     pub const NONE: Cookie = Cookie(0);
+    /// The kernel counts cookies from 1 (net/core/sock_diag.c, `__sock_gen_cookie`) and never comes here.
+    const OUTSIDE: u64 = 1 << 63;
+
+    /// The end on another host of this socket's connection: it has no cookie, so it gets one that the kernel never gives.
+    #[must_use]
+    pub const fn beyond(self) -> Cookie {
+        Cookie(self.0 | Self::OUTSIDE)
+    }
+
+    #[must_use]
+    pub const fn is_outside(self) -> bool {
+        self.0 & Self::OUTSIDE != 0
+    }
 }
 
 /// The inode number of a network namespace. Reused after the namespace is gone: never a key without a time.

@@ -41,6 +41,9 @@ pub struct Cast {
     next_host: u32,
 }
 
+/// A process on another host: nothing of it is ever seen here.
+pub const OUTSIDE: &str = "outside";
+
 impl Cast {
     pub fn player(&self, name: &str) -> Result<&Player> {
         self.players.get(name).with_context(|| format!("no container {name}"))
@@ -52,7 +55,7 @@ impl Cast {
 
     /// A process by its name; processes of the host exist as soon as they are named.
     pub fn actor(&mut self, name: &str) -> Result<Actor> {
-        let name = if name == "runc" || name == "host" { format!("host.{name}") } else { name.to_owned() };
+        let name = if ["runc", "host", OUTSIDE].contains(&name) { format!("host.{name}") } else { name.to_owned() };
         if let Some(comm) = name.strip_prefix("host.")
             && !self.actors.contains_key(&name)
         {

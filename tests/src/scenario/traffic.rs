@@ -5,15 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{BodyFraming, Fact, HttpWhat, SocketError, SocketSeen, TcpState};
 
-use super::cast::{Cast, HOST_CGROUP, HOST_NETNS, Player};
+use super::cast::{Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE, Player};
 use super::script::Script;
 use super::wires::{Closing, Target, Which};
 use super::words::Words;
 
 const BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 28, 0, 1));
 
-/// A server on another host: its end is never seen, so it takes `connect … half`.
-const OUTSIDE: &str = "outside";
+/// Where a client or server on another host is.
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 fn own_address(player: &Player) -> Option<IpAddr> {
@@ -28,7 +27,7 @@ impl Script {
         let wire = words.next("the connection's name")?;
         if server == OUTSIDE {
             let port = words.number("port")?.map_or(Ok(80), u16::try_from)?;
-            let ip = self.cast.players.get(Cast::container_of(&client)).and_then(own_address).unwrap_or(BRIDGE);
+            let ip = self.address_of(&client);
             let (netns, cgroup) = (HOST_NETNS, HOST_CGROUP);
             let target = Target { ip: ELSEWHERE, netns, cgroup, port, via: None, server };
             return Ok(((client, ip), target, wire));
@@ -44,8 +43,13 @@ impl Script {
             via: words.number("via")?.map(u16::try_from).transpose()?,
             server,
         };
-        let ip = self.cast.players.get(Cast::container_of(&client)).and_then(own_address).unwrap_or(BRIDGE);
+        let ip = self.address_of(&client);
         Ok(((client, ip), target, wire))
+    }
+
+    fn address_of(&self, client: &str) -> IpAddr {
+        let elsewhere = if client == OUTSIDE { ELSEWHERE } else { BRIDGE };
+        self.cast.players.get(Cast::container_of(client)).and_then(own_address).unwrap_or(elsewhere)
     }
 
     pub(super) fn connect(&mut self, words: &mut Words) -> Result<()> {

@@ -11,7 +11,7 @@ use gaia_monitor::model::event::{
 use gaia_monitor::model::ids::{CgroupId, Cookie, NetnsId};
 use gaia_monitor::model::time::Stamp;
 
-use super::cast::{Cast, HOST_CGROUP, HOST_NETNS};
+use super::cast::{Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE};
 use super::facts::Facts;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -73,6 +73,13 @@ pub struct Target {
 
 fn end(socket: Socket, actor: &str, state: TcpState) -> End {
     End { socket, state, actor: actor.to_owned(), sent: None, received: None, read: false, unread: 0, half: false }
+}
+
+impl End {
+    /// On another host: no fact of it is seen here.
+    fn is_outside(&self) -> bool {
+        self.actor == OUTSIDE
+    }
 }
 
 impl Wire {
@@ -202,6 +209,9 @@ impl Wires {
             TcpState::CloseWait => "EPIPE",
             _ => "ECONNRESET",
         };
+        if at.is_outside() {
+            return self.turn(name, facts, cast, which, TcpState::Close, Some(errno));
+        }
         facts.kernel(Fact::ResetReceived(ResetReceived { socket: at.socket, state: at.state }));
         if at.state == TcpState::SynSent {
             // A refusal's label is the instant at which the client has it.
@@ -246,7 +256,7 @@ impl Wires {
             // The port is chosen after the state is entered (net/ipv4/tcp_ipv4.c, tcp_v4_connect).
             socket.local.set_port(0);
         }
-        facts.kernel(Fact::TcpState(TcpStateChange {
+        let change = TcpStateChange {
             socket,
             old: end.state,
             new,
@@ -256,7 +266,10 @@ impl Wires {
             half: end.half,
             last_sent: end.sent,
             last_received: end.received,
-        }));
+        };
+        if !end.is_outside() {
+            facts.kernel(Fact::TcpState(change));
+        }
         end.state = new;
         Ok(())
     }
@@ -279,7 +292,7 @@ impl Wires {
         let actor = how.by.clone().unwrap_or_else(|| end.actor.clone());
         let task = cast.task(&actor, how.dying)?;
         end.half = how.half;
-        let socket = end.socket;
+        let (socket, outside) = (end.socket, end.is_outside());
         let new = match (reset, end.state) {
             (_, TcpState::Close) => return Ok(()),
             (true, _) => TcpState::Close,
@@ -295,6 +308,9 @@ impl Wires {
         if reset {
             self.reset_arrives(name, facts, cast, other)?;
             let reason = if how.reset { "TCP_STATE" } else { "TCP_ABORT_ON_CLOSE" };
+            if outside {
+                return Ok(());
+            }
             facts.kernel(Fact::ResetSent(ResetSent { socket, reason: reason.into(), active: true }));
         } else if met == TcpState::FinWait2 && self.get(name)?.end(other)?.half {
             // TIME_WAIT is another socket's state: this one shows CLOSE.
@@ -346,14 +362,15 @@ impl Wires {
                 return Ok(());
             }
             end.sent = Some(now);
-            let cookie = end.socket.cookie;
+            let (cookie, received) = (end.socket.cookie, end.is_outside());
+            let cookie = if received { self.get(name)?.end(*receiver)?.socket.cookie } else { cookie };
             for what in what {
-                facts.kernel(Fact::Http(HttpFact { cookie, what: what.clone() }));
+                facts.kernel(Fact::Http(HttpFact { cookie, received, what: what.clone() }));
             }
             let Ok(end) = self.get(name)?.end(*receiver) else { return Ok(()) };
             end.received = Some(now);
             let between = matches!(receiver, Which::Accepted | Which::Leg);
-            if (read || between) && !end.read {
+            if (read || between) && !end.read && !end.is_outside() {
                 end.read = true;
                 let (socket, actor) = (end.socket, end.actor.clone());
                 let task = cast.task(&actor, false)?;

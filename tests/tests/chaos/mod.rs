@@ -219,7 +219,8 @@ fn any_fact() -> BoxedStrategy<Fact> {
         Fact::SocketError(SocketError { socket, state, errno })
     });
     let reading = (socket(), task()).prop_map(|(socket, task)| Fact::Reading(Reading { socket, task }));
-    let http = (socket(), http()).prop_map(|(socket, what)| Fact::Http(HttpFact { cookie: socket.cookie, what }));
+    let http = (socket(), any::<bool>(), http())
+        .prop_map(|(socket, received, what)| Fact::Http(HttpFact { cookie: socket.cookie, received, what }));
     let births = (process(), process(), any::<bool>(), 0_u32..3).prop_map(|(process, parent, parent_outside, kind)| {
         let parent = parent.pid;
         match kind {

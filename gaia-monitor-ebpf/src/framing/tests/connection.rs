@@ -134,3 +134,37 @@ fn every_message_is_told_at_its_sender_only() {
     server.pass(Way::In, GET);
     assert_eq!(server.news(), []);
 }
+
+#[test]
+fn what_a_server_on_another_host_answers_is_told_where_it_arrives() {
+    let mut end = End::to_another_host();
+    end.pass(Way::Out, b"HEAD / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n");
+    assert_eq!(end.news(), [Begun, Complete, Begun, Complete]);
+    end.pass(Way::In, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(end.news(), [Begun, head(200, Body::Empty), Complete]);
+    end.pass(Way::In, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel");
+    assert_eq!(end.news(), [Begun, head(200, Body::Length(5))]);
+    end.pass(Way::In, b"lo");
+    assert_eq!(end.news(), [Complete]);
+}
+
+#[test]
+fn what_a_client_on_another_host_asks_is_told_where_it_arrives() {
+    let mut end = End::to_another_host();
+    end.pass(Way::In, b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nab");
+    assert_eq!(end.news(), [Begun]);
+    end.pass(Way::In, b"cd");
+    end.pass(Way::Out, b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(end.news(), [Complete, Begun, head(204, Body::Empty), Complete]);
+}
+
+#[test]
+fn a_hole_in_a_chunk_line_from_another_host_makes_the_answers_opaque() {
+    let mut end = End::to_another_host();
+    end.pass(Way::Out, b"GET / HTTP/1.1\r\n\r\n");
+    end.pass(Way::In, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n");
+    end.news();
+    end.miss(Way::In, 8);
+    end.pass(Way::In, b"\r\n\r\n");
+    assert_eq!(end.news(), [Opaque]);
+}

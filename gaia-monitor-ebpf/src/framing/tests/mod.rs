@@ -26,6 +26,8 @@ pub(super) struct End {
     opened: bool,
     /// Unless it is the connection's first payload.
     opening: Option<Opening>,
+    /// The peer is on another host.
+    outside: bool,
     next: [u32; 2],
     pub(super) told: Vec<Told>,
     /// Steps taken, to see that work is bounded.
@@ -42,6 +44,7 @@ impl End {
             flow: Flow::EMPTY,
             opened: false,
             opening: None,
+            outside: false,
             next: [FIRST_SENT, FIRST_RECEIVED],
             told: Vec::new(),
             steps: 0,
@@ -56,6 +59,10 @@ impl End {
     /// A server whose first request came before the socket was one.
     pub(super) fn answering() -> Self {
         Self { opening: Some(Opening::Answer), ..Self::new() }
+    }
+
+    pub(super) fn to_another_host() -> Self {
+        Self { outside: true, ..Self::new() }
     }
 
     fn next(&mut self, way: Way) -> &mut u32 {
@@ -90,7 +97,7 @@ impl End {
         if !self.opened {
             self.opened = true;
             let first = Opening::First { way, receives_next: FIRST_RECEIVED };
-            self.flow.open(self.opening.unwrap_or(first));
+            self.flow.open(self.opening.unwrap_or(first), self.outside);
         }
         let (start, mut facts) = self.flow.admit(way, seq, len);
         if let Some(mut position) = start {
@@ -114,10 +121,10 @@ impl End {
     }
 
     fn tell(&mut self, way: Way, facts: Facts) {
-        if way == Way::In {
+        if !self.flow.tells(way) {
             return;
         }
-        let automaton = self.flow.sent();
+        let automaton = self.flow.messages(way);
         let status = automaton.status();
         let head = Told::Head { status, body: automaton.body(), close: automaton.closes() };
         let all = [

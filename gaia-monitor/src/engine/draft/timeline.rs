@@ -126,7 +126,7 @@ fn process(process: &Process, from: Stamp, lines: &mut Vec<Line>) {
 }
 
 fn steps(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
-    let client = name(found.entry.client.container.as_deref(), found.route.client_port(sheet.world));
+    let client = caller(found, found.route.client_port(sheet.world));
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
     let end = sheet.world.sockets.get(found.route.client);
     if let Some(begun) = end.and_then(|end| end.sent.begun_at) {
@@ -149,7 +149,7 @@ fn closing(server: &str, client: &str, end: &End, lines: &mut Vec<Line>) {
 }
 
 fn got(found: &Break) -> Line {
-    let client = found.entry.client.container.as_deref().unwrap_or("host");
+    let client = caller(found, None);
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
     let error = &found.entry.client_error;
     let at = found.at();
@@ -162,7 +162,13 @@ fn got(found: &Break) -> Line {
     (at, TimelineSource::Tcp, format!("{client} got {class} from {server}{detail}{errno}"))
 }
 
-fn name(container: Option<&str>, port: Option<u16>) -> String {
-    let name = container.unwrap_or("host");
-    port.map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
+/// The client by its container, a process of the host's, or its address where it is on another host.
+fn caller(found: &Break, port: Option<u16>) -> String {
+    let client = &found.entry.client;
+    let name = match (&client.container, client.ip) {
+        (Some(container), _) => container.clone(),
+        (None, Some(ip)) if found.route.client.is_outside() => ip.to_string(),
+        (None, _) => "host".to_owned(),
+    };
+    port.map_or_else(|| name.clone(), |port| format!("{name}:{port}"))
 }

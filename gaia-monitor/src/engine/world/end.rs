@@ -1,7 +1,7 @@
 //! One end of a connection: who opened, read and closed it, and how far the messages went that it sent.
 
 use crate::model::event::{BodyFraming, Socket, Task, TcpState, TcpStateChange};
-use crate::model::ids::Cookie;
+use crate::model::ids::{Cookie, Pid};
 use crate::model::time::Stamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,38 @@ pub struct Messages {
     pub doubtful: bool,
 }
 
+impl Close {
+    /// The client on another host left; who it was is not known.
+    pub(super) fn by_another_host(at: Stamp, reset: bool) -> Self {
+        Self { at, task: Task { pid: Pid(0), comm: String::new(), exiting: false }, reset, unread: 0, first: true }
+    }
+}
+
 impl End {
+    pub(super) fn new(socket: Socket, side: Side, opened: Stamp, state: TcpState) -> Self {
+        Self {
+            socket,
+            side,
+            opened,
+            established: None,
+            owner: None,
+            state,
+            half: false,
+            fin_in: None,
+            rst_in: None,
+            rst_out: None,
+            errno: None,
+            close: None,
+            gone: None,
+            peer: None,
+            last_sent: None,
+            last_received: None,
+            sent: Messages::default(),
+            older: false,
+            lossy: false,
+        }
+    }
+
     pub(super) fn close_by(&mut self, at: Stamp, change: &TcpStateChange, reset: bool) {
         let first = self.fin_in.is_none() && self.rst_in.is_none();
         self.close = Some(Close { at, task: change.task.clone(), reset, unread: change.unread, first });

@@ -7,6 +7,7 @@ pub mod containers;
 pub mod demise;
 pub mod end;
 pub mod exchange;
+mod outside;
 pub mod pairs;
 pub mod processes;
 pub mod route;

@@ -68,7 +68,7 @@ type LocalKey = (Option<NetnsId>, SocketAddr);
 
 #[derive(Debug, Default)]
 pub struct Sockets {
-    ends: BTreeMap<Cookie, End>,
+    pub(super) ends: BTreeMap<Cookie, End>,
     clients: BTreeMap<LocalKey, Cookie>,
     servers: BTreeMap<LocalKey, Cookie>,
     opened: VecDeque<Cookie>,
@@ -169,6 +169,9 @@ impl Sockets {
             },
             _ => {}
         }
+        if let Some(seen) = self.beyond(at, cookie, change) {
+            changes.push(seen);
+        }
         if change.new == Closed {
             self.retire(at, cookie);
         }
@@ -219,7 +222,7 @@ impl Sockets {
     }
 
     pub(super) fn http(&mut self, at: Stamp, http: &HttpFact) -> Option<Change> {
-        let cookie = http.cookie;
+        let cookie = if http.received { self.sender_of(http.cookie)? } else { http.cookie };
         if http.what == HttpWhat::RequestBegun {
             self.begin_anew(cookie);
         }
@@ -289,28 +292,7 @@ impl Sockets {
             Side::Client => self.clients.insert(key(socket.netns, socket.local), cookie),
             Side::Server => self.servers.insert(key(socket.netns, socket.remote), cookie),
         };
-        let end = End {
-            socket,
-            side,
-            opened: at,
-            established: None,
-            owner,
-            state,
-            half: false,
-            fin_in: None,
-            rst_in: None,
-            rst_out: None,
-            errno: None,
-            close: None,
-            gone: None,
-            peer: None,
-            last_sent: None,
-            last_received: None,
-            sent: Messages::default(),
-            older: false,
-            lossy: false,
-        };
-        self.ends.insert(cookie, end);
+        self.ends.insert(cookie, End { owner, ..End::new(socket, side, at, state) });
         self.opened.push_back(cookie);
         if self.opened.len() > OPEN_CAP
             && let Some(oldest) = self.opened.pop_front()
@@ -354,6 +336,10 @@ impl Sockets {
     fn retire(&mut self, at: Stamp, cookie: Cookie) {
         let Some(end) = self.ends.get_mut(&cookie) else { return };
         end.gone = Some(at);
+        let beyond = end.peer.filter(|peer| peer.is_outside());
+        if let Some(beyond) = beyond.and_then(|peer| self.ends.get_mut(&peer)) {
+            beyond.gone = Some(at);
+        }
         self.gone.push_back(cookie);
         if self.gone.len() > GONE_CAP
             && let Some(oldest) = self.gone.pop_front()
@@ -364,6 +350,10 @@ impl Sockets {
 
     fn forget(&mut self, cookie: Cookie) {
         let Some(end) = self.ends.remove(&cookie) else { return };
+        // An end on another host stays as long as the one that it was seen by.
+        if let Some(beyond) = end.peer.filter(|peer| peer.is_outside()) {
+            self.ends.remove(&beyond);
+        }
         let (index, at) = match end.side {
             Side::Client => (&mut self.clients, end.socket.local),
             Side::Server => (&mut self.servers, end.socket.remote),

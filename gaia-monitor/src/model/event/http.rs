@@ -4,11 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ids::Cookie;
 
-/// What the framing of plain HTTP/1.x shows, seen at the egress of the side that sent the bytes.
+/// What the framing of plain HTTP/1.x shows, seen at the egress of the side that sent the bytes; of a side on another
+/// host, at the ingress of the one that got them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HttpFact {
-    /// The sender's socket.
+    /// The sender's socket; the receiver's if `received`.
     pub cookie: Cookie,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub received: bool,
     pub what: HttpWhat,
 }
 
@@ -45,4 +48,9 @@ pub enum BodyFraming {
     Length { bytes: u64 },
     Chunked,
     UntilClose,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }

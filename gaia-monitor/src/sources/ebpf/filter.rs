@@ -5,9 +5,13 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
+use nix::ifaddrs::getifaddrs;
 
+use super::ProbeError;
+use super::load::map;
 use crate::model::ids::CgroupId;
 
 /// Changes what the probe keeps, at once and from any thread.
@@ -19,6 +23,8 @@ struct Maps {
     prefixes_v4: LpmTrie<MapData, [u8; 4], u8>,
     prefixes_v6: LpmTrie<MapData, [u8; 16], u8>,
     cgroups: HashMap<MapData, u64, u8>,
+    own_v4: HashMap<MapData, [u8; 4], u8>,
+    own_v6: HashMap<MapData, [u8; 16], u8>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +35,36 @@ pub struct FilterError {
 }
 
 impl FilterHandle {
-    pub(super) fn new(
-        published: Array<MapData, u8>,
-        prefixes_v4: LpmTrie<MapData, [u8; 4], u8>,
-        prefixes_v6: LpmTrie<MapData, [u8; 16], u8>,
-        cgroups: HashMap<MapData, u64, u8>,
-    ) -> Self {
-        Self(Arc::new(Mutex::new(Maps { published, prefixes_v4, prefixes_v6, cgroups })))
+    /// Takes the maps that the programs share with user space.
+    pub(super) fn new(programs: &mut Ebpf) -> Result<Self, ProbeError> {
+        let maps = Maps {
+            published: map(programs, "PUBLISHED")?,
+            prefixes_v4: map(programs, "PREFIXES_V4")?,
+            prefixes_v6: map(programs, "PREFIXES_V6")?,
+            cgroups: map(programs, "CGROUPS")?,
+            own_v4: map(programs, "OWN_V4")?,
+            own_v6: map(programs, "OWN_V6")?,
+        };
+        Ok(Self(Arc::new(Mutex::new(maps))))
+    }
+
+    /// Tells the probe which addresses are the host's own: a peer with another one, outside all container networks, has
+    /// no socket here. One that the host gives up stays.
+    pub fn learn_own_addresses(&self) -> Result<(), FilterError> {
+        let interfaces = getifaddrs()
+            .map_err(|errno| FilterError { what: "the host's own addresses".to_owned(), reason: errno.to_string() })?;
+        let mut maps = self.maps();
+        for address in interfaces.filter_map(|interface| interface.address) {
+            let result = if let Some(v4) = address.as_sockaddr_in() {
+                maps.own_v4.insert(v4.ip().octets(), 1, 0)
+            } else if let Some(v6) = address.as_sockaddr_in6() {
+                maps.own_v6.insert(v6.ip().octets(), 1, 0)
+            } else {
+                continue;
+            };
+            told(result, || format!("the host's own address {address}"))?;
+        }
+        Ok(())
     }
 
     /// Keeps what the host's sockets do at this TCP port, at either end.

@@ -1,7 +1,7 @@
 //! A record of the framing layer → its facts, in the order in which they happened.
 
 use gaia_monitor_abi::framing::{Body, Facts};
-use gaia_monitor_abi::{HTTP_ANSWER, HTTP_CLOSE, HttpRecord};
+use gaia_monitor_abi::{HTTP_ANSWER, HTTP_CLOSE, HTTP_RECEIVED, HttpRecord};
 
 use crate::model::event::{BodyFraming, HttpFact, HttpWhat};
 use crate::model::ids::Cookie;
@@ -20,7 +20,8 @@ const ORDER: [Facts; 7] = [
 pub(super) fn facts(record: HttpRecord) -> impl Iterator<Item = HttpFact> {
     ORDER.into_iter().filter_map(move |fact| {
         let what = what(&record, fact)?;
-        Some(HttpFact { cookie: Cookie(record.cookie), what })
+        let received = record.flags & HTTP_RECEIVED != 0;
+        Some(HttpFact { cookie: Cookie(record.cookie), received, what })
     })
 }
 
@@ -65,7 +66,7 @@ fn body(record: &HttpRecord) -> BodyFraming {
 #[cfg(test)]
 mod tests {
     use gaia_monitor_abi::framing::{Body, Facts};
-    use gaia_monitor_abi::{HTTP_ANSWER, HTTP_CLOSE, Header, HttpRecord};
+    use gaia_monitor_abi::{HTTP_ANSWER, HTTP_CLOSE, HTTP_RECEIVED, Header, HttpRecord};
 
     use super::facts;
     use crate::model::event::{BodyFraming, HttpWhat};
@@ -115,6 +116,13 @@ mod tests {
 
     #[test]
     fn the_fact_belongs_to_its_sender() {
-        assert_eq!(facts(record(&[Facts::BEGUN], 0)).next().unwrap().cookie, Cookie(7));
+        let fact = facts(record(&[Facts::BEGUN], 0)).next().unwrap();
+        assert_eq!((fact.cookie, fact.received), (Cookie(7), false));
+    }
+
+    #[test]
+    fn what_another_host_sent_belongs_to_its_receiver() {
+        let fact = facts(record(&[Facts::BEGUN], HTTP_ANSWER | HTTP_RECEIVED)).next().unwrap();
+        assert_eq!((fact.what, fact.received), (HttpWhat::AnswerBegun, true));
     }
 }

@@ -125,12 +125,7 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
 
     let ring: RingBuf<MapData> = map(&mut programs, "EVENTS")?;
     let lost: PerCpuArray<MapData, u64> = map(&mut programs, "LOST")?;
-    let filter = FilterHandle::new(
-        map(&mut programs, "PUBLISHED")?,
-        map(&mut programs, "PREFIXES_V4")?,
-        map(&mut programs, "PREFIXES_V6")?,
-        map(&mut programs, "CGROUPS")?,
-    );
+    let filter = FilterHandle::new(&mut programs)?;
 
     let mut attached = Vec::new();
     let mut missing = Vec::new();
@@ -185,7 +180,7 @@ where
     found.try_into().map_err(|_| lacks())
 }
 
-fn map<M>(programs: &mut Ebpf, name: &str) -> Result<M, ProbeError>
+pub(super) fn map<M>(programs: &mut Ebpf, name: &str) -> Result<M, ProbeError>
 where
     M: TryFrom<aya::maps::Map, Error = MapError>,
 {
