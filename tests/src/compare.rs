@@ -195,7 +195,7 @@ impl Broken {
     fn check_instant(&self, entry: &Affected, case: &Witness) -> Result<()> {
         let at = wall(&entry.at)?;
         // No socket changes its state when bytes arrive or a name is unknown.
-        if matches!(self.how, NAME_UNKNOWN | MALFORMED) {
+        if self.elsewhere || matches!(self.how, NAME_UNKNOWN | MALFORMED) {
             ensure!((self.outcome.started..=self.outcome.at).contains(&at), "outside the request that failed");
             return Ok(());
         }

@@ -39,6 +39,8 @@ pub struct Broken {
     /// The address it was made to, where one hop lies between.
     pub listen: Option<SocketAddr>,
     pub outcome: Outcome,
+    /// Its client is on another host: the instrument knows no socket of it.
+    pub elsewhere: bool,
 }
 
 /// Entries for all outcomes of a client. Proves first that the client really saw what the case is about.
@@ -64,12 +66,20 @@ pub fn broken_on_host(
     entry((None, Some(server.name().to_owned())), Some(listen), outcome, how, phase)
 }
 
+/// The entry of a client on another host.
+pub fn broken_elsewhere(server: &Container, outcome: Outcome, how: Break, phase: &'static str) -> Result<Broken> {
+    // A reset there is a reset; no system call gives it a number.
+    let outcome = Outcome { errno: how.errno.map(str::to_owned), ..outcome };
+    let entry = entry((None, Some(server.name().to_owned())), None, outcome, how, phase)?;
+    Ok(Broken { how: Break { errno: None, ..how }, elsewhere: true, ..entry })
+}
+
 /// An entry of a client that does not tell what it saw: a server with a backend of its own.
 #[must_use]
 pub fn unseen(client: &Container, server: &Container, how: Break, phase: &'static str) -> Broken {
     let outcome = Outcome { class: ABANDONED.to_owned(), ..Outcome::default() };
     let (client, server) = (Some(client.name().to_owned()), Some(server.name().to_owned()));
-    Broken { how, phase, client, server, listen: None, outcome }
+    Broken { how, phase, client, server, listen: None, outcome, elsewhere: false }
 }
 
 fn entry(
@@ -85,7 +95,7 @@ fn entry(
         class => outcome.class == class && outcome.errno.as_deref() == how.errno,
     };
     ensure!(fits, "the case did not come about: wanted {how:?}, the client saw {outcome:?}");
-    Ok(Broken { how, phase, client, server, listen, outcome })
+    Ok(Broken { how, phase, client, server, listen, outcome, elsewhere: false })
 }
 
 /// The fact from which the moment is taken.

@@ -12,6 +12,7 @@ pub mod command;
 pub mod compare;
 pub mod container;
 pub mod docker;
+pub mod elsewhere;
 pub mod expect;
 pub mod host;
 pub mod image;

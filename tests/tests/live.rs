@@ -7,6 +7,7 @@ mod live {
     mod deaths;
     mod living;
     mod networks;
+    mod outside;
     mod published;
     mod remains;
     mod silence;
