@@ -36,8 +36,8 @@ pub enum Blame {
     Process(Option<ContainerId>, Option<Pid>, CauseKind),
     /// The client's own process or will.
     Client(Option<ContainerId>, Option<Pid>),
-    /// What broke the server's own connection to another container.
-    Chain(BreakId),
+    /// What broke the server's own connection to another container; false: other causes broke others of them, too.
+    Chain(BreakId, bool),
     /// The decisive fact may still come.
     Wait(Pid, Stamp),
     Nothing,
@@ -145,8 +145,11 @@ fn silence(world: &World, breaks: &Breaks, case: &Break, at: Stamp) -> (Blame, S
         return (Blame::Paused(id.clone(), spell.since), "it stood still meanwhile".to_owned());
     }
     let pid = server(world, case).and_then(|end| end.owner.as_ref()).map(|task| task.pid);
-    if let Some(root) = upstream(breaks, case, pid, at) {
-        return (Blame::Chain(root), "the server's own connection to another container had broken before".to_owned());
+    if let Some((root, alone)) = upstream(breaks, case, pid, at) {
+        return (
+            Blame::Chain(root, alone),
+            "the server's own connection to another container had broken before".to_owned(),
+        );
     }
     let reason = "client and server lived, and the server was silent".to_owned();
     (Blame::Process(Some(id.clone()), pid, CauseKind::ServerSlow), reason)
@@ -247,8 +250,11 @@ fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Cl
             "the server closed the idle connection before it read the request".to_owned(),
         );
     }
-    if let Some(root) = upstream(breaks, case, pid, close.at) {
-        return (Blame::Chain(root), "the server's own connection to another container had broken before".to_owned());
+    if let Some((root, alone)) = upstream(breaks, case, pid, close.at) {
+        return (
+            Blame::Chain(root, alone),
+            "the server's own connection to another container had broken before".to_owned(),
+        );
     }
     let kind = if close.reset { CauseKind::AppAborted } else { CauseKind::AppClosed };
     let verb = if close.reset { "reset" } else { "closed" };
@@ -256,16 +262,18 @@ fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Cl
 }
 
 /// A chain: between the request's first byte and the cut, a connection of the same process to another container broke.
-/// Of several, the latest is the nearest to the cut.
-fn upstream(breaks: &Breaks, case: &Break, server: Option<Pid>, until: Stamp) -> Option<BreakId> {
+/// Of several, the latest is the nearest to the cut; whether all of them have one cause is said beside it.
+fn upstream(breaks: &Breaks, case: &Break, server: Option<Pid>, until: Stamp) -> Option<(BreakId, bool)> {
     let server = server?;
     let recent = breaks.latest().take(CHAIN_REACH);
-    let root =
-        recent.filter(|root| root.id != case.id && root.client_pid == Some(server) && root.hurts()).find(|root| {
-            let meanwhile = root.at() >= case.begun && root.at() <= until;
-            meanwhile && root.case.is_some() && root.route.container != case.route.container
-        });
-    root.map(|root| root.id)
+    let mut roots = recent.filter(|root| {
+        let meanwhile = root.at() >= case.begun && root.at() <= until;
+        let broke_its_own = root.id != case.id && root.client_pid == Some(server) && root.hurts();
+        broke_its_own && meanwhile && root.case.is_some() && root.route.container != case.route.container
+    });
+    let root = roots.next()?;
+    let alone = roots.all(|other| other.case == root.case);
+    Some((root.id, alone))
 }
 
 fn unknown(container: Option<ContainerId>, reason: &str) -> (Blame, String) {

@@ -88,13 +88,21 @@ impl Engine {
             return;
         }
         let Some(new) = entry::of(&self.world, at, found, &self.settings.policy) else { return };
-        if new.symptom == Symptom::Cancelled {
-            let client = policy::caller(&self.world, new.route.client, new.client_container.as_ref());
-            let server = policy::client_name(&self.world, new.route.container.as_ref());
-            effects.push(Effect::Counted(Counted::ClientCancelled { client, server }));
-        }
         let id = self.breaks.add(new);
         self.put_down(id, effects);
+        self.count_if_cancelled(id, effects);
+    }
+
+    /// A client that left, or whose own process ended: counted, whether it is told or not.
+    fn count_if_cancelled(&self, id: BreakId, effects: &mut Vec<Effect>) {
+        let Some(found) = self.breaks.get(id) else { return };
+        let case = found.case.and_then(|case| self.cases.get(case));
+        if case.is_none_or(|case| !matches!(case.key, CaseKey::Client(..))) {
+            return;
+        }
+        let client = policy::caller(&self.world, found.route.client, found.client_container.as_ref());
+        let server = policy::client_name(&self.world, found.route.container.as_ref());
+        effects.push(Effect::Counted(Counted::ClientCancelled { client, server }));
     }
 
     fn worsened(&mut self, at: Stamp, id: BreakId, found: Broken, effects: &mut Vec<Effect>) {
@@ -128,8 +136,8 @@ impl Engine {
                 if let Blame::Worker(pid) = blame {
                     self.add_worker(case, pid);
                 }
-                if let Blame::Chain(root) = blame {
-                    self.chain(id, root);
+                if let Blame::Chain(root, alone) = blame {
+                    self.chain(id, root, alone);
                 }
                 self.bind(id, case);
                 self.advance(case, effects);
@@ -143,10 +151,12 @@ impl Engine {
         }
     }
 
-    /// The entry names the root's server, and the living server as what stands between.
-    fn chain(&mut self, id: BreakId, root: BreakId) {
+    /// The entry names the root's server, and the living server as what stands between. `alone`: no other root is to be
+    /// had.
+    fn chain(&mut self, id: BreakId, root: BreakId, alone: bool) {
         let Some(server) = self.breaks.get(root).map(|root| root.entry.server.clone()) else { return };
         self.breaks.change(id, |found| {
+            found.doubtful |= !alone;
             let between = std::mem::replace(&mut found.entry.server, server);
             if found.entry.via.as_ref().is_some_and(|via| via.container.is_some()) {
                 // Judged again: what stands between is known, only the root may be another.
@@ -174,7 +184,7 @@ impl Engine {
             Blame::Backend(id) => CaseKey::Backend(id.clone()),
             Blame::Process(id, pid, kind) => CaseKey::Process(id.clone(), *pid, *kind),
             Blame::Client(id, pid) => CaseKey::Client(id.clone(), *pid),
-            Blame::Chain(root) => {
+            Blame::Chain(root, _) => {
                 let case = self.breaks.get(*root).and_then(|root| root.case).and_then(|case| self.cases.get(case))?;
                 case.key.clone()
             }
