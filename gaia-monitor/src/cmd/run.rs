@@ -12,7 +12,7 @@ use crate::exit::{Exit, Failure, chain};
 use crate::pipeline::clock::Clock;
 use crate::recording::format::Header;
 use crate::recording::writer::Writer;
-use crate::sinks::journal::Journal;
+use crate::sinks::journal::{Journal, Limits};
 use crate::sinks::lane::Pace;
 use crate::sinks::{Sinks, notice};
 
@@ -84,7 +84,7 @@ fn belt(args: &Run, settings: Settings) -> Result<Belt, Failure> {
     let started_at = clock.now();
     let mut sinks = Sinks::new(Pace::Live);
     if let Some(directory) = &args.journal {
-        sinks.add(Journal::create(directory, started_at)?).map_err(no_thread)?;
+        sinks.add(Journal::create(directory, Limits::default(), move || Clock::new().now())?).map_err(no_thread)?;
     }
     add_stdout(&mut sinks, args.output, false)?;
     let recording = match &args.record {

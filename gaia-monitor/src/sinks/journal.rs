@@ -1,26 +1,38 @@
-//! The journal: a directory of JSON Lines files, one file for each run, only ever appended to.
+//! The journal: a directory of JSON Lines files, only ever appended to; each run begins a file, and each full day or
+//! full file another.
 //!
 //! Every line reaches the kernel with one write as soon as it is there, so a killed monitor leaves at most one torn
 //! last line, which readers leave out. The disk is synced whenever no further line waits: a power cut costs what came
-//! in the last moment.
+//! in the last moment. A new file is there before the old one is left, so changing over loses nothing; where no new
+//! one can be made, the old one goes on. (Crates that rotate logs rename files under their readers; here a name stays.)
 
-use std::fs::{File, OpenOptions};
+mod files;
+mod limits;
+mod read;
+
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+pub use limits::Limits;
+pub use read::read;
 
 use super::json::Lines;
 use super::lane::{Drain, Trouble};
-use super::notice;
 use crate::engine::effect::Effect;
-use crate::model::incident::{Incident, SCHEMA};
-use crate::model::time::Stamp;
+use crate::model::incident::Incident;
+use crate::model::time::{Nanos, Stamp};
+
+/// How often files are looked through for outdated ones while nothing happens.
+const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("cannot create the journal directory {}: {source}", path.display())]
     Directory { path: PathBuf, source: io::Error },
-    #[error("cannot create the journal file {}: {source}", path.display())]
+    #[error("cannot create a file in the journal directory {}: {source}", path.display())]
     Create { path: PathBuf, source: io::Error },
     #[error("cannot read the journal {}: {source}; give the directory that `run --journal` was given", path.display())]
     Read { path: PathBuf, source: io::Error },
@@ -32,49 +44,104 @@ pub enum JournalError {
 }
 
 /// Appends every revision of every incident.
-pub struct Journal {
+pub struct Journal<C> {
+    directory: PathBuf,
+    limits: Limits,
+    clock: C,
     path: PathBuf,
     lines: Lines<File>,
+    /// When this file began.
+    began: Stamp,
+    /// Bytes of whole lines in this file.
+    length: u64,
     /// Something was written since the last sync.
     unsynced: bool,
+    /// When outdated files were last looked for.
+    pruned: Stamp,
 }
 
-impl Journal {
-    /// Begins this run's file, and its directory where there is none.
+impl<C: Fn() -> Stamp> Journal<C> {
+    /// Begins this run's file, and its directory where there is none; removes what is beyond the limits.
     ///
     /// # Errors
     /// The directory or the file cannot be created.
-    pub fn create(directory: &Path, started_at: Stamp) -> Result<Self, JournalError> {
+    pub fn create(directory: &Path, limits: Limits, clock: C) -> Result<Self, JournalError> {
         std::fs::create_dir_all(directory)
             .map_err(|source| JournalError::Directory { path: directory.to_owned(), source })?;
-        let path = directory.join(format!("incidents-{}.jsonl", started_at.to_string().replace(['-', ':'], "")));
-        match OpenOptions::new().append(true).create_new(true).open(&path) {
-            Ok(file) => Ok(Self { path, lines: Lines::new(file), unsynced: false }),
-            Err(source) => Err(JournalError::Create { path, source }),
-        }
+        let began = clock();
+        let (path, file) =
+            files::begin(directory, began).map_err(|source| JournalError::Create { path: directory.into(), source })?;
+        let lines = Lines::new(file);
+        let directory = directory.to_owned();
+        let mut journal =
+            Self { directory, limits, clock, path, lines, began, length: 0, unsynced: false, pruned: Stamp(0) };
+        // What cannot be removed now is tried again later, and told then.
+        let _ = journal.prune(began);
+        Ok(journal)
     }
 
     fn sync(&mut self) -> Result<(), Trouble> {
         if std::mem::take(&mut self.unsynced) {
-            self.lines.output().sync_data().map_err(|error| Trouble::Lost { count: 0, error })?;
+            self.lines.output().sync_data().map_err(nothing_lost)?;
         }
         Ok(())
     }
+
+    fn is_due(&self, line: usize, now: Stamp) -> bool {
+        let full = self.length + line as u64 > self.limits.file_bytes;
+        self.length > 0 && (full || now.since(self.began) > self.limits.file_age)
+    }
+
+    /// Goes on in a new file. On failure everything stays as it was.
+    fn change_over(&mut self, now: Stamp) -> Result<(), Trouble> {
+        self.sync()?;
+        // A clock that was set back must not put the new file before the old one.
+        let began = now.max(self.began.plus(Nanos(1)));
+        let (path, file) = files::begin(&self.directory, began).map_err(nothing_lost)?;
+        (self.path, self.lines, self.began, self.length) = (path, Lines::new(file), began, 0);
+        self.prune(now)
+    }
+
+    fn prune(&mut self, now: Stamp) -> Result<(), Trouble> {
+        self.pruned = now;
+        files::prune(&self.directory, &self.limits, now).map_err(nothing_lost)
+    }
+
+    fn write(&mut self, incident: &Incident) -> Result<(), Trouble> {
+        let line = Lines::<File>::line(incident)?;
+        let now = (self.clock)();
+        let changed = if self.is_due(line.len(), now) { self.change_over(now) } else { Ok(()) };
+        self.unsynced = true;
+        self.lines.put(&line)?;
+        self.length += line.len() as u64;
+        changed
+    }
 }
 
-impl Drain<Arc<Effect>> for Journal {
+/// The line itself is written, or will be; what failed is told all the same.
+fn nothing_lost(error: io::Error) -> Trouble {
+    Trouble::Lost { count: 0, error }
+}
+
+impl<C: Fn() -> Stamp + Send + 'static> Drain<Arc<Effect>> for Journal<C> {
     fn name(&self) -> String {
         format!("the journal {}", self.path.display())
     }
 
     fn take(&mut self, effect: Arc<Effect>, _lost_before: u64) -> Result<(), Trouble> {
         let Effect::Incident(incident) = effect.as_ref() else { return Ok(()) };
-        self.unsynced = true;
-        self.lines.write(incident)
+        self.write(incident)
     }
 
     fn idle(&mut self) -> Result<(), Trouble> {
-        self.sync()
+        self.sync()?;
+        let now = (self.clock)();
+        let every = i64::try_from(PRUNE_EVERY.as_nanos()).unwrap_or(i64::MAX);
+        if now.since(self.pruned) >= Nanos(every) { self.prune(now) } else { Ok(()) }
+    }
+
+    fn idle_again_after(&self) -> Option<Duration> {
+        Some(PRUNE_EVERY)
     }
 
     fn finish(&mut self, _lost: u64) -> Result<(), Trouble> {
@@ -83,91 +150,6 @@ impl Drain<Arc<Effect>> for Journal {
     }
 }
 
-/// Reads a journal, oldest line first. A line that is no incident of this schema is warned of and left out, a torn
-/// last line of a file is left out silently.
-///
-/// # Errors
-/// The directory or a file in it cannot be read, or it holds no journal.
-pub fn read(directory: &Path, mut each: impl FnMut(Incident)) -> Result<(), JournalError> {
-    let trouble = |path: &Path, source| JournalError::Read { path: path.to_owned(), source };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(|source| trouble(directory, source))? {
-        let name = entry.map_err(|source| trouble(directory, source))?.file_name();
-        if name.to_str().is_some_and(|name| name.starts_with("incidents-") && name.ends_with(".jsonl")) {
-            files.push(directory.join(name));
-        }
-    }
-    if files.is_empty() {
-        return Err(JournalError::NoJournal { path: directory.to_owned() });
-    }
-    // Their names sort by the time at which each began.
-    files.sort();
-    for path in files {
-        let text = std::fs::read(&path).map_err(|source| trouble(&path, source))?;
-        for (index, line) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
-            match serde_json::from_slice::<Incident>(line) {
-                Ok(incident) if incident.schema == SCHEMA => each(incident),
-                Ok(incident) => notice::warn(format_args!(
-                    "{}, line {}: left out, its schema is {:?}, not {SCHEMA}",
-                    path.display(),
-                    index + 1,
-                    incident.schema
-                )),
-                Err(error) if error.is_eof() && line.last() != Some(&b'\n') => {}
-                Err(error) => {
-                    notice::warn(format_args!("{}, line {}: left out, {error}", path.display(), index + 1));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::sync::Arc;
-
-    use super::{Journal, JournalError, read};
-    use crate::engine::effect::Effect;
-    use crate::model::incident::Incident;
-    use crate::model::time::Stamp;
-    use crate::sinks::lane::Drain;
-    use crate::sinks::sample;
-
-    fn all(directory: &std::path::Path) -> Vec<Incident> {
-        let mut found = Vec::new();
-        read(directory, |incident| found.push(incident)).unwrap();
-        found
-    }
-
-    #[test]
-    fn a_run_after_a_crash_begins_a_new_file_and_the_torn_line_is_left_out() {
-        let place = tempfile::tempdir().unwrap();
-        let directory = place.path().join("a/b");
-        let mut first = Journal::create(&directory, Stamp(1_700_000_000_000_000_000)).unwrap();
-        let incident = sample::killed();
-        first.take(Arc::new(Effect::Incident(Box::new(incident.clone()))), 0).unwrap();
-        first.lines.output().write_all(b"{\"schema\":\"gaia").unwrap();
-        drop(first);
-        let mut second = Journal::create(&directory, Stamp(1_700_000_001_000_000_000)).unwrap();
-        second.take(Arc::new(Effect::Incident(Box::new(incident.clone()))), 0).unwrap();
-        second.finish(0).unwrap();
-        assert_eq!(all(&directory), [incident.clone(), incident]);
-    }
-
-    #[test]
-    fn a_quiet_run_leaves_a_journal_in_which_nothing_fits() {
-        let place = tempfile::tempdir().unwrap();
-        assert!(matches!(read(place.path(), |_| ()), Err(JournalError::NoJournal { .. })));
-        Journal::create(place.path(), Stamp(0)).unwrap().finish(0).unwrap();
-        assert_eq!(all(place.path()), []);
-    }
-
-    #[test]
-    fn two_runs_never_share_a_file() {
-        let place = tempfile::tempdir().unwrap();
-        let _first = Journal::create(place.path(), Stamp(0)).unwrap();
-        assert!(matches!(Journal::create(place.path(), Stamp(0)), Err(JournalError::Create { .. })));
-    }
-}
+#[path = "journal/tests.rs"]
+mod tests;

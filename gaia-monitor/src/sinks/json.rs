@@ -28,14 +28,27 @@ impl<W: Write> Lines<W> {
     /// # Errors
     /// [`Trouble::Gone`] for a closed pipe, else the incident is lost and the next one may succeed.
     pub fn write(&mut self, incident: &Incident) -> Result<(), Trouble> {
-        let mut line = if self.torn { vec![b'\n'] } else { Vec::new() };
-        let written = serde_json::to_writer(&mut line, incident).map_err(io::Error::from).and_then(|()| {
-            line.push(b'\n');
-            self.torn = true;
-            self.output.write_all(&line)?;
-            self.output.flush()
-        });
-        match written {
+        self.put(&Self::line(incident)?)
+    }
+
+    /// An incident as its line, with the newline.
+    ///
+    /// # Errors
+    /// Never for the contract's types; the incident would be lost.
+    pub fn line(incident: &Incident) -> Result<Vec<u8>, Trouble> {
+        let mut line = serde_json::to_vec(incident).map_err(|error| Trouble::Lost { count: 1, error: error.into() })?;
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    /// Hands a line that [`Lines::line`] made to the system, with one write.
+    ///
+    /// # Errors
+    /// As [`Lines::write`].
+    pub fn put(&mut self, line: &[u8]) -> Result<(), Trouble> {
+        let torn = std::mem::replace(&mut self.torn, true);
+        let written = if torn { self.output.write_all(&[b"\n", line].concat()) } else { self.output.write_all(line) };
+        match written.and_then(|()| self.output.flush()) {
             Ok(()) => {
                 self.torn = false;
                 Ok(())

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::time::Duration;
 
 use super::notice;
@@ -41,6 +41,10 @@ pub trait Drain<T>: Send + 'static {
     fn take(&mut self, item: T, lost_before: u64) -> Result<(), Trouble>;
     /// The queue has run empty: a good moment to flush.
     fn idle(&mut self) -> Result<(), Trouble>;
+    /// A writer that has something to do while nothing comes is told so again after this long.
+    fn idle_again_after(&self) -> Option<Duration> {
+        None
+    }
     /// Nothing more comes; `lost` items were lost since the last one.
     fn finish(&mut self, lost: u64) -> Result<(), Trouble>;
 }
@@ -151,17 +155,21 @@ impl<T: Send + 'static> Lane<T> {
 fn work<T>(mut drain: impl Drain<T>, pace: Pace, receiver: &Receiver<Parcel<T>>, counts: &Counts) {
     let mut warned = false;
     loop {
-        let (parcel, idle) = match receiver.try_recv() {
-            Ok(parcel) => (Some(parcel), Ok(())),
-            Err(TryRecvError::Disconnected) => (None, Ok(())),
+        let parcel = match receiver.try_recv() {
+            Ok(parcel) => Some(parcel),
+            Err(TryRecvError::Disconnected) => None,
             Err(TryRecvError::Empty) => {
                 let idle = drain.idle();
-                (receiver.recv().ok(), idle)
+                if !settle(&drain, pace, counts, idle, &mut warned) {
+                    return;
+                }
+                match drain.idle_again_after().map(|after| receiver.recv_timeout(after)) {
+                    None => receiver.recv().ok(),
+                    Some(Err(RecvTimeoutError::Timeout)) => continue,
+                    Some(waited) => waited.ok(),
+                }
             }
         };
-        if !settle(&drain, pace, counts, idle, &mut warned) {
-            return;
-        }
         let Some(parcel) = parcel else { break };
         let taken = drain.take(parcel.item, parcel.lost_before);
         let goes_on = settle(&drain, pace, counts, taken, &mut warned);
