@@ -1,7 +1,5 @@
 //! The command line: what can be typed, and the help that teaches it. clap stops here.
 
-#[cfg(feature = "live")]
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -9,9 +7,10 @@ use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use crate::assets::Asset;
-use crate::explain::when::When;
+pub use crate::config::Output;
 #[cfg(feature = "live")]
-use crate::model::incident::CauseKind;
+use crate::config::{Age, FailOn, Seconds, Size};
+use crate::explain::when::When;
 use crate::model::incident::HttpxClass;
 
 const AFTER_HELP: &str = "\
@@ -54,14 +53,6 @@ pub enum Verb {
     Completions(Completions),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// Blocks of text for people; coloured on a terminal
-    Pretty,
-    /// JSON lines for programs: one incident's revision a line, nothing else
-    Json,
-}
-
 #[cfg(feature = "live")]
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -79,58 +70,55 @@ pub struct Run {
     /// Configuration (TOML); `gaia-monitor assets config` prints one with every key
     #[arg(long, value_name = "FILE", env = "GAIA_MONITOR_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Print the configuration as file and flags make it, and end
+    /// Print the configuration as file, environment and flags make it, and end
     #[arg(long)]
     pub print_config: bool,
-    /// What standard output carries
-    #[arg(long, value_enum, default_value_t = Output::Pretty)]
-    pub output: Output,
-    /// Keep every incident in this directory, too, as JSON lines for `explain`
-    #[arg(long, value_name = "DIR")]
-    pub journal: Option<PathBuf>,
+    /// What standard output carries [default: pretty]
+    #[arg(long, value_enum, env = "GAIA_MONITOR_OUTPUT")]
+    pub output: Option<Output>,
     /// Record every event, so that `replay` can judge them again
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "GAIA_MONITOR_RECORD")]
     pub record: Option<PathBuf>,
     /// Create this file once every probe is attached and every container known
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "GAIA_MONITOR_READY_FILE")]
     pub ready_file: Option<PathBuf>,
     /// End after so many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
-    pub duration: Option<std::time::Duration>,
+    #[arg(long, value_name = "SECONDS", env = "GAIA_MONITOR_DURATION")]
+    pub duration: Option<Seconds>,
     /// End with exit code 5 if there was an incident of these kinds, or `any`
-    #[arg(long, value_name = "KIND[,KIND]", value_parser = parse_kinds)]
-    pub fail_on: Option<FailOn>,
+    #[arg(long, value_name = "KIND[,KIND]", value_delimiter = ',', env = "GAIA_MONITOR_FAIL_ON")]
+    pub fail_on: Vec<FailOn>,
     /// Report clients that leave before the answer, too
-    #[arg(long)]
-    pub include_cancelled: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "GAIA_MONITOR_INCLUDE_CANCELLED")]
+    pub include_cancelled: Option<bool>,
+    /// Keep every incident in this directory, too, as JSON lines for `explain`
+    #[arg(long, value_name = "DIR", env = "GAIA_MONITOR_JOURNAL", help_heading = "Journal")]
+    pub journal: Option<PathBuf>,
+    /// Begin another file before one gets larger [default: 64 MiB]
+    #[arg(long, value_name = "SIZE", env = "GAIA_MONITOR_JOURNAL_MAX_FILE_SIZE", help_heading = "Journal")]
+    pub journal_max_file_size: Option<Size>,
+    /// Begin another file when one is older [default: 1 day]
+    #[arg(long, value_name = "AGE", env = "GAIA_MONITOR_JOURNAL_MAX_FILE_AGE", help_heading = "Journal")]
+    pub journal_max_file_age: Option<Age>,
+    /// Remove the oldest files when all are larger together [default: 1 GiB]
+    #[arg(long, value_name = "SIZE", env = "GAIA_MONITOR_JOURNAL_MAX_TOTAL_SIZE", help_heading = "Journal")]
+    pub journal_max_total_size: Option<Size>,
+    /// Remove files whose last line is older [default: 90 days]
+    #[arg(long, value_name = "AGE", env = "GAIA_MONITOR_JOURNAL_MAX_AGE", help_heading = "Journal")]
+    pub journal_max_age: Option<Age>,
     /// Limit incidents to a Compose project (repeatable)
-    #[arg(long = "project", value_name = "NAME", help_heading = "Scope")]
+    #[arg(long = "project", value_name = "NAME", value_delimiter = ',', env = "GAIA_MONITOR_PROJECTS")]
+    #[arg(help_heading = "Scope")]
     pub projects: Vec<String>,
     /// Limit incidents to containers by name; * and ? match (repeatable)
-    #[arg(long = "container", value_name = "GLOB", help_heading = "Scope")]
+    #[arg(long = "container", value_name = "GLOB", value_delimiter = ',', env = "GAIA_MONITOR_CONTAINERS")]
+    #[arg(help_heading = "Scope")]
     pub containers: Vec<String>,
-    /// Limit incidents to containers with a label (repeatable)
-    #[arg(long = "label", value_name = "K=V", help_heading = "Scope", value_parser = crate::config::parse_label)]
+    /// Limit incidents to containers with a label (repeatable; the variable holds one)
+    #[arg(long = "label", value_name = "K=V", env = "GAIA_MONITOR_LABEL", help_heading = "Scope")]
+    #[arg(value_parser = crate::config::parse_label)]
     pub labels: Vec<String>,
-}
-
-/// The kinds of `--fail-on`.
-#[cfg(feature = "live")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FailOn {
-    Any,
-    Kinds(BTreeSet<CauseKind>),
-}
-
-#[cfg(feature = "live")]
-impl FailOn {
-    #[must_use]
-    pub fn includes(&self, kind: CauseKind) -> bool {
-        match self {
-            FailOn::Any => true,
-            FailOn::Kinds(kinds) => kinds.contains(&kind),
-        }
-    }
 }
 
 const REPLAY_EXAMPLES: &str = "\
@@ -228,21 +216,6 @@ Example:
 pub struct Completions {
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
-}
-
-#[cfg(feature = "live")]
-fn parse_seconds(text: &str) -> Result<std::time::Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
-    std::time::Duration::try_from_secs_f64(seconds).map_err(|_| format!("{text:?} is no length of time"))
-}
-
-#[cfg(feature = "live")]
-fn parse_kinds(text: &str) -> Result<FailOn, String> {
-    if text == "any" {
-        return Ok(FailOn::Any);
-    }
-    let kinds = text.split(',').map(|name| by_name(name.trim()).map_err(|error| format!("{error}, or `any`")));
-    kinds.collect::<Result<_, _>>().map(FailOn::Kinds)
 }
 
 /// Reads a word of the contract by the name that it has in the JSON.

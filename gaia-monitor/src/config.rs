@@ -1,14 +1,20 @@
-//! The configuration file: TOML, everything optional. A key that is not known is an error with line and column.
+//! The configuration of a run: a TOML file in which everything is optional, over it environment variables, over those
+//! flags. A key that is not known is an error with line and column; what nobody names has its default.
 //!
-//! Flags replace the lists of the same name; what neither names has its default.
+//! A list of a variable or flag replaces the file's.
+
+mod values;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use values::{Age, FailOn, Seconds, Size};
+
 use crate::engine::settings::{Policy, Scope, Settings};
 use crate::model::incident::HttpxClass;
+use crate::sinks::journal::Limits;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -22,9 +28,67 @@ pub enum ConfigError {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_host: Option<String>,
+    pub output: Output,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Seconds>,
+    pub fail_on: Vec<FailOn>,
     pub include_cancelled: bool,
+    pub journal: JournalConfig,
     pub scope: ScopeConfig,
     pub policy: PolicyConfig,
+}
+
+/// What standard output carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// Blocks of text for people; coloured on a terminal
+    #[default]
+    Pretty,
+    /// JSON lines for programs: one incident's revision a line, nothing else
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JournalConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    pub max_file_size: Size,
+    pub max_file_age: Age,
+    pub max_total_size: Size,
+    pub max_age: Age,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        let Limits { file_bytes, file_age, total_bytes, age } = Limits::default();
+        Self {
+            directory: None,
+            max_file_size: Size(file_bytes),
+            max_file_age: Age(file_age),
+            max_total_size: Size(total_bytes),
+            max_age: Age(age),
+        }
+    }
+}
+
+impl JournalConfig {
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            file_bytes: self.max_file_size.0,
+            file_age: self.max_file_age.0,
+            total_bytes: self.max_total_size.0,
+            age: self.max_age.0,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -122,10 +186,44 @@ impl Config {
         })
     }
 
+    /// What the variables and flags say, over what the file says.
+    #[cfg(feature = "live")]
+    #[must_use]
+    pub fn with(mut self, flags: &crate::cli::Run) -> Self {
+        fn over<T: Clone>(value: &mut T, flag: Option<&T>) {
+            if let Some(flag) = flag {
+                value.clone_from(flag);
+            }
+        }
+        fn over_option<T: Clone>(value: &mut Option<T>, flag: Option<&T>) {
+            if flag.is_some() {
+                *value = flag.cloned();
+            }
+        }
+        let list = |list: &mut Vec<String>, flag: &Vec<String>| over(list, Some(flag).filter(|flag| !flag.is_empty()));
+        over_option(&mut self.docker_host, flags.docker_host.as_ref());
+        over(&mut self.output, flags.output.as_ref());
+        over_option(&mut self.record, flags.record.as_ref());
+        over_option(&mut self.ready_file, flags.ready_file.as_ref());
+        over_option(&mut self.duration, flags.duration.as_ref());
+        over(&mut self.fail_on, Some(&flags.fail_on).filter(|flag| !flag.is_empty()));
+        over(&mut self.include_cancelled, flags.include_cancelled.as_ref());
+        list(&mut self.scope.projects, &flags.projects);
+        list(&mut self.scope.containers, &flags.containers);
+        list(&mut self.scope.labels, &flags.labels);
+        let journal = &mut self.journal;
+        over_option(&mut journal.directory, flags.journal.as_ref());
+        over(&mut journal.max_file_size, flags.journal_max_file_size.as_ref());
+        over(&mut journal.max_file_age, flags.journal_max_file_age.as_ref());
+        over(&mut journal.max_total_size, flags.journal_max_total_size.as_ref());
+        over(&mut journal.max_age, flags.journal_max_age.as_ref());
+        self
+    }
+
     /// What the engine is told.
     #[must_use]
     pub fn into_settings(self) -> Settings {
-        let Config { include_cancelled, scope, policy } = self;
+        let Config { include_cancelled, scope, policy, .. } = self;
         let ScopeConfig { projects, containers, labels } = scope;
         let PolicyConfig { default, services } = policy;
         Settings {
@@ -137,45 +235,5 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Config;
-    use crate::engine::settings::Settings;
-    use crate::model::incident::HttpxClass;
-
-    fn error(text: &str) -> String {
-        Config::parse("C", text).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn an_empty_file_gives_the_defaults() {
-        assert_eq!(Config::parse("C", "").unwrap().into_settings(), Settings::default());
-    }
-
-    #[test]
-    fn a_policy_names_services_and_leaves_the_default_alone() {
-        let text = "include_cancelled = true\n[scope]\nprojects = ['gaia']\n[policy.services]\nweb = ['ReadError']\n";
-        let settings = Config::parse("C", text).unwrap().into_settings();
-        assert!(settings.include_cancelled);
-        assert_eq!(settings.scope.projects, ["gaia"]);
-        assert_eq!(settings.policy.services["web"], [HttpxClass::ReadError]);
-        assert_eq!(settings.policy.default, Settings::default().policy.default);
-    }
-
-    #[test]
-    fn mistakes_are_told_with_line_and_column() {
-        assert!(error("\n  speed = 1\n").starts_with("C:2:3: unknown field `speed`"), "{}", error("\n  speed = 1\n"));
-        assert!(error("[scope]\nproject = ['a']\n").starts_with("C:2:1: unknown field `project`"));
-        let class = error("[policy]\ndefault = ['ReadErr']\n");
-        assert!(class.starts_with("C:2:") && class.contains("ReadErr"), "{class}");
-        assert!(error("[policy]\ndefault = ['none']\n").contains("`none` is no error"));
-        assert!(error("[scope]\nlabels = ['=x']\n").contains("is no label"));
-        assert!(error("[scope\n").starts_with("C:1:"));
-    }
-
-    #[test]
-    fn what_is_printed_reads_back() {
-        let text = "include_cancelled = true\n[policy.services]\nweb = ['ReadError']\n";
-        let config = Config::parse("C", text).unwrap();
-        assert_eq!(Config::parse("C", &toml::to_string(&config).unwrap()).unwrap(), config);
-    }
-}
+#[path = "config/tests.rs"]
+mod tests;

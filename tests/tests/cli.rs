@@ -28,7 +28,10 @@ struct Ended {
 fn command<A: AsRef<OsStr>>(arguments: &[A]) -> Command {
     let mut command = Command::new(binary().unwrap());
     command.args(arguments).stdin(Stdio::null());
-    for name in ["DOCKER_HOST", "GAIA_MONITOR_CONFIG", "NO_COLOR", "CLICOLOR_FORCE"] {
+    for name in ["DOCKER_HOST", "NO_COLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GAIA_MONITOR_")) {
         command.env_remove(name);
     }
     command

@@ -5,44 +5,51 @@ use std::path::Path;
 use super::{add_stdout, no_thread, print};
 use crate::belt::Belt;
 use crate::cli::Run;
-use crate::config::Config;
+use crate::config::{Config, Seconds};
 use crate::daemon::{self, DaemonError};
-use crate::engine::settings::Settings;
 use crate::exit::{Exit, Failure, chain};
 use crate::pipeline::clock::Clock;
 use crate::recording::format::Header;
 use crate::recording::writer::Writer;
-use crate::sinks::journal::{Journal, Limits};
+use crate::sinks::journal::Journal;
 use crate::sinks::lane::Pace;
 use crate::sinks::{Sinks, notice};
 
 pub fn run(args: Run) -> Result<Exit, Failure> {
-    let config = configured(&args)?;
+    let config = match &args.config {
+        Some(path) => Config::load(path).map_err(|error| Failure::new(Exit::Usage, error))?,
+        None => Config::default(),
+    };
+    let config = config.with(&args);
     if args.print_config {
         let text = toml::to_string_pretty(&config)
             .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot print the configuration: {error}")))?;
         print(&text)?;
         return Ok(Exit::Ok);
     }
-    let mut belt = belt(&args, config.into_settings())?;
-    if args.fail_on.is_some() {
+    let mut belt = belt(&config)?;
+    let fail_on = config.fail_on;
+    if !fail_on.is_empty() {
         belt.await_outcome();
     }
-    let options =
-        daemon::Options { docker_host: args.docker_host, ready_file: args.ready_file, duration: args.duration };
+    let options = daemon::Options {
+        docker_host: config.docker_host,
+        ready_file: config.ready_file,
+        duration: config.duration.map(Seconds::length),
+    };
     let ended = daemon::run(&options, &mut belt);
     let outcome = belt.finish();
     if outcome.summary.has_begun() {
         notice::print(outcome.summary.text(&outcome.shortfalls));
     }
     ended?;
-    match args.fail_on {
-        Some(kinds) if outcome.summary.has_any(|kind| kinds.includes(kind)) => Err(Failure::new(
+    if outcome.summary.has_any(|kind| fail_on.iter().any(|word| word.includes(kind))) {
+        return Err(Failure::new(
             Exit::IncidentSeen,
             "there was an incident of those that --fail-on names; the summary above counts them",
-        )),
-        Some(_) | None => Ok(Exit::Ok),
+        ));
     }
+    Ok(Exit::Ok)
 }
 
 impl From<DaemonError> for Failure {
@@ -58,38 +65,20 @@ impl From<DaemonError> for Failure {
     }
 }
 
-/// The file, then the flags over it.
-fn configured(args: &Run) -> Result<Config, Failure> {
-    let mut config = match &args.config {
-        Some(path) => Config::load(path).map_err(|error| Failure::new(Exit::Usage, error))?,
-        None => Config::default(),
-    };
-    config.include_cancelled |= args.include_cancelled;
-    let scope = &mut config.scope;
-    let flags = [
-        (&args.projects, &mut scope.projects),
-        (&args.containers, &mut scope.containers),
-        (&args.labels, &mut scope.labels),
-    ];
-    for (flag, list) in flags {
-        if !flag.is_empty() {
-            list.clone_from(flag);
-        }
-    }
-    Ok(config)
-}
-
-fn belt(args: &Run, settings: Settings) -> Result<Belt, Failure> {
+fn belt(config: &Config) -> Result<Belt, Failure> {
+    let settings = config.clone().into_settings();
     let clock = Clock::new();
     let started_at = clock.now();
+    let boot = clock.stamp_of_boot(0);
     let mut sinks = Sinks::new(Pace::Live);
-    if let Some(directory) = &args.journal {
-        sinks.add(Journal::create(directory, Limits::default(), move || Clock::new().now())?).map_err(no_thread)?;
+    if let Some(directory) = &config.journal.directory {
+        let journal = Journal::create(directory, config.journal.limits(), move || clock.now())?;
+        sinks.add(journal).map_err(no_thread)?;
     }
-    add_stdout(&mut sinks, args.output, false)?;
-    let recording = match &args.record {
+    add_stdout(&mut sinks, config.output, false)?;
+    let recording = match &config.record {
         Some(path) => {
-            let header = Header::new(kernel(), started_at, clock.stamp_of_boot(0), settings.clone());
+            let header = Header::new(kernel(), started_at, boot, settings.clone());
             Some(Writer::create(path, &header).map_err(|error| cannot_record(path, &error))?)
         }
         None => None,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{run, with_closed_pipe};
+use crate::{command, end, run, with_closed_pipe};
 
 const VERBS: [&str; 6] = ["run", "replay", "explain", "doctor", "assets", "completions"];
 
@@ -36,7 +36,7 @@ fn without_a_verb_it_shows_the_help_and_fails() {
 
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_is_right() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["fly"], "unrecognized subcommand"),
         (&["run", "--speed"], "unexpected argument"),
         (&["run", "--output", "xml"], "possible values: pretty, json"),
@@ -44,6 +44,9 @@ fn wrong_usage_ends_with_2_and_says_what_is_right() {
         (&["run", "--duration", "soon"], "is no number of seconds"),
         (&["run", "--duration=-1"], "is no length of time"),
         (&["run", "--label", "=x"], "is no label"),
+        (&["run", "--journal-max-age", "soon"], "is no length of time"),
+        (&["run", "--journal-max-file-size", "0"], "is no size"),
+        (&["run", "--include-cancelled=perhaps"], "true, false"),
         (&["explain", "--recording", "x", "--at", "soon"], "is no time"),
         (&["explain", "--recording", "x", "--error", "Oops"], "`RemoteProtocolError`"),
     ];
@@ -89,6 +92,68 @@ fn the_printed_configuration_joins_file_and_flags_and_reads_back() {
     assert_eq!(read.stdout, ended.stdout);
     for part in ["include_cancelled = true", "projects = [\"b\"]", "labels = [\"k=v\"]", "web = [\"ReadError\"]"] {
         assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
+    }
+}
+
+/// Every option of `run` that a file can set: flag, variable, and three different values; the last as TOML prints it.
+const OPTIONS: [(&str, &str, [&str; 3], &str); 15] = [
+    ("--docker-host", "DOCKER_HOST", ["unix:///a", "unix:///b", "unix:///c"], "docker_host = \"unix:///c\""),
+    ("--output", "GAIA_MONITOR_OUTPUT", ["json", "pretty", "json"], "output = \"json\""),
+    ("--record", "GAIA_MONITOR_RECORD", ["a", "b", "c"], "record = \"c\""),
+    ("--ready-file", "GAIA_MONITOR_READY_FILE", ["a", "b", "c"], "ready_file = \"c\""),
+    ("--duration", "GAIA_MONITOR_DURATION", ["1", "2", "3"], "duration = 3.0"),
+    ("--fail-on", "GAIA_MONITOR_FAIL_ON", ["any", "unknown", "oom_killed"], "fail_on = [\"oom_killed\"]"),
+    ("--include-cancelled", "GAIA_MONITOR_INCLUDE_CANCELLED", ["true", "false", "true"], "include_cancelled = true"),
+    ("--journal", "GAIA_MONITOR_JOURNAL", ["a", "b", "c"], "directory = \"c\""),
+    ("--journal-max-file-size", "GAIA_MONITOR_JOURNAL_MAX_FILE_SIZE", ["1", "2", "3 KiB"], "max_file_size = \"3 KiB\""),
+    (
+        "--journal-max-file-age",
+        "GAIA_MONITOR_JOURNAL_MAX_FILE_AGE",
+        ["1h", "2h", "3 days"],
+        "max_file_age = \"3 days\"",
+    ),
+    ("--journal-max-total-size", "GAIA_MONITOR_JOURNAL_MAX_TOTAL_SIZE", ["1", "2", "3 B"], "max_total_size = \"3 B\""),
+    ("--journal-max-age", "GAIA_MONITOR_JOURNAL_MAX_AGE", ["1h", "2h", "3 days"], "max_age = \"3 days\""),
+    ("--project", "GAIA_MONITOR_PROJECTS", ["a", "b", "c"], "projects = [\"c\"]"),
+    ("--container", "GAIA_MONITOR_CONTAINERS", ["a", "b", "c"], "containers = [\"c\"]"),
+    ("--label", "GAIA_MONITOR_LABEL", ["a=1", "b=2", "c=3"], "labels = [\"c=3\"]"),
+];
+
+#[test]
+fn a_flag_goes_over_the_variable_and_both_over_the_file_for_every_option() {
+    for (flag, variable, [file, other, wanted], line) in OPTIONS {
+        let printed = |flagged: &str, set: &str| {
+            let mut first = command(&["run", "--print-config", &format!("{flag}={flagged}")]);
+            first.env(variable, set);
+            end(first)
+        };
+        let ended = printed(wanted, other);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{flag}");
+        assert!(ended.stdout.lines().any(|printed| printed == line), "{flag} over {variable}: {}", ended.stdout);
+        // What was printed is a file; the variable goes over it.
+        let (_place, path) = config(&printed(file, other).stdout);
+        let mut over_file = command(&["run", "--print-config", "--config", &path]);
+        over_file.env(variable, wanted);
+        let ended = end(over_file);
+        assert!(ended.stdout.lines().any(|printed| printed == line), "{variable} over the file: {}", ended.stdout);
+        // And the file stands where nobody says otherwise.
+        let (_place, path) = config(&ended.stdout);
+        assert_eq!(run(&["run", "--print-config", "--config", &path]).stdout, ended.stdout, "{flag}");
+    }
+}
+
+#[test]
+fn every_flag_of_a_run_is_in_the_help_with_its_variable() {
+    let help = run(&["run", "--help"]).stdout;
+    let flags: Vec<&str> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
+    // These are about the configuration itself, or end the command.
+    let others = ["--config", "--print-config", "--help", "--version"];
+    for flag in flags.iter().map(|flag| flag.split(['=', '[']).next().unwrap()) {
+        let known = OPTIONS.iter().any(|(known, ..)| *known == flag) || others.contains(&flag);
+        assert!(known, "{flag} is in no test of the order");
+    }
+    for (flag, variable, ..) in OPTIONS {
+        assert!(help.contains(flag) && help.contains(&format!("[env: {variable}=")), "{flag}: {help}");
     }
 }
 

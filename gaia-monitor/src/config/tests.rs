@@ -1,0 +1,71 @@
+//! The configuration file and what goes over it.
+
+use super::{Config, FailOn};
+use crate::engine::settings::Settings;
+use crate::model::incident::{CauseKind, HttpxClass};
+use crate::model::time::Nanos;
+
+fn error(text: &str) -> String {
+    Config::parse("C", text).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    assert_eq!(Config::parse("C", "").unwrap().into_settings(), Settings::default());
+}
+
+#[test]
+fn a_policy_names_services_and_leaves_the_default_alone() {
+    let text = "include_cancelled = true\n[scope]\nprojects = ['gaia']\n[policy.services]\nweb = ['ReadError']\n";
+    let settings = Config::parse("C", text).unwrap().into_settings();
+    assert!(settings.include_cancelled);
+    assert_eq!(settings.scope.projects, ["gaia"]);
+    assert_eq!(settings.policy.services["web"], [HttpxClass::ReadError]);
+    assert_eq!(settings.policy.default, Settings::default().policy.default);
+}
+
+#[test]
+fn mistakes_are_told_with_line_and_column() {
+    assert!(error("\n  speed = 1\n").starts_with("C:2:3: unknown field `speed`"), "{}", error("\n  speed = 1\n"));
+    assert!(error("[scope]\nproject = ['a']\n").starts_with("C:2:1: unknown field `project`"));
+    let class = error("[policy]\ndefault = ['ReadErr']\n");
+    assert!(class.starts_with("C:2:") && class.contains("ReadErr"), "{class}");
+    assert!(error("[policy]\ndefault = ['none']\n").contains("`none` is no error"));
+    assert!(error("[scope]\nlabels = ['=x']\n").contains("is no label"));
+    assert!(error("[scope\n").starts_with("C:1:"));
+}
+
+#[test]
+fn what_is_printed_reads_back() {
+    let text = "include_cancelled = true\n[policy.services]\nweb = ['ReadError']\n";
+    let config = Config::parse("C", text).unwrap();
+    assert_eq!(Config::parse("C", &toml::to_string(&config).unwrap()).unwrap(), config);
+}
+
+#[test]
+fn every_option_of_a_run_can_stand_in_the_file() {
+    let text = "docker_host = 'unix:///d'\noutput = 'json'\nrecord = 'r'\nready_file = 'f'\nduration = 1.5\n\
+                fail_on = ['any', 'oom_killed']\n[journal]\ndirectory = 'j'\nmax_file_size = '1 MiB'\n\
+                max_file_age = '2h'\nmax_total_size = 5000\nmax_age = '7 days'\n";
+    let config = Config::parse("C", text).unwrap();
+    let limits = config.journal.limits();
+    assert_eq!((limits.file_bytes, limits.total_bytes), (1 << 20, 5000));
+    assert_eq!((limits.file_age, limits.age), (Nanos::from_secs(7_200), Nanos::from_secs(7 * 86_400)));
+    assert_eq!(config.duration.unwrap().length(), std::time::Duration::from_millis(1_500));
+    assert_eq!(config.fail_on, [FailOn::Any, FailOn::Kind(CauseKind::OomKilled)]);
+    assert_eq!(Config::parse("C", &toml::to_string(&config).unwrap()).unwrap(), config);
+}
+
+#[test]
+fn a_value_that_means_nothing_is_told_with_its_place() {
+    for (text, part) in [
+        ("[journal]\nmax_age = 90\n", "C:2:11: 90 has no unit"),
+        ("[journal]\nmax_file_size = 'much'\n", "C:2:17: \"much\" is no size"),
+        ("fail_on = ['death']\n", "or `any`"),
+        ("duration = -1\n", "C:1:12: -1 is no length of time"),
+        ("output = 'xml'\n", "C:1:10: unknown variant `xml`"),
+        ("[journal]\nmax_size = 1\n", "C:2:1: unknown field `max_size`"),
+    ] {
+        assert!(error(text).contains(part), "{}", error(text));
+    }
+}
