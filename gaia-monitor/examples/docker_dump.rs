@@ -11,16 +11,18 @@ use gaia_monitor::pipeline::outlet::Outlet;
 use gaia_monitor::sources::docker::Source;
 use gaia_monitor::sources::inventory;
 use gaia_monitor::sources::netns::Broker;
+use gaia_monitor::sources::worker::Worker;
 use tokio::sync::watch;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let host = std::env::args().nth(1);
-    let broker = Broker::start()?;
+    let broker = Broker::start("netns-broker", || Ok(()))?;
     let clock = Arc::new(Clock::new());
     let (outlet, mut batches, losses) = Outlet::new("docker");
     let filter = |change| eprintln!("filter {change:?}");
-    let (source, listing) = Source::start(host.as_deref(), clock.clone(), outlet.clone(), filter).await?;
+    let reader = Worker::start("proc-reader", || Ok(()))?;
+    let (source, listing) = Source::start(host.as_deref(), reader, clock.clone(), outlet.clone(), filter).await?;
     let found = inventory::read(&listing, &broker, clock.now());
     eprintln!("inventory {} facts, proxied {:?}, unread {}", found.observations.len(), found.proxied, found.unread);
     outlet.offer(found.observations);

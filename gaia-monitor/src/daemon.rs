@@ -1,26 +1,27 @@
 //! The live run: attaches the probe, starts the sources, feeds the belt until somebody says stop.
 //!
 //! Sources work on a thread of their own, so that a busy belt delays no drain of the ring. Order matters at the start:
-//! what needs privileges comes before the runtime's threads, the probe before the inventory (what changes between them
-//! is told twice, never missed), and the ready file last. Nothing that acts on a container may ever be called here.
+//! load and attach, the threads that keep a privilege, give up all others, then the runtime; the probe before the
+//! inventory (what changes between them is told twice, never missed), and the ready file last. Nothing that acts on a container may ever be called here.
 
 mod hub;
+pub mod privileges;
 mod ready;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::procfs::process::Process;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 pub use hub::Belt;
 use hub::Hub;
+use privileges::Role;
 use ready::{Ready, remove};
 
 use crate::model::event::Fact;
@@ -31,6 +32,7 @@ use crate::sources::docker::{DockerError, FilterChange, Source};
 use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
 use crate::sources::inventory;
 use crate::sources::netns::Broker;
+use crate::sources::worker::Worker;
 
 /// How often the clocks are compared and losses are told. The clocks drift apart only where the system's one is
 /// stepped: until the next comparison, kernel facts keep the old time.
@@ -96,7 +98,10 @@ impl DaemonError {
 /// # Errors
 /// When something is missing at the start, or the probe cannot be read any more. Docker going away later is none.
 pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
-    privileges()?;
+    let lacking = privileges::lacking();
+    if !lacking.is_empty() {
+        return Err(DaemonError::Privileges { lacking: lacking.join(", ") });
+    }
     let ready = options.ready_file.as_deref();
     if let Some(path) = ready {
         // One of an earlier run would lie.
@@ -106,31 +111,65 @@ pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
     for missing in probe.missing() {
         warn(format_args!("this kernel has no {}: {}", missing.name, missing.loses));
     }
-    let broker = Broker::start().map_err(|source| DaemonError::Start { what: "netns broker", source })?;
+    let helpers = Helpers::start(ready).map_err(|source| DaemonError::Start { what: "helping threads", source })?;
+    privileges::reduce(Role::Main).map_err(|source| DaemonError::Start { what: "run without privileges", source })?;
+    // Its threads, blocking ones too, inherit from here: nothing.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
-        .thread_name("sources")
+        .thread_name(Role::Sources.thread())
         .enable_all()
         .build()
         .map_err(|source| DaemonError::Start { what: "runtime", source })?;
-    let result = runtime.block_on(turn(options, probe, broker, belt));
-    // An inventory that is still being read cannot be cancelled, and nobody wants it any more.
+    let result = runtime.block_on(turn(options, probe, helpers, belt));
     runtime.shutdown_timeout(FAREWELL);
     result
 }
 
-async fn turn(options: &Options, probe: Probe, broker: Broker, belt: &mut impl Belt) -> Result<(), DaemonError> {
+/// Threads that keep a privilege that the others give up.
+struct Helpers {
+    broker: Broker,
+    reader: Worker,
+    /// Dropped, and with it its thread, when the inventory has been read.
+    inventory: Worker,
+    /// Makes the ready file, and ends.
+    herald: Option<Worker>,
+}
+
+impl Helpers {
+    fn start(ready_file: Option<&Path>) -> io::Result<Self> {
+        let worker = |role: Role| Worker::start(role.thread(), move || privileges::reduce(role));
+        let herald = ready_file.map(|path| {
+            let foreign = path.parent().is_some_and(privileges::is_foreign);
+            Worker::start(Role::Writer.thread(), move || privileges::reduce_writer(foreign))
+        });
+        Ok(Self {
+            broker: Broker::start(Role::Broker.thread(), || privileges::reduce(Role::Broker))?,
+            reader: worker(Role::Reader)?,
+            inventory: worker(Role::Inventory)?,
+            herald: herald.transpose()?,
+        })
+    }
+}
+
+async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl Belt) -> Result<(), DaemonError> {
     let clock = Arc::new(Clock::new());
     let (outlet, mut batches, losses) = Outlet::new("pipeline.kernel");
     let (stop, stopped) = watch::channel(false);
     let filter = probe.filter();
-    let ready = Ready::of(&probe);
+    let mut ready = Some(Ready::of(&probe));
+    let Helpers { broker, reader, inventory, mut herald } = helpers;
     let (own, own_outlet) = (filter.clone(), outlet.clone());
     let mut hub = Hub::new(belt, clock.clone(), losses, publisher(filter.clone(), outlet.clone()));
     let mut signals = Signals::listen()?;
     let mut kernel = tokio::spawn(probe.run(clock.clone(), outlet.clone(), end_of(stopped.clone())));
     let mut docker: Option<JoinHandle<()>> = None;
-    let mut starting = Some(tokio::spawn(start(options.docker_host.clone(), broker, clock.clone(), outlet, filter)));
+    let mut starting = Some(tokio::spawn(start(
+        options.docker_host.clone(),
+        (broker, reader, inventory),
+        clock.clone(),
+        outlet,
+        filter,
+    )));
     let mut housekeeping = interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut addresses = interval(ADDRESSES);
@@ -159,8 +198,10 @@ async fn turn(options: &Options, probe: Probe, broker: Broker, belt: &mut impl B
                 docker = Some(tokio::spawn(source.run(stopped.clone())));
                 // What the inventory found lies in the way already: the ready file promises that it is judged.
                 hub.drain(&mut batches);
-                if let Some(path) = &options.ready_file {
-                    ready.write(path).map_err(|source| DaemonError::ReadyFile { path: path.clone(), source })?;
+                if let (Some(path), Some(herald), Some(ready)) = (&options.ready_file, herald.take(), ready.take()) {
+                    let place = path.clone();
+                    let written = herald.run(move || ready.write(&place)).await.and_then(|written| written);
+                    written.map_err(|source| DaemonError::ReadyFile { path: path.clone(), source })?;
                 }
             }
             Some(batch) = batches.recv() => hub.take(batch),
@@ -186,7 +227,7 @@ async fn turn(options: &Options, probe: Probe, broker: Broker, belt: &mut impl B
 /// Docker's listing, then what it cannot tell of the time before the start.
 async fn start(
     host: Option<String>,
-    broker: Broker,
+    (broker, reader, worker): (Broker, Worker, Worker),
     clock: Arc<Clock>,
     outlet: Outlet,
     filter: FilterHandle,
@@ -194,9 +235,9 @@ async fn start(
     let inventory = outlet.of("pipeline.inventory");
     let docker = outlet.of("pipeline.docker");
     let (told, publish) = (changer(filter.clone(), outlet.clone()), publisher(filter, outlet));
-    let (source, listing) = Source::start(host.as_deref(), clock.clone(), docker, told).await?;
-    let found = spawn_blocking(move || inventory::read(&listing, &broker, clock.now())).await;
-    let found = found.map_err(DaemonError::Source)?;
+    let (source, listing) = Source::start(host.as_deref(), reader, clock.clone(), docker, told).await?;
+    let found = worker.run(move || inventory::read(&listing, &broker, clock.now())).await;
+    let found = found.map_err(|source| DaemonError::Start { what: "inventory", source })?;
     found.proxied.into_iter().for_each(publish);
     inventory.lost("inventory.sockets", found.unread);
     inventory.offer(found.observations);
@@ -266,42 +307,9 @@ async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     }
 }
 
-/// Why each is needed stands in `docs/`: the probe, its maps and cgroup programs, setns, other processes' `/proc`.
-const CAPABILITIES: [(u8, &str); 6] = [
-    (39, "CAP_BPF"),
-    (38, "CAP_PERFMON"),
-    (12, "CAP_NET_ADMIN"),
-    (21, "CAP_SYS_ADMIN"),
-    (19, "CAP_SYS_PTRACE"),
-    (2, "CAP_DAC_READ_SEARCH"),
-];
-
-/// The capabilities that this process needs for a run and does not have.
-#[must_use]
-pub fn lacking_privileges() -> Vec<&'static str> {
-    // Without `/proc` the probe's own check says what is wrong.
-    lacking(Process::myself().and_then(|own| own.status()).map_or(u64::MAX, |status| status.capeff))
-}
-
-fn privileges() -> Result<(), DaemonError> {
-    let lacking = lacking_privileges();
-    if lacking.is_empty() { Ok(()) } else { Err(DaemonError::Privileges { lacking: lacking.join(", ") }) }
-}
-
-fn lacking(held: u64) -> Vec<&'static str> {
-    CAPABILITIES.into_iter().filter(|(bit, _)| held >> bit & 1 == 0).map(|(_, name)| name).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{CAPABILITIES, DaemonError, lacking};
-
-    #[test]
-    fn every_capability_that_is_missing_is_named() {
-        assert!(lacking(u64::MAX).is_empty());
-        assert_eq!(lacking(0).len(), CAPABILITIES.len());
-        assert_eq!(lacking(!(1 << 39)), ["CAP_BPF"]);
-    }
+    use super::DaemonError;
 
     #[test]
     fn what_is_missing_is_told_from_the_monitors_own_failure() {

@@ -8,6 +8,7 @@ mod live {
     mod living;
     mod networks;
     mod outside;
+    mod privileges;
     mod published;
     mod remains;
     mod silence;

@@ -1,18 +1,22 @@
 //! `run`: watches this host. What is wrong with options, files or the host is said before anything is touched.
 
+use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use super::{add_stdout, no_thread, print};
+use super::{no_thread, print};
 use crate::belt::Belt;
-use crate::cli::Run;
+use crate::cli::{Output, Run};
 use crate::config::{Config, Seconds};
-use crate::daemon::{self, DaemonError};
+use crate::daemon::{self, DaemonError, privileges};
 use crate::exit::{Exit, Failure, chain};
 use crate::pipeline::clock::Clock;
 use crate::recording::format::Header;
 use crate::recording::writer::Writer;
 use crate::sinks::journal::Journal;
-use crate::sinks::lane::Pace;
+use crate::sinks::json::JsonLines;
+use crate::sinks::lane::{Drain, Pace, Trouble};
+use crate::sinks::terminal::{Terminal, stdout_takes_colour};
 use crate::sinks::{Sinks, notice};
 
 pub fn run(args: Run) -> Result<Exit, Failure> {
@@ -73,9 +77,14 @@ fn belt(config: &Config) -> Result<Belt, Failure> {
     let mut sinks = Sinks::new(Pace::Live);
     if let Some(directory) = &config.journal.directory {
         let journal = Journal::create(directory, config.journal.limits(), move || clock.now())?;
-        sinks.add(journal).map_err(no_thread)?;
+        let foreign = privileges::is_foreign(directory);
+        sinks.add(Reduced { writer: journal, foreign }).map_err(no_thread)?;
     }
-    add_stdout(&mut sinks, config.output, false)?;
+    match config.output {
+        Output::Pretty => sinks.add(Reduced::of(Terminal::new(io::stdout(), stdout_takes_colour(), false))),
+        Output::Json => sinks.add(Reduced::of(JsonLines::new(io::stdout(), false))),
+    }
+    .map_err(no_thread)?;
     let recording = match &config.record {
         Some(path) => {
             let header = Header::new(kernel(), started_at, boot, settings.clone());
@@ -85,9 +94,44 @@ fn belt(config: &Config) -> Result<Belt, Failure> {
     };
     let mut belt = Belt::new(settings, sinks);
     if let Some(writer) = recording {
-        belt.record(writer).map_err(no_thread)?;
+        belt.record(Reduced::of(writer)).map_err(no_thread)?;
     }
     Ok(belt)
+}
+
+/// A writer whose thread gives up what it inherited from this one: it starts before the privileges are dropped.
+struct Reduced<W> {
+    writer: W,
+    /// New files belong into a directory of somebody else.
+    foreign: bool,
+}
+
+impl<W> Reduced<W> {
+    fn of(writer: W) -> Self {
+        Self { writer, foreign: false }
+    }
+}
+
+impl<T, W: Drain<T>> Drain<T> for Reduced<W> {
+    fn name(&self) -> String {
+        self.writer.name()
+    }
+    fn begin(&mut self) -> Result<(), Trouble> {
+        privileges::reduce_writer(self.foreign).map_err(Trouble::Gone)?;
+        self.writer.begin()
+    }
+    fn take(&mut self, item: T, lost_before: u64) -> Result<(), Trouble> {
+        self.writer.take(item, lost_before)
+    }
+    fn idle(&mut self) -> Result<(), Trouble> {
+        self.writer.idle()
+    }
+    fn idle_again_after(&self) -> Option<Duration> {
+        self.writer.idle_again_after()
+    }
+    fn finish(&mut self, lost: u64) -> Result<(), Trouble> {
+        self.writer.finish(lost)
+    }
 }
 
 fn kernel() -> String {
@@ -95,7 +139,7 @@ fn kernel() -> String {
         .map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
 }
 
-fn cannot_record(path: &Path, error: &std::io::Error) -> Failure {
+fn cannot_record(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         Exit::Usage,
         format_args!(

@@ -2,7 +2,7 @@
 
 use procfs::process::{LimitValue, Process};
 
-use crate::daemon;
+use crate::daemon::privileges;
 use crate::sources::ebpf::{Check, Outcome, Probe};
 
 pub const CAPABILITIES: &str = "capabilities";
@@ -13,7 +13,7 @@ const MEMLOCK_FREE: (u8, u8) = (5, 11);
 
 /// What a run needs all its life, more than the probe alone.
 pub fn capabilities() -> Check {
-    let lacking = daemon::lacking_privileges();
+    let lacking = privileges::lacking();
     if lacking.is_empty() {
         return Check { name: CAPABILITIES, outcome: Outcome::Ok, detail: "all there".to_owned(), fix: String::new() };
     }

@@ -37,6 +37,10 @@ pub enum Trouble {
 pub trait Drain<T>: Send + 'static {
     /// Names the writer in warnings.
     fn name(&self) -> String;
+    /// Comes first, in the writer's thread.
+    fn begin(&mut self) -> Result<(), Trouble> {
+        Ok(())
+    }
     /// Takes one item; `lost_before` items between it and the last one did not fit into the queue.
     fn take(&mut self, item: T, lost_before: u64) -> Result<(), Trouble>;
     /// The queue has run empty: a good moment to flush.
@@ -154,6 +158,10 @@ impl<T: Send + 'static> Lane<T> {
 /// The writer's thread.
 fn work<T>(mut drain: impl Drain<T>, pace: Pace, receiver: &Receiver<Parcel<T>>, counts: &Counts) {
     let mut warned = false;
+    let begun = drain.begin();
+    if !settle(&drain, pace, counts, begun, &mut warned) {
+        return;
+    }
     loop {
         let parcel = match receiver.try_recv() {
             Ok(parcel) => Some(parcel),

@@ -6,3 +6,4 @@ pub mod inventory;
 pub mod netns;
 pub mod procfs;
 pub mod sockdiag;
+pub mod worker;

@@ -6,12 +6,13 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+
+use super::worker;
 
 /// Requests under way: each blocks its caller, so more than the callers there are can never queue up.
 const REQUESTS: usize = 16;
@@ -34,7 +35,7 @@ impl SocketKind {
 }
 
 struct Request {
-    namespace: File,
+    namespace: PathBuf,
     kind: SocketKind,
     reply: mpsc::SyncSender<io::Result<OwnedFd>>,
 }
@@ -44,13 +45,14 @@ struct Request {
 pub struct Broker(mpsc::SyncSender<Request>);
 
 impl Broker {
-    /// Starts the thread. It needs CAP_SYS_ADMIN, which is per thread: start it before any privilege is dropped.
+    /// Starts the thread, which reduces its privileges by `reduce` first. It needs CAP_SYS_ADMIN, and CAP_SYS_PTRACE for
+    /// `/proc/PID/ns/net`; both are per thread: start it before any privilege is dropped.
     ///
     /// # Errors
-    /// When the system refuses a thread.
-    pub fn start() -> io::Result<Self> {
+    /// When the system refuses a thread, or `reduce` fails.
+    pub fn start(name: &str, reduce: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
         let (sender, receiver) = mpsc::sync_channel::<Request>(REQUESTS);
-        thread::Builder::new().name("netns-broker".to_owned()).spawn(move || {
+        worker::start(name, reduce, move || {
             for request in receiver {
                 // A caller that has gone away gets nothing; its socket closes with the failed send.
                 let _ = request.reply.send(open(&request.namespace, request.kind));
@@ -66,14 +68,14 @@ impl Broker {
     /// When the namespace is gone, or may not be entered, or has no such socket.
     pub fn socket(&self, path: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
         let (reply, answer) = mpsc::sync_channel(1);
-        let request = Request { namespace: File::open(path)?, kind, reply };
+        let request = Request { namespace: path.to_owned(), kind, reply };
         self.0.send(request).map_err(|_| io::Error::other("the netns broker has ended"))?;
         answer.recv().map_err(|_| io::Error::other("the netns broker has ended"))?
     }
 }
 
-fn open(namespace: &File, kind: SocketKind) -> io::Result<OwnedFd> {
-    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+fn open(namespace: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
+    setns(File::open(namespace)?, CloneFlags::CLONE_NEWNET)?;
     Ok(socket(kind.family, kind.kind, SockFlag::SOCK_CLOEXEC, kind.protocol)?)
 }
 
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_namespace_that_is_gone_is_an_error_and_the_broker_lives_on() {
-        let broker = Broker::start().unwrap();
+        let broker = Broker::start("test-broker", || Ok(())).unwrap();
         for _ in 0..2 {
             let error = broker.socket(Path::new("/proc/0/ns/net"), SocketKind::SOCK_DIAG).unwrap_err();
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound);

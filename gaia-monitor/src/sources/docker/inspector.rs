@@ -25,6 +25,7 @@ use crate::model::ids::ContainerId;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::Outlet;
 use crate::sources::procfs::CgroupTree;
+use crate::sources::worker::Worker;
 
 /// Containers that are inspected at a time during a listing: Docker answers each in a millisecond or two.
 const AT_A_TIME: usize = 8;
@@ -52,6 +53,8 @@ type Inspection = Pin<Box<dyn Future<Output = (ContainerId, Result<Option<Inspec
 
 pub struct Inspector<F> {
     docker: Docker,
+    /// May look at containers' processes.
+    reader: Worker,
     clock: Arc<Clock>,
     outlet: Outlet,
     filter: F,
@@ -66,11 +69,18 @@ pub struct Inspector<F> {
 }
 
 impl<F: Fn(FilterChange)> Inspector<F> {
-    pub fn new(docker: Docker, clock: Arc<Clock>, outlet: Outlet, filter: F, looks: mpsc::Receiver<Look>) -> Self {
+    pub fn new(
+        docker: Docker,
+        reader: Worker,
+        clock: Arc<Clock>,
+        outlet: Outlet,
+        filter: F,
+        looks: mpsc::Receiver<Look>,
+    ) -> Self {
         let tree = CgroupTree::find();
         let cgroups = tree.as_ref().and_then(Cgroups::watch);
         let (ports, under_way, again) = (Ports::default(), FuturesUnordered::new(), BTreeMap::new());
-        Self { docker, clock, outlet, filter, looks, tree, cgroups, ports, under_way, again }
+        Self { docker, reader, clock, outlet, filter, looks, tree, cgroups, ports, under_way, again }
     }
 
     /// Ends when nobody is left to send looks.
@@ -135,9 +145,9 @@ impl<F: Fn(FilterChange)> Inspector<F> {
     }
 
     fn begin(&self, id: ContainerId) {
-        let (docker, tree) = (self.docker.clone(), self.tree.clone());
+        let (docker, reader, tree) = (self.docker.clone(), self.reader.clone(), self.tree.clone());
         self.under_way.push(Box::pin(async move {
-            let inspected = inspect(&docker, &id.0, tree.as_ref()).await;
+            let inspected = inspect(&docker, &reader, &id.0, tree.as_ref()).await;
             (id, inspected)
         }));
     }
@@ -176,11 +186,11 @@ impl<F: Fn(FilterChange)> Inspector<F> {
         let at = self.clock.now();
         let all = ListContainersOptionsBuilder::new().all(true).build();
         let listed = self.docker.list_containers(Some(all)).await?;
-        let (docker, tree) = (self.docker.clone(), self.tree.clone());
-        let (docker, tree) = (&docker, tree.as_ref());
+        let (docker, reader, tree) = (self.docker.clone(), self.reader.clone(), self.tree.clone());
+        let (docker, reader, tree) = (&docker, &reader, tree.as_ref());
         // One that is removed meanwhile is not there.
         let inspected: Vec<_> = stream::iter(listed.into_iter().filter_map(|container| container.id))
-            .map(|id| async move { inspect(docker, &id, tree).await })
+            .map(|id| async move { inspect(docker, reader, &id, tree).await })
             .buffered(AT_A_TIME)
             .collect()
             .await;
@@ -242,9 +252,16 @@ struct Inspected {
     cgroup_path: Option<PathBuf>,
 }
 
-async fn inspect(docker: &Docker, id: &str, tree: Option<&CgroupTree>) -> Result<Option<Inspected>, Error> {
+async fn inspect(
+    docker: &Docker,
+    reader: &Worker,
+    id: &str,
+    tree: Option<&CgroupTree>,
+) -> Result<Option<Inspected>, Error> {
     let Some(inspected) = existing(docker.inspect_container(id, None).await)? else { return Ok(None) };
-    let first = first_process(&inspected, tree);
+    let tree = tree.cloned();
+    let looked = reader.run(move || (first_process(&inspected, tree.as_ref()), inspected)).await;
+    let (first, inspected) = looked.map_err(Error::from)?;
     let seen = container(inspected, &first);
     Ok(seen.map(|seen| Inspected { seen, cgroup_path: first.cgroup_path }))
 }

@@ -26,6 +26,7 @@ use stream::Stream;
 use crate::model::event::ContainerInfo;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::Outlet;
+use crate::sources::worker::Worker;
 
 /// Where Docker listens unless somebody says otherwise.
 const USUAL_SOCKET: &str = "unix:///var/run/docker.sock";
@@ -94,13 +95,14 @@ pub struct Source<F> {
 }
 
 impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
-    /// Connects and lists: `ContainerSeen` for every container, running or not, then `InventoryRead`; the filter
+    /// Connects and lists (`reader` may look at containers' processes): `ContainerSeen` for every container, running or not, then `InventoryRead`; the filter
     /// learns of published ports, prefixes and cgroups first.
     ///
     /// # Errors
     /// When Docker cannot be reached, or does not list.
     pub async fn start(
         host: Option<&str>,
+        reader: Worker,
         clock: Arc<Clock>,
         outlet: Outlet,
         filter: F,
@@ -109,7 +111,7 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
         let began = clock.now();
         let docker = connect(host).await?;
         let (sender, looks) = mpsc::channel(LOOKS);
-        let mut inspector = Inspector::new(docker.clone(), clock.clone(), outlet.clone(), filter, looks);
+        let mut inspector = Inspector::new(docker.clone(), reader, clock.clone(), outlet.clone(), filter, looks);
         let failed = |what| {
             let host = address(host);
             move |source| DockerError::Listing { host, what, source }
