@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 pub use hub::Belt;
@@ -31,6 +31,7 @@ use crate::sinks::notice::warn;
 use crate::sources::docker::{DockerError, FilterChange, Source};
 use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
 use crate::sources::inventory;
+use crate::sources::netlink::Links;
 use crate::sources::netns::Broker;
 use crate::sources::worker::Worker;
 
@@ -159,7 +160,13 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
     let mut ready = Some(Ready::of(&probe));
     let Helpers { broker, reader, inventory, mut herald } = helpers;
     let (own, own_outlet) = (filter.clone(), outlet.clone());
-    let mut hub = Hub::new(belt, clock.clone(), losses, publisher(filter.clone(), outlet.clone()));
+    let links = Links::start(broker.clone(), clock.clone(), outlet.of("pipeline.netlink"))
+        .map_err(|source| DaemonError::Start { what: "watch of network interfaces", source })?;
+    let heed_links = {
+        let links = links.clone();
+        move |fact: &Fact| links.heed(fact)
+    };
+    let mut hub = Hub::new(belt, clock.clone(), losses, publisher(filter.clone(), outlet.clone()), heed_links);
     let mut signals = Signals::listen()?;
     let mut kernel = tokio::spawn(probe.run(clock.clone(), outlet.clone(), end_of(stopped.clone())));
     let mut docker: Option<JoinHandle<()>> = None;
@@ -196,7 +203,11 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
                 let source = source.map_err(DaemonError::Source)??;
                 starting = None;
                 docker = Some(tokio::spawn(source.run(stopped.clone())));
-                // What the inventory found lies in the way already: the ready file promises that it is judged.
+                // What the inventory found lies in the way already: the ready file promises that it is judged, and with it
+                // the interfaces of each container that was found.
+                hub.drain(&mut batches);
+                let read = links.clone();
+                spawn_blocking(move || read.settle()).await.map_err(DaemonError::Source)?;
                 hub.drain(&mut batches);
                 if let (Some(path), Some(herald), Some(ready)) = (&options.ready_file, herald.take(), ready.take()) {
                     let place = path.clone();

@@ -26,18 +26,20 @@ pub trait Belt {
     fn is_unheard(&self) -> bool;
 }
 
-pub(super) struct Hub<'a, B, P> {
+pub(super) struct Hub<'a, B, P, H> {
     merge: Merge,
     belt: &'a mut B,
     clock: Arc<Clock>,
     losses: Losses,
     /// Tells the probe of a port before Docker does.
     publish: P,
+    /// Tells other sources of what they may have to look at.
+    heed: H,
 }
 
-impl<'a, B: Belt, P: Fn(u16)> Hub<'a, B, P> {
-    pub(super) fn new(belt: &'a mut B, clock: Arc<Clock>, losses: Losses, publish: P) -> Self {
-        Self { merge: Merge::default(), belt, clock, losses, publish }
+impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact)> Hub<'a, B, P, H> {
+    pub(super) fn new(belt: &'a mut B, clock: Arc<Clock>, losses: Losses, publish: P, heed: H) -> Self {
+        Self { merge: Merge::default(), belt, clock, losses, publish, heed }
     }
 
     pub(super) fn is_unheard(&self) -> bool {
@@ -54,6 +56,7 @@ impl<'a, B: Belt, P: Fn(u16)> Hub<'a, B, P> {
 
     /// What an event makes worth looking up. A new docker-proxy opens its port long before Docker says `start`.
     fn follow(&mut self, event: &Event) {
+        (self.heed)(&event.fact);
         if let Fact::ProcessExec(exec) = &event.fact
             && exec.process.comm == procfs::PROXY
             && let Some(proxy) = procfs::proxy(exec.process.pid)

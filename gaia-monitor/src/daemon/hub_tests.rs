@@ -33,8 +33,8 @@ impl Belt for Kept {
     }
 }
 
-fn hub<P: Fn(u16)>(belt: &mut Kept, losses: Losses, publish: P) -> Hub<'_, Kept, P> {
-    Hub::new(belt, Arc::new(Clock::new()), losses, publish)
+fn hub<P: Fn(u16)>(belt: &mut Kept, losses: Losses, publish: P) -> Hub<'_, Kept, P, fn(&Fact)> {
+    Hub::new(belt, Arc::new(Clock::new()), losses, publish, |_| ())
 }
 
 fn victim(pid: u32) -> Observation {

@@ -20,6 +20,7 @@ pub enum Role {
     Broker,
     Reader,
     Inventory,
+    Links,
     Writer,
 }
 
@@ -27,7 +28,15 @@ pub enum Role {
 pub type Kept = (Capability, &'static str);
 
 impl Role {
-    pub const ALL: [Role; 6] = [Role::Main, Role::Sources, Role::Broker, Role::Reader, Role::Inventory, Role::Writer];
+    pub const ALL: [Role; 7] = [
+        Role::Main,
+        Role::Sources,
+        Role::Broker,
+        Role::Reader,
+        Role::Inventory,
+        Role::Links,
+        Role::Writer,
+    ];
 
     /// The thread's name in `/proc/PID/task/TID/comm`.
     #[must_use]
@@ -38,6 +47,7 @@ impl Role {
             Role::Broker => "netns-broker",
             Role::Reader => "proc-reader",
             Role::Inventory => "inventory",
+            Role::Links => "links",
             Role::Writer => "gaia-writer",
         }
     }
@@ -50,6 +60,7 @@ impl Role {
             Role::Broker => "opens sockets inside containers' network namespaces",
             Role::Reader => "looks at a container's first process when Docker tells of it",
             Role::Inventory => "reads once what was there before the probe, then ends",
+            Role::Links => "reads what rtnetlink(7) tells of network interfaces, from the broker's sockets",
             Role::Writer => {
                 "writes journal, recording and standard output: files that are open, in directories of its own user"
             }
@@ -62,7 +73,7 @@ impl Role {
     pub const fn keeps(self) -> &'static [Kept] {
         const PTRACE: &str = "/proc/PID/ns of processes with more capabilities than its own (ptrace_may_access)";
         match self {
-            Role::Main | Role::Sources | Role::Writer => &[],
+            Role::Main | Role::Sources | Role::Links | Role::Writer => &[],
             Role::Broker => &[
                 (Capability::CAP_SYS_ADMIN, "setns(2) into a network namespace"),
                 (Capability::CAP_SYS_PTRACE, PTRACE),

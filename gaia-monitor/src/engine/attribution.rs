@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 
-use crate::model::event::NetworkAddress;
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::CauseKind;
 use crate::model::time::{Nanos, Stamp};
@@ -12,6 +11,8 @@ use super::breaks::{Break, BreakId, Breaks, Symptom};
 use super::world::World;
 use super::world::demise::DemiseId;
 use super::world::end::{Close, End};
+use super::world::outages::OutageId;
+use super::world::reach::Unanswered;
 
 /// How long the exit of a process that closed while dying is waited for: up to Linux 6.15 it is told after the
 /// sockets have closed, 214 ms for a process of 3 GB.
@@ -27,7 +28,8 @@ pub enum Blame {
     /// A process that served, and was not its container's first, died.
     Worker(Pid),
     Paused(ContainerId, Stamp),
-    Detached(ContainerId, Stamp),
+    /// The way between client and server was cut: an interface or a bridge was down or gone.
+    Outage(OutageId),
     /// The container runs and its port is closed.
     NotListening(ContainerId),
     /// docker-proxy accepted, and nothing listens behind it.
@@ -71,38 +73,46 @@ fn of_client_death(world: &World, case: &Break) -> (Blame, String) {
     }
 }
 
-/// A container event that explains what one met at this address: the server's container's, or that the client's own
-/// was off the network.
-fn container_event(world: &World, case: &Break, id: &ContainerId, at: Stamp) -> Option<(Blame, String)> {
+/// A container event that explains what one met at this container's address.
+fn container_event(world: &World, id: &ContainerId, at: Stamp) -> Option<(Blame, String)> {
     let container = world.containers.get(id)?;
     let name = &container.info.name;
     if let Some(demise) = world.demises.current(id, at) {
         return Some((Blame::Demise(demise.id), format!("{name} was going down, or down")));
     }
-    if let Some(spell) = container.paused_at(at) {
-        return Some((Blame::Paused(id.clone(), spell.since), format!("{name} stood still")));
-    }
-    let own = case.client_container.as_ref().zip(case.entry.client.ip);
-    detached(world, id, case.route.address.ip(), at).or_else(|| own.and_then(|(own, ip)| detached(world, own, ip, at)))
+    let spell = container.paused_at(at)?;
+    Some((Blame::Paused(id.clone(), spell.since), format!("{name} stood still")))
 }
 
-/// Was the container off the network that this address of it belongs to?
-fn detached(world: &World, id: &ContainerId, ip: IpAddr, at: Stamp) -> Option<(Blame, String)> {
-    let container = world.containers.get(id)?;
-    let spell = container.detached_at(at)?;
-    let elsewhere = |network: &&NetworkAddress| Some(&network.network) != spell.what.as_ref();
-    if container.info.networks.iter().filter(elsewhere).any(|network| network.addresses.contains(&ip)) {
-        return None;
-    }
-    Some((Blame::Detached(id.clone(), spell.since), format!("{} was off its network", container.info.name)))
+/// The way between client and server was cut, at either end or between.
+fn cut_off(world: &World, case: &Break) -> Option<(Blame, String)> {
+    let received = world.sockets.get(case.route.client).and_then(|end| end.last_received);
+    let asked = Unanswered { begun: case.begun, at: case.at(), received };
+    let client = case.client_container.clone().zip(case.entry.client.ip);
+    outage(world, case, client, asked)
+}
+
+fn outage(
+    world: &World,
+    case: &Break,
+    client: Option<(ContainerId, IpAddr)>,
+    asked: Unanswered,
+) -> Option<(Blame, String)> {
+    let server = case.route.container.clone().map(|id| (id, case.route.address.ip()));
+    let ends: Vec<_> = server.into_iter().chain(client).collect();
+    let outage = world.outage_between(&ends, asked)?;
+    Some((Blame::Outage(outage.id), format!("the way was cut at {}", outage.name)))
 }
 
 fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
     let at = case.at();
+    let unanswered = case.symptom != Symptom::Refused;
     let Some(id) = &case.route.container else {
-        return (Blame::Nothing, "the address belongs to no container of this host".to_owned());
+        let nothing = || (Blame::Nothing, "the address belongs to no container of this host".to_owned());
+        return cut_off(world, case).filter(|_| unanswered).unwrap_or_else(nothing);
     };
-    if let Some(found) = container_event(world, case, id, at) {
+    let cut = || cut_off(world, case).filter(|_| unanswered);
+    if let Some(found) = container_event(world, id, at).or_else(cut) {
         return found;
     }
     if case.symptom == Symptom::Refused {
@@ -133,10 +143,11 @@ fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
 
 fn silence(world: &World, breaks: &Breaks, case: &Break, at: Stamp) -> (Blame, String) {
     let Some(id) = &case.route.container else {
-        return (Blame::Nothing, "a server outside this host was slow".to_owned());
+        let slow = || (Blame::Nothing, "a server outside this host was slow".to_owned());
+        return cut_off(world, case).unwrap_or_else(slow);
     };
     // What began during the silence explains it, too: the instant of leaving is only its end.
-    if let Some(found) = container_event(world, case, id, at) {
+    if let Some(found) = container_event(world, id, at).or_else(|| cut_off(world, case)) {
         return found;
     }
     let container = world.containers.get(id);
@@ -167,13 +178,19 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
         if leg.is_none_or(|leg| leg.established.is_none()) {
             let Some(id) = container else { return (Blame::Nothing, "a proxy of no known container".to_owned()) };
             let met = leg.map_or(at, |leg| leg.gone.unwrap_or(leg.opened));
-            return container_event(world, case, &id, met).unwrap_or_else(|| {
+            let asked = Unanswered { begun: leg.map_or(met, |leg| leg.opened), at: met, received: None };
+            let cut = || outage(world, case, None, asked);
+            return container_event(world, &id, met).or_else(cut).unwrap_or_else(|| {
                 (Blame::Backend(id.clone()), "docker-proxy accepted, and nothing listened behind it".to_owned())
             });
         }
     }
+    let event = || {
+        let cut = || cut_off(world, case).filter(|_| case.symptom == Symptom::GivenUp);
+        container.as_ref().and_then(|id| container_event(world, id, at)).or_else(cut)
+    };
     let Some(end) = server(world, case) else {
-        return match container.as_ref().and_then(|id| container_event(world, case, id, at)) {
+        return match event() {
             Some(found) => found,
             None if container.is_none() && asked_in_vain(world, case) => {
                 unknown(None, "a server outside this host gave no byte of the answer that it owed")
@@ -191,7 +208,7 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
         Some(close) if close.task.exiting => by_dying(world, case, close, now),
         Some(close) => by_living(world, breaks, case, end, close),
         None => {
-            if let Some(found) = container.as_ref().and_then(|id| container_event(world, case, id, at)) {
+            if let Some(found) = event() {
                 return found;
             }
             unknown(container, "the client's end got it, and the server's end had not closed")

@@ -8,15 +8,15 @@ use crate::model::time::{Nanos, Stamp, Utc};
 use super::account;
 use super::attribution::{Blame, judge};
 use super::breaks::{BreakId, Symptom};
-use super::cases::CaseId;
 use super::cases::key::CaseKey;
+use super::cases::{Case, CaseId};
 use super::effect::{Counted, Effect};
 use super::rules::connections::{self, Broken, Found};
 use super::rules::deaths::{self, Death};
 use super::rules::recovery;
 use super::timers::Alarm;
-use super::world::Change;
 use super::world::demise::DemiseId;
+use super::world::{Change, World};
 use super::{Engine, ROUND, entry, policy};
 
 /// How long a loss of events casts doubt on what is seen after it.
@@ -54,6 +54,16 @@ impl Engine {
             Change::Signalled(pid) | Change::OomMarked(pid) => {
                 if let Some(container) = self.world.container_of(*pid) {
                     self.news_of(&container, effects);
+                }
+            }
+            Change::Outage(id) => {
+                let container = self.world.links.outages.get(*id).and_then(|outage| outage.container.clone());
+                match container {
+                    Some(container) => self.news_of(&container, effects),
+                    // Whoever is behind a bridge: what nothing explained may be explained now.
+                    None => {
+                        self.news(|case, _| case.key == CaseKey::Outage(*id) || !case.key.names_an_event(), effects);
+                    }
                 }
             }
             Change::Docker(container) => {
@@ -179,7 +189,7 @@ impl Engine {
                 deaths::worker_key(&self.world, *pid, &account)
             }
             Blame::Paused(id, since) => CaseKey::Paused(id.clone(), *since),
-            Blame::Detached(id, since) => CaseKey::Detached(id.clone(), *since),
+            Blame::Outage(id) => CaseKey::Outage(*id),
             Blame::NotListening(id) => CaseKey::NotListening(id.clone()),
             Blame::Backend(id) => CaseKey::Backend(id.clone()),
             Blame::Process(id, pid, kind) => CaseKey::Process(id.clone(), *pid, *kind),
@@ -209,11 +219,8 @@ impl Engine {
             }
             self.cases.release(&key);
         }
-        let container = match &key {
-            CaseKey::Demise(id) => self.world.demises.get(*id).map(|demise| demise.container.clone()),
-            other => other.container().cloned(),
-        };
-        let health = container.and_then(|id| self.world.containers.get(&id)).and_then(|c| c.info.health.clone());
+        let container = key.container(&self.world).and_then(|id| self.world.containers.get(id));
+        let health = container.and_then(|container| container.info.health.clone());
         // A death may have had its signal long before it; what a living process did is read from the last second.
         let losses = self.world.losses_since(match &key {
             CaseKey::Demise(id) => {
@@ -221,7 +228,11 @@ impl Engine {
                 demise.map_or(opened, |demise| demise.since()).min(opened).minus(account::HANDLED)
             }
             CaseKey::Workers(..) => opened.minus(account::HANDLED),
-            CaseKey::Paused(_, since) | CaseKey::Detached(_, since) => since.minus(LOSS_SHADOW),
+            CaseKey::Paused(_, since) => since.minus(LOSS_SHADOW),
+            CaseKey::Outage(id) => {
+                let outage = self.world.links.outages.get(*id);
+                outage.map_or(opened, |outage| outage.since()).minus(LOSS_SHADOW)
+            }
             // Its port may have been opened, and taken along by a death, at any time since it was last seen to close.
             CaseKey::NotListening(id) | CaseKey::Backend(id) => {
                 let container = self.world.containers.get(id);
@@ -328,16 +339,12 @@ impl Engine {
     /// Something was learned of a container: cases about it are looked at again, and what was put down to a living
     /// process, or to nothing known, is judged anew.
     fn news_of(&mut self, container: &ContainerId, effects: &mut Vec<Effect>) {
-        let about = |key: &CaseKey| match key {
-            CaseKey::Demise(id) => self.world.demises.get(*id).is_some_and(|demise| demise.container == *container),
-            other => other.container() == Some(container),
-        };
-        let open: Vec<(CaseId, bool)> = self
-            .cases
-            .open()
-            .filter(|case| about(&case.key))
-            .map(|case| (case.id, !case.key.names_an_event()))
-            .collect();
+        self.news(|case, world| case.key.container(world) == Some(container), effects);
+    }
+
+    fn news(&mut self, about: impl Fn(&Case, &World) -> bool, effects: &mut Vec<Effect>) {
+        let open = self.cases.open().filter(|case| about(case, &self.world));
+        let open: Vec<(CaseId, bool)> = open.map(|case| (case.id, !case.key.names_an_event())).collect();
         for (id, soft) in open {
             if soft {
                 self.judge_again(id, effects);

@@ -9,8 +9,10 @@ use super::cases::{Case, CaseId};
 use super::draft::verdict;
 use super::effect::Effect;
 use super::timers::Alarm;
-use super::world::end::Side;
+use super::world::end::{End, Side};
 use super::world::exchange::{Progress, progress};
+use super::world::outages::OutageId;
+use super::world::reach::Unanswered;
 use super::{Engine, scope};
 
 impl Engine {
@@ -138,7 +140,8 @@ impl Engine {
                 }
                 last.is_some_and(|demise| demise.over.is_none())
             }
-            CaseKey::Paused(..) | CaseKey::Detached(..) => !self.sheet().is_over(case),
+            CaseKey::Paused(..) => !self.sheet().is_over(case),
+            CaseKey::Outage(id) => return !self.sheet().is_over(case) && self.is_cut_off(id),
             CaseKey::Workers(..)
             | CaseKey::NotListening(_)
             | CaseKey::Backend(_)
@@ -146,13 +149,31 @@ impl Engine {
             | CaseKey::Client(..) => false,
         };
         let Some(subject) = subject.filter(|_| whole) else { return false };
-        self.world.sockets.open().filter(|end| end.side == Side::Client && !end.is_over()).any(|end| {
+        self.waiting_clients().any(|end| {
+            let route = self.world.route(end.socket.cookie, end.opened);
+            route.and_then(|route| route.container).as_ref() == Some(subject)
+        })
+    }
+
+    /// Clients with a SYN, or a request, that nobody has answered.
+    fn waiting_clients(&self) -> impl Iterator<Item = &End> {
+        self.world.sockets.open().filter(|end| end.side == Side::Client && !end.is_over()).filter(|end| {
             let connecting = end.established.is_none();
             let owed = matches!(progress(end, self.world.sockets.peer(end.socket.cookie)), Progress::Owed { .. });
-            (connecting || owed)
-                && self.breaks.of_client(end.socket.cookie).is_none()
-                && self.world.route(end.socket.cookie, end.opened).and_then(|route| route.container).as_ref()
-                    == Some(subject)
+            (connecting || owed) && self.breaks.of_client(end.socket.cookie).is_none()
+        })
+    }
+
+    /// Does anybody wait because of this outage?
+    fn is_cut_off(&self, outage: OutageId) -> bool {
+        self.waiting_clients().any(|end| {
+            let client = self.world.containers.of_socket(&end.socket, end.opened);
+            let route = self.world.route(end.socket.cookie, end.opened);
+            let server = route.and_then(|route| Some((route.container?, route.address.ip())));
+            let ends: Vec<_> = server.into_iter().chain(client.map(|id| (id, end.socket.local.ip()))).collect();
+            let begun = end.sent.begun_at.unwrap_or(end.opened);
+            let asked = Unanswered { begun, at: self.world.now, received: end.last_received };
+            self.world.outage_between(&ends, asked).is_some_and(|found| found.id == outage)
         })
     }
 }

@@ -4,6 +4,7 @@
 
 mod docker;
 mod http;
+mod links;
 mod names;
 mod process;
 mod tcp;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use docker::{ContainerInfo, DockerAction, DockerEvent, Endpoint, NetworkAddress, PublishedPort};
 pub use http::{BodyFraming, HttpFact, HttpWhat};
+pub use links::{AddressChange, Link, LinkChange, LinkKind, LinkState, LinksRead, NeighbourChange};
 pub use names::{LookUp, LookUpWhat, NameAnswer, NameChecked};
 pub use process::{
     ExitStatus, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Task,
@@ -65,6 +67,11 @@ pub enum Fact {
     ProcessSeen(ProcessSeen),
     /// A running docker-proxy and the address pair that it joins.
     ProxySeen(ProxySeen),
+    // Network interfaces of the host and of containers, by rtnetlink.
+    LinksRead(LinksRead),
+    Link(LinkChange),
+    Address(AddressChange),
+    Neighbour(NeighbourChange),
     // Names, by the monitor's own look-ups.
     NameChecked(NameChecked),
     // Docker.

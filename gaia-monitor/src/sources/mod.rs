@@ -3,6 +3,7 @@
 pub mod docker;
 pub mod ebpf;
 pub mod inventory;
+pub mod netlink;
 pub mod netns;
 pub mod procfs;
 pub mod sockdiag;

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -13,6 +14,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use super::worker;
+use crate::model::ids::NetnsId;
 
 /// Requests under way: each blocks its caller, so more than the callers there are can never queue up.
 const REQUESTS: usize = 16;
@@ -32,10 +34,15 @@ impl SocketKind {
         kind: SockType::Datagram,
         protocol: Some(SockProtocol::NetlinkSockDiag),
     };
+    /// `NETLINK_ROUTE` (rtnetlink(7)).
+    pub const ROUTE: Self =
+        Self { family: AddressFamily::Netlink, kind: SockType::Datagram, protocol: Some(SockProtocol::NetlinkRoute) };
 }
 
 struct Request {
     namespace: PathBuf,
+    /// It must be this one: a process may have ended, and its number been given away.
+    expected: Option<NetnsId>,
     kind: SocketKind,
     reply: mpsc::SyncSender<io::Result<OwnedFd>>,
 }
@@ -55,7 +62,7 @@ impl Broker {
         worker::start(name, reduce, move || {
             for request in receiver {
                 // A caller that has gone away gets nothing; its socket closes with the failed send.
-                let _ = request.reply.send(open(&request.namespace, request.kind));
+                let _ = request.reply.send(open(&request));
             }
         })?;
         Ok(Self(sender))
@@ -67,16 +74,34 @@ impl Broker {
     /// # Errors
     /// When the namespace is gone, or may not be entered, or has no such socket.
     pub fn socket(&self, path: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
+        self.ask(path, None, kind)
+    }
+
+    /// As [`Broker::socket`], in this very namespace.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::NotFound`] where another one stands behind the path.
+    pub fn socket_in(&self, netns: NetnsId, path: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
+        self.ask(path, Some(netns), kind)
+    }
+
+    fn ask(&self, path: &Path, expected: Option<NetnsId>, kind: SocketKind) -> io::Result<OwnedFd> {
         let (reply, answer) = mpsc::sync_channel(1);
-        let request = Request { namespace: path.to_owned(), kind, reply };
+        let request = Request { namespace: path.to_owned(), expected, kind, reply };
         self.0.send(request).map_err(|_| io::Error::other("the netns broker has ended"))?;
         answer.recv().map_err(|_| io::Error::other("the netns broker has ended"))?
     }
 }
 
-fn open(namespace: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
-    setns(File::open(namespace)?, CloneFlags::CLONE_NEWNET)?;
-    Ok(socket(kind.family, kind.kind, SockFlag::SOCK_CLOEXEC, kind.protocol)?)
+fn open(request: &Request) -> io::Result<OwnedFd> {
+    let namespace = File::open(&request.namespace)?;
+    let found = NetnsId(namespace.metadata()?.ino());
+    if request.expected.is_some_and(|expected| expected != found) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "another network namespace has its place"));
+    }
+    setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    let SocketKind { family, kind, protocol } = request.kind;
+    Ok(socket(family, kind, SockFlag::SOCK_CLOEXEC, protocol)?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::CauseKind;
 use crate::model::time::Stamp;
 
+use crate::engine::world::World;
 use crate::engine::world::demise::DemiseId;
+use crate::engine::world::outages::OutageId;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CaseKey {
@@ -12,7 +14,8 @@ pub enum CaseKey {
     /// Workers of one container that ended in the same way (`how` and status, in words).
     Workers(Option<ContainerId>, String),
     Paused(ContainerId, Stamp),
-    Detached(ContainerId, Stamp),
+    /// A container was cut off, or a bridge with all behind it.
+    Outage(OutageId),
     NotListening(ContainerId),
     Backend(ContainerId),
     /// Causes that belong to connections: one case for each server process and cause.
@@ -23,10 +26,11 @@ pub enum CaseKey {
 impl CaseKey {
     /// The container that the case is about.
     #[must_use]
-    pub fn container(&self) -> Option<&ContainerId> {
+    pub fn container<'a>(&'a self, world: &'a World) -> Option<&'a ContainerId> {
         match self {
-            Self::Demise(_) => None,
-            Self::Paused(id, _) | Self::Detached(id, _) | Self::NotListening(id) | Self::Backend(id) => Some(id),
+            Self::Demise(id) => world.demises.get(*id).map(|demise| &demise.container),
+            Self::Outage(id) => world.links.outages.get(*id)?.container.as_ref(),
+            Self::Paused(id, _) | Self::NotListening(id) | Self::Backend(id) => Some(id),
             Self::Workers(id, _) | Self::Process(id, _, _) | Self::Client(id, _) => id.as_ref(),
         }
     }
@@ -35,7 +39,7 @@ impl CaseKey {
     #[must_use]
     pub fn names_an_event(&self) -> bool {
         match self {
-            Self::Demise(_) | Self::Paused(..) | Self::Detached(..) => true,
+            Self::Demise(_) | Self::Paused(..) | Self::Outage(_) => true,
             Self::Workers(..) | Self::NotListening(_) | Self::Backend(_) | Self::Process(..) | Self::Client(..) => {
                 false
             }
@@ -48,7 +52,7 @@ impl CaseKey {
         match self {
             Self::Process(..) | Self::Client(..) => Some(crate::model::time::Nanos::from_secs(1)),
             Self::Workers(..) => Some(crate::model::time::Nanos::from_secs(10)),
-            Self::Demise(_) | Self::Paused(..) | Self::Detached(..) | Self::NotListening(_) | Self::Backend(_) => None,
+            Self::Demise(_) | Self::Paused(..) | Self::Outage(_) | Self::NotListening(_) | Self::Backend(_) => None,
         }
     }
 }

@@ -64,6 +64,14 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Alternative> {
             against(CauseKind::ContainerPaused, "neither Docker nor a signal had stopped it meanwhile".to_owned());
             against(CauseKind::ClientCancelled, "the client had waited in silence for at least 500 ms".to_owned());
         }
+        CauseKind::NetworkDisconnected => {
+            against(CauseKind::ServerSlow, "no packet could reach it any more".to_owned());
+            against(CauseKind::LinkDown, "Docker told the disconnect".to_owned());
+        }
+        CauseKind::LinkDown => {
+            against(CauseKind::ServerSlow, "no packet could reach it any more".to_owned());
+            against(CauseKind::NetworkDisconnected, "Docker told no disconnect".to_owned());
+        }
         CauseKind::Unknown => {
             let broken = sheet.breaks_of(case).next();
             if broken.is_some_and(|found| found.route.server.is_none()) {
@@ -74,8 +82,6 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Alternative> {
         | CauseKind::WorkerDied
         | CauseKind::ContainerKilled
         | CauseKind::ContainerPaused
-        | CauseKind::NetworkDisconnected
-        | CauseKind::LinkDown
         | CauseKind::DnsGone
         | CauseKind::BacklogOverflow
         | CauseKind::PacketDropped

@@ -26,10 +26,11 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Option<Condition> {
             let until = spell.and_then(|spell| spell.until).or_else(|| went_down(sheet, id, *since));
             condition(ConditionKind::Paused, *since, until)
         }
-        CaseKey::Detached(id, since) => {
-            let spell = container.and_then(|container| container.detached.iter().find(|spell| spell.since == *since));
-            let until = spell.and_then(|spell| spell.until).or_else(|| went_down(sheet, id, *since));
-            condition(ConditionKind::Detached, *since, until)
+        CaseKey::Outage(id) => {
+            let outage = sheet.world.links.outages.get(*id)?;
+            let ended = outage.container.as_ref().and_then(|id| went_down(sheet, id, verdict.at));
+            let kind = if outage.docker.is_some() { ConditionKind::Detached } else { ConditionKind::LinkDown };
+            condition(kind, verdict.at, outage.mended().or(ended))
         }
         CaseKey::NotListening(id) | CaseKey::Backend(id) => {
             let port = sheet.breaks_of(case).next().map(|found| found.route.address.port());

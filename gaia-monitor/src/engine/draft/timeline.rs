@@ -1,12 +1,15 @@
 //! The timeline: what the world remembers around the case, in order of time.
 
+use std::collections::BTreeSet;
+
 use crate::engine::breaks::Break;
 use crate::engine::cases::Case;
+use crate::engine::cases::key::CaseKey;
 use crate::engine::world::containers::Container;
 use crate::engine::world::end::End;
 use crate::engine::world::processes::Process;
 use crate::model::event::{DockerAction, ExitStatus};
-use crate::model::ids::Pid;
+use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};
 use crate::model::time::{Nanos, Stamp, Utc};
 
@@ -19,6 +22,8 @@ const LAST: usize = 50;
 const LEAD: Nanos = Nanos::from_secs(2);
 /// Broken connections told step by step; of further ones only what the client got is told.
 const IN_FULL: usize = 20;
+/// Lines about interfaces, the first ones.
+const NOTES: usize = 50;
 
 type Line = (Stamp, TimelineSource, String);
 
@@ -46,12 +51,27 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>,
         }
         lines.push(got(found));
     }
+    links(sheet, case, verdict, from, &mut lines);
     for (stage, (at, count)) in &case.losses {
         lines.push((*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
     }
     lines.sort();
     lines.dedup();
     cut(lines, verdict.at)
+}
+
+/// What happened to the interfaces of the containers concerned.
+fn links(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Line>) {
+    let ends = sheet.breaks_of(case).take(IN_FULL);
+    let ends = ends.flat_map(|found| [found.client_container.clone(), found.route.container.clone()]);
+    let concerned: BTreeSet<ContainerId> = ends.flatten().chain(verdict.container.clone()).collect();
+    let outage = if let CaseKey::Outage(id) = case.key { sheet.world.links.outages.get(id) } else { None };
+    let place = outage.and_then(|outage| outage.place);
+    for note in sheet.world.links.notes(&concerned, place, from).take(NOTES) {
+        let whose = note.container.as_ref().and_then(|id| sheet.world.containers.get(id));
+        let whose = whose.map_or_else(String::new, |container| format!("{}: ", container.info.name));
+        lines.push((note.at, TimelineSource::Link, format!("{whose}{}", note.text)));
+    }
 }
 
 fn cut(mut lines: Vec<Line>, moment: Stamp) -> (Vec<TimelineEntry>, u64) {

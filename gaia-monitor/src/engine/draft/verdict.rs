@@ -5,6 +5,7 @@ use crate::engine::breaks::Break;
 use crate::engine::cases::Case;
 use crate::engine::cases::key::CaseKey;
 use crate::engine::world::demise::DemiseId;
+use crate::engine::world::outages::OutageId;
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Sender, Via};
 use crate::model::time::Stamp;
@@ -35,11 +36,7 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
         CaseKey::Demise(id) => demise(sheet, case, *id),
         CaseKey::Workers(container, _) => workers(sheet, case, container.clone()),
         CaseKey::Paused(id, since) => paused(sheet, id, *since),
-        CaseKey::Detached(id, since) => Verdict {
-            at: *since,
-            fact: MomentFact::DockerDisconnect,
-            ..blank(sheet, CauseKind::NetworkDisconnected, Some(id), case)
-        },
+        CaseKey::Outage(id) => outage(sheet, case, *id),
         CaseKey::NotListening(id) => {
             Verdict { fact: MomentFact::Refused, ..blank(sheet, CauseKind::NotListening, Some(id), case) }
         }
@@ -53,7 +50,12 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
         },
     };
     // Loss is never proof of anything, and takes certainty away; so does a connection whose framing was not followed.
-    let lost = case.losses.keys().any(|stage| stage.starts_with("ring.") || stage.starts_with("docker."));
+    let by_links = matches!(case.key, CaseKey::Outage(_));
+    let needed = |stage: &String| {
+        let links = by_links && stage.starts_with("netlink.");
+        links || stage.starts_with("ring.") || stage.starts_with("docker.")
+    };
+    let lost = case.losses.keys().any(needed);
     // A death is sure whatever a connection carried; what a living process did is read from its connections.
     let by_the_living = matches!(case.key, CaseKey::Process(..) | CaseKey::Client(..));
     let doubts = |found: &Break| (found.doubtful && !verdict.stands_alone) || (found.lossy && by_the_living);
@@ -159,6 +161,21 @@ fn paused(sheet: &Sheet, id: &ContainerId, since: Stamp) -> Verdict {
         deaths: 0,
         stands_alone: false,
     }
+}
+
+/// Docker's word makes it a disconnect; without it somebody else, or a fault, took the interface or the bridge down.
+fn outage(sheet: &Sheet, case: &Case, id: OutageId) -> Verdict {
+    let Some(outage) = sheet.world.links.outages.get(id) else {
+        return blank(sheet, CauseKind::Unknown, None, case);
+    };
+    let (kind, fact, at) = match (outage.docker, outage.removed) {
+        (Some(_), Some(removed)) => (CauseKind::NetworkDisconnected, MomentFact::LinkRemoved, removed),
+        (Some(told), None) => (CauseKind::NetworkDisconnected, MomentFact::DockerDisconnect, told),
+        (None, _) => (CauseKind::LinkDown, MomentFact::LinkDown, outage.since()),
+    };
+    // It was down already when its namespace was read: when it went is not known.
+    let confidence = if outage.found { Confidence::Likely } else { Confidence::Certain };
+    Verdict { at, fact, confidence, ..blank(sheet, kind, outage.container.as_ref(), case) }
 }
 
 fn backend(sheet: &Sheet, case: &Case, id: &ContainerId) -> Verdict {

@@ -1,7 +1,9 @@
 //! The one sentence for a person.
 
 use crate::engine::cases::Case;
+use crate::engine::cases::key::CaseKey;
 use crate::engine::world::containers::Container;
+use crate::engine::world::links::Fault;
 use crate::model::incident::{CauseKind, How, Subject, Via};
 
 use super::Sheet;
@@ -36,8 +38,7 @@ pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject)
             format!("{name}: killed by docker kill, {process} ended with {}", status(verdict))
         }
         CauseKind::ContainerPaused => format!("{name}: paused, its processes stand still"),
-        CauseKind::NetworkDisconnected => format!("{name}: taken off its network"),
-        CauseKind::LinkDown => "a network link went down".to_owned(),
+        CauseKind::NetworkDisconnected | CauseKind::LinkDown => outage(sheet, case, name),
         CauseKind::DnsGone => format!("{name}: its name is gone from the name service"),
         CauseKind::NotListening => format!("{name}: runs and does not listen on {} yet", port(sheet, case)),
         CauseKind::BacklogOverflow => format!("{name}: its queue of new connections is full"),
@@ -59,6 +60,29 @@ pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject)
         CauseKind::Unknown => format!("{name}: what broke the connection cannot be shown"),
     };
     if verdict.deaths > 1 { format!("{what}; {} times in all", verdict.deaths) } else { what }
+}
+
+fn outage(sheet: &Sheet, case: &Case, name: &str) -> String {
+    let CaseKey::Outage(id) = case.key else { return format!("{name}: cut off") };
+    let Some(outage) = sheet.world.links.outages.get(id) else { return format!("{name}: cut off") };
+    let network = outage.network.as_ref().map_or_else(String::new, |network| format!(" {network}"));
+    if outage.docker.is_some() {
+        return format!("{name}: taken off its network{network}");
+    }
+    let (what, link) = (fault(outage.fault), &outage.name);
+    match outage.container {
+        Some(_) => format!("{name}: its network link {link} {what}, and Docker was not asked"),
+        None => format!("the bridge {link} {what}, and with it the way between the containers behind it"),
+    }
+}
+
+fn fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Down => "went down",
+        Fault::NoCarrier => "lost its carrier",
+        Fault::OffBridge => "was taken off its bridge",
+        Fault::Removed => "was removed",
+    }
 }
 
 fn process(verdict: &Verdict) -> String {

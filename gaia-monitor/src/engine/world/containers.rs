@@ -13,7 +13,7 @@ use crate::model::time::Stamp;
 const CAP: usize = 4_096;
 /// Docker's events kept for each container.
 const SAID: usize = 64;
-/// Pauses, detachments, orphaned ports and starts kept for each container.
+/// Pauses, orphaned ports and starts kept for each container.
 const SPELLS: usize = 16;
 /// Docker's embedded name server listens here in every container's namespace; it is no port of the container.
 const EMBEDDED_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
@@ -33,10 +33,10 @@ pub struct Container {
     pub orphaned: VecDeque<Orphaned>,
     /// Times in which it stood still, by Docker's pause or by SIGSTOP.
     pub pauses: VecDeque<Spell>,
-    /// Times in which Docker had taken it off a network.
-    pub detached: VecDeque<Spell>,
     /// When it was started, each time.
     pub starts: VecDeque<Stamp>,
+    /// Since when its first process has been dead.
+    pub down: Option<Stamp>,
 }
 
 /// A port without its listener, by the process that took it along.
@@ -53,7 +53,7 @@ pub struct Orphaned {
 pub struct Spell {
     pub since: Stamp,
     pub until: Option<Stamp>,
-    /// A network's name, or the signal.
+    /// The signal.
     pub what: Option<String>,
 }
 
@@ -101,6 +101,18 @@ impl Containers {
     #[must_use]
     pub fn of_netns(&self, netns: NetnsId, at: Stamp) -> Option<ContainerId> {
         holder(&self.namespaces, &netns, at)
+    }
+
+    /// Whose interfaces a namespace holds: of containers that share one, the one that has networks of its own.
+    #[must_use]
+    pub fn owner_of_netns(&self, netns: NetnsId, at: Stamp) -> Option<ContainerId> {
+        let last = self.of_netns(netns, at)?;
+        let has_networks = |container: &&Container| !container.info.networks.is_empty();
+        if self.get(&last).as_ref().is_some_and(has_networks) {
+            return Some(last);
+        }
+        let sharing = self.all().filter(|other| other.info.netns == Some(netns) && other.down.is_none());
+        sharing.filter(has_networks).map(|other| other.info.id.clone()).next().or(Some(last))
     }
 
     #[must_use]
@@ -180,16 +192,14 @@ impl Containers {
             DockerAction::Unpause => end(&mut container.pauses, at, None),
             DockerAction::Die { .. } => {
                 end(&mut container.pauses, at, None);
-                for spell in &mut container.detached {
-                    spell.until = spell.until.or(Some(at));
-                }
+                container.down = container.down.or(Some(at));
             }
+            DockerAction::Start => container.down = container.down.filter(|down| *down > at),
             DockerAction::Rename { .. } => container.info.name.clone_from(&event.name),
             DockerAction::HealthStatus { status } => container.info.health = Some(status.clone()),
-            DockerAction::NetworkConnect { network } => end(&mut container.detached, at, Some(network.as_str())),
-            DockerAction::NetworkDisconnect { network } => begin(&mut container.detached, at, Some(network.as_str())),
             DockerAction::Create
-            | DockerAction::Start
+            | DockerAction::NetworkConnect { .. }
+            | DockerAction::NetworkDisconnect { .. }
             | DockerAction::Oom
             | DockerAction::Kill { .. }
             | DockerAction::Stop
@@ -228,6 +238,7 @@ impl Containers {
         if let Some(container) = self.by_id.get_mut(id) {
             container.listening.clear();
             container.listeners_closed = Some(at);
+            container.down = Some(at);
         }
     }
 
@@ -273,12 +284,13 @@ impl Container {
             listeners_closed: None,
             orphaned: VecDeque::new(),
             pauses: VecDeque::new(),
-            detached: VecDeque::new(),
             starts: VecDeque::new(),
+            down: None,
         }
     }
 
     fn note_start(&mut self, start: Option<Stamp>) {
+        self.down = self.down.filter(|down| start.is_none_or(|start| start < *down));
         if let Some(start) = start
             && self.starts.back() != Some(&start)
         {
@@ -299,12 +311,6 @@ impl Container {
     #[must_use]
     pub fn paused_at(&self, at: Stamp) -> Option<&Spell> {
         self.pauses.iter().rev().find(|spell| spell.covers(at))
-    }
-
-    /// The detachment that an instant falls into.
-    #[must_use]
-    pub fn detached_at(&self, at: Stamp) -> Option<&Spell> {
-        self.detached.iter().rev().find(|spell| spell.covers(at))
     }
 
     /// The process that took the listener of a port along, if the port was closed by it at an instant.

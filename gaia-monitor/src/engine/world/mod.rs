@@ -7,9 +7,12 @@ pub mod containers;
 pub mod demise;
 pub mod end;
 pub mod exchange;
+pub mod links;
+pub mod outages;
 mod outside;
 pub mod pairs;
 pub mod processes;
+pub mod reach;
 pub mod route;
 pub mod sockets;
 
@@ -24,6 +27,8 @@ use crate::model::time::{Nanos, Stamp};
 use containers::Containers;
 use demise::{DemiseId, Demises};
 use end::Side;
+use links::Links;
+use outages::OutageId;
 use processes::Processes;
 use route::Hops;
 use sockets::{Change as SocketChange, Sockets};
@@ -44,6 +49,7 @@ pub struct World {
     pub sockets: Sockets,
     pub demises: Demises,
     pub hops: Hops,
+    pub links: Links,
     /// The instant of release of the event, or the deadline of the timer, that is being worked on.
     pub now: Stamp,
     /// Listeners of containers that nobody has named yet: a fast server binds before Docker's `start` is read.
@@ -69,6 +75,8 @@ pub enum Change {
     Exited(Pid),
     Signalled(Pid),
     OomMarked(Pid),
+    /// The way to a container, or through a bridge, was cut, or is free again.
+    Outage(OutageId),
     /// Docker said something, or an inspection added to what is known.
     Docker(ContainerId),
     Lost {
@@ -126,6 +134,22 @@ impl World {
                 self.found(at, found);
                 Vec::new()
             }
+            Fact::LinksRead(read) => {
+                let outages = self.links.read(at, read, &self.containers);
+                self.reached_anew(at, read.netns, outages)
+            }
+            Fact::Link(change) => {
+                let outages = self.links.link(at, change, &self.containers);
+                self.reached_anew(at, change.netns, outages)
+            }
+            Fact::Address(change) => match self.links.address(at, change, &self.containers) {
+                Some(container) => self.look_for_back(&container),
+                None => Vec::new(),
+            },
+            Fact::Neighbour(change) => {
+                self.links.neighbour(at, change, &self.containers);
+                Vec::new()
+            }
             // The published port alone joins both legs (see `route`); the proxy's own word is not needed.
             Fact::ProxySeen(_) | Fact::InventoryRead { .. } | Fact::LookUp(_) | Fact::NameChecked(_) | Fact::Tick => {
                 Vec::new()
@@ -136,11 +160,13 @@ impl World {
                 }
                 let mut changes = vec![Change::Docker(info.id.clone())];
                 self.name_listeners(&mut changes);
+                changes.extend(self.look_for_back(&info.id));
                 changes
             }
             Fact::Docker(said) => {
                 self.containers.told(at, seen, said);
-                let mut changes = vec![Change::Docker(said.container.clone())];
+                let mut changes = self.network_told(at, &said.container, &said.action);
+                changes.push(Change::Docker(said.container.clone()));
                 if let DockerAction::Die { exit_code } = &said.action {
                     changes.push(Change::Demise(self.demises.died(at, seen, &said.container, *exit_code)));
                 }
@@ -232,6 +258,7 @@ impl World {
             let above = parent.filter(|parent| self.processes.is_init(*parent));
             let id = self.demises.exited(at, seen, &container, pid, above, &exited.status);
             self.containers.went_down(&container, at);
+            self.links.outages.went_down(at, &container);
             if !init {
                 self.find_root(id, pid, &container, at);
             }
