@@ -22,3 +22,4 @@ pub mod recording;
 pub mod sinks;
 #[cfg(feature = "live")]
 pub mod sources;
+pub mod wire;
