@@ -31,10 +31,11 @@ pub enum Kind {
     Signal = 8,
     OomVictim = 9,
     Http = 10,
+    LookUp = 11,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::TcpState,
         Kind::ResetReceived,
         Kind::ResetSent,
@@ -46,6 +47,7 @@ impl Kind {
         Kind::Signal,
         Kind::OomVictim,
         Kind::Http,
+        Kind::LookUp,
     ];
 
     /// The stage under which records of this kind that found no room in the ring are reported as lost.
@@ -63,6 +65,7 @@ impl Kind {
             Kind::Signal => "ring.signal",
             Kind::OomVictim => "ring.oom_victim",
             Kind::Http => "ring.http",
+            Kind::LookUp => "ring.look_up",
         }
     }
 
@@ -314,3 +317,25 @@ pub const HTTP_ANSWER: u8 = 1;
 pub const HTTP_CLOSE: u8 = 1 << 1;
 /// Told where it arrived: its sender is on another host, and the record's socket is the receiver's.
 pub const HTTP_RECEIVED: u8 = 1 << 2;
+
+/// Bytes of a DNS message that are told: all of one without EDNS (RFC 1035, 2.3.4).
+pub const DNS_LEN: usize = 512;
+
+record! {
+    /// A question to a name server, its answer, or the close of a socket with a question open, at the asking socket.
+    DnsRecord = Kind::LookUp, 632 bytes {
+        /// Without addresses for [`DNS_CLOSED`].
+        socket: SocketRecord,
+        /// Of a question and of a close; an answer arrives in anybody's context.
+        task: TaskRecord,
+        /// `DNS_…`.
+        what: u32,
+        /// How much of `message` is one.
+        len: u32,
+        message: [u8; DNS_LEN],
+    }
+}
+
+pub const DNS_QUESTION: u32 = 0;
+pub const DNS_ANSWER: u32 = 1;
+pub const DNS_CLOSED: u32 = 2;

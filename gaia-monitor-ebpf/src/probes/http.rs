@@ -1,32 +1,28 @@
-//! Every TCP packet of the host's cgroup v2 tree, out and in (`BPF_CGROUP_INET_EGRESS`, `_INGRESS`; bpf_loop is 5.17's).
-//! Without it nobody knows whether an answer was owed.
+//! HTTP's framing, from the packets of TCP connections (bpf_loop is 5.17's). Without it nobody knows whether an answer was
+//! owed.
 //!
-//! The programs stand at the root of the tree, where the whole host pays for them: acknowledgements and sockets of no
-//! interest leave at once. They only look: every path lets the packet pass. Payload is read into a window on the stack,
-//! goes through `framing` and is forgotten; no byte of it reaches a map or the ring.
+//! Acknowledgements and sockets of no interest leave at once. Payload is read into a window on the stack, goes through
+//! `framing` and is forgotten; no byte of it reaches a map or the ring.
 
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_NOEXIST},
     helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_skb_load_bytes},
-    macros::{cgroup_skb, map},
+    macros::map,
     maps::LruHashMap,
-    programs::SkBuffContext,
 };
 use gaia_monitor_abi::{
     HTTP_ANSWER, HTTP_CLOSE, HTTP_RECEIVED, HttpRecord,
     framing::{Direction, Facts, Flow, Opening, Way},
 };
 
+use super::packets::Segment;
 use crate::{
     filter,
     ring::{Wake, emit},
     socket::{self, TcpSock},
 };
-
-/// The verdict of a cgroup program that lets a packet pass.
-const PASS: i32 = 1;
 
 /// By socket cookie. When it overflows, a connection that was silent for long is followed from its next request on.
 #[map]
@@ -34,18 +30,6 @@ static FLOWS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(65_536, 0);
 
 /// What a flow is made from: too large for the stack.
 static BLANK: Flow = Flow::EMPTY;
-
-#[cgroup_skb(egress)]
-pub fn http_egress(ctx: SkBuffContext) -> i32 {
-    let _ = observe::<true>(&ctx);
-    PASS
-}
-
-#[cgroup_skb(ingress)]
-pub fn http_ingress(ctx: SkBuffContext) -> i32 {
-    let _ = observe::<false>(&ctx);
-    PASS
-}
 
 /// When a socket last sent payload, and last got some; 0: not seen.
 #[inline(always)]
@@ -67,16 +51,15 @@ const fn way(out: bool) -> Way {
     if out { Way::Out } else { Way::In }
 }
 
+/// A segment leaves (`OUT`) or arrives.
 #[inline(always)]
-fn observe<const OUT: bool>(ctx: &SkBuffContext) -> Option<()> {
-    let skb = ctx.skb.skb;
-    let segment = segment(skb)?;
+pub fn observe<const OUT: bool>(skb: *mut __sk_buff, segment: &Segment) -> Option<()> {
     // SAFETY: the verifier knows the context and its union of one pointer.
     let sock = socket::of_packet(skb, unsafe { (*skb).__bindgen_anon_2.sk })?;
     let cookie = sock.cookie();
     let flow = match FLOWS.get_ptr_mut(cookie) {
         Some(flow) => flow,
-        None => open::<OUT>(sock, cookie, &segment)?,
+        None => open::<OUT>(sock, cookie, segment)?,
     };
     // SAFETY: the kernel keeps the entry while this program runs. The other way may run at the same time on another
     // processor, and touches other fields (see `framing::Exchange`).
@@ -119,62 +102,6 @@ fn observe<const OUT: bool>(ctx: &SkBuffContext) -> Option<()> {
     let facts = facts.and(entry.pause(way(OUT)));
     tell::<OUT>(entry, cookie, facts);
     Some(())
-}
-
-/// The payload of a packet.
-struct Segment {
-    seq: u32,
-    len: u32,
-    /// Where it begins in the packet.
-    payload: u32,
-}
-
-const ETH_P_IP: u32 = 0x0800;
-const ETH_P_IPV6: u32 = 0x86dd;
-const IPPROTO_TCP: u8 = 6;
-const IPV6_LEN: u32 = 40;
-const TCP_MIN: usize = 20;
-/// In an IPv4 header's flags: anything but a first fragment.
-const FRAGMENT_OFFSET: u16 = 0x1fff;
-
-/// The TCP payload, if there is any. The packet begins with its IP header.
-#[inline(always)]
-fn segment(skb: *mut __sk_buff) -> Option<Segment> {
-    // SAFETY: fields of the context.
-    let (protocol, whole) = unsafe { (u32::from(u16::from_be((*skb).protocol as u16)), (*skb).len) };
-    let ip_len = if protocol == ETH_P_IP {
-        let first: u8 = direct(skb, 0)?;
-        if direct::<u8>(skb, 9)? != IPPROTO_TCP || u16::from_be(direct(skb, 6)?) & FRAGMENT_OFFSET != 0 {
-            return None;
-        }
-        u32::from(first & 0xf) * 4
-    } else if protocol == ETH_P_IPV6 {
-        // TCP behind extension headers is left alone: nobody sends it but routers' tests.
-        if direct::<u8>(skb, 6)? != IPPROTO_TCP {
-            return None;
-        }
-        IPV6_LEN
-    } else {
-        return None;
-    };
-    let seq = u32::from_be(direct(skb, ip_len + 4)?);
-    let tcp_len = u32::from(direct::<u8>(skb, ip_len + 12)? >> 4) * 4;
-    let payload = ip_len + tcp_len;
-    let len = whole.wrapping_sub(payload);
-    (whole > payload && tcp_len >= TCP_MIN as u32).then_some(Segment { seq, len, payload })
-}
-
-/// Reads from the headers, which lie in the packet's linear part.
-#[inline(always)]
-fn direct<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
-    // SAFETY: fields of the context.
-    let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
-    let place = data + offset as usize;
-    if place + size_of::<T>() > end {
-        return None;
-    }
-    // SAFETY: the verifier accepts only what the comparison above has shown to lie inside.
-    Some(unsafe { ptr::read_unaligned(place as *const T) })
 }
 
 #[inline(always)]

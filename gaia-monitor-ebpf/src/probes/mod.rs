@@ -1,8 +1,10 @@
 //! One file for each family of events. A file's header names the kernels, the fields and what stands in where one lacks.
 
+mod dns;
 mod errors;
 pub mod http;
 mod oom;
+mod packets;
 mod process;
 mod reading;
 mod resets;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use docker::{ContainerInfo, DockerAction, DockerEvent, Endpoint, NetworkAddress, PublishedPort};
 pub use http::{BodyFraming, HttpFact, HttpWhat};
 pub use links::{AddressChange, Link, LinkChange, LinkKind, LinkState, LinksRead, NeighbourChange};
-pub use names::{LookUp, LookUpWhat, NameAnswer, NameChecked};
+pub use names::{AskerClosed, LookUp, LookUpWhat, NameAnswer, NameChecked};
 pub use process::{
     ExitStatus, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Task,
 };
@@ -55,6 +55,7 @@ pub enum Fact {
     Reading(Reading),
     Http(HttpFact),
     LookUp(Box<LookUp>),
+    AskerClosed(AskerClosed),
     ProcessStarted(ProcessStarted),
     ProcessExec(ProcessExec),
     ProcessExited(ProcessExited),

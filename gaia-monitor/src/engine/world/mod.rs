@@ -151,9 +151,12 @@ impl World {
                 Vec::new()
             }
             // The published port alone joins both legs (see `route`); the proxy's own word is not needed.
-            Fact::ProxySeen(_) | Fact::InventoryRead { .. } | Fact::LookUp(_) | Fact::NameChecked(_) | Fact::Tick => {
-                Vec::new()
-            }
+            Fact::ProxySeen(_)
+            | Fact::InventoryRead { .. }
+            | Fact::LookUp(_)
+            | Fact::AskerClosed(_)
+            | Fact::NameChecked(_)
+            | Fact::Tick => Vec::new(),
             Fact::ContainerSeen(info) => {
                 if let Some(gone) = self.containers.inspected(info, at) {
                     self.demises.forget(&gone);

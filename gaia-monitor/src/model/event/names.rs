@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Task;
 use super::tcp::Socket;
-use crate::model::ids::ContainerId;
+use crate::model::ids::{ContainerId, Cookie};
 
 /// One question of a process, or the answer to it, at the socket that asked (RFC 1035).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +29,13 @@ pub struct LookUp {
 pub enum LookUpWhat {
     Asked,
     Answered(NameAnswer),
+}
+
+/// A UDP socket closed with a question unanswered: its process has given the look-up up, or has died.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AskerClosed {
+    pub cookie: Cookie,
+    pub task: Task,
 }
 
 /// What a resolver said of a name.

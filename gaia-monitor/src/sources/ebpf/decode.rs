@@ -3,20 +3,21 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gaia_monitor_abi::{
-    AF_INET, Header, Kind, OomVictimRecord, ProcessExecRecord, ProcessExitedRecord, ProcessRecord,
-    ProcessStartedRecord, ReadingRecord, Record, ResetReceivedRecord, ResetSentRecord, SignalRecord, SocketErrorRecord,
-    SocketRecord, TaskRecord, TcpStateRecord,
+    AF_INET, DNS_ANSWER, DNS_CLOSED, DNS_QUESTION, DnsRecord, Header, Kind, OomVictimRecord, ProcessExecRecord,
+    ProcessExitedRecord, ProcessRecord, ProcessStartedRecord, ReadingRecord, Record, ResetReceivedRecord,
+    ResetSentRecord, SignalRecord, SocketErrorRecord, SocketRecord, TaskRecord, TcpStateRecord,
 };
 
 use super::http;
 use super::names::{self, Names};
 use crate::model::event::{
-    ExitStatus, Fact, Observation, Process, ProcessExec, ProcessExited, ProcessStarted, Reading, ResetReceived,
-    ResetSent, Signal, SignalSender, Socket, SocketError, Task, TcpStateChange,
+    AskerClosed, ExitStatus, Fact, LookUp, LookUpWhat, Observation, Process, ProcessExec, ProcessExited,
+    ProcessStarted, Reading, ResetReceived, ResetSent, Signal, SignalSender, Socket, SocketError, Task, TcpStateChange,
 };
 use crate::model::ids::{CgroupId, Cookie, NetnsId, Pid};
 use crate::model::time::Stamp;
 use crate::pipeline::clock::Clock;
+use crate::wire::dns;
 
 /// In a wait status: the signal that ended the process, and whether it left a core (wait(2)).
 const STATUS_SIGNAL: u32 = 0x7f;
@@ -40,6 +41,11 @@ pub(super) fn decode(bytes: &[u8], names: &Names, clock: &Clock, observations: &
         Kind::Http => {
             let facts = http::facts(record(bytes)?);
             observations.extend(facts.map(|fact| Observation { at, fact: Fact::Http(fact) }));
+            return Some(());
+        }
+        Kind::LookUp => {
+            // A message about nothing that a verdict needs is no fact, and no loss.
+            observations.extend(look_up(&record(bytes)?)?.map(|fact| Observation { at, fact }));
             return Some(());
         }
     };
@@ -123,6 +129,30 @@ fn oom_victim(record: &OomVictimRecord) -> Fact {
     Fact::OomVictim { pid: Pid(record.pid) }
 }
 
+/// `None`: no such record; `Some(None)`: a message that is of no interest.
+fn look_up(record: &DnsRecord) -> Option<Option<Fact>> {
+    let asker = Some(task(&record.task));
+    let task = match record.what {
+        DNS_CLOSED => {
+            let closed = AskerClosed { cookie: Cookie(record.socket.cookie), task: asker? };
+            return Some(Some(Fact::AskerClosed(closed)));
+        }
+        DNS_QUESTION => asker,
+        DNS_ANSWER => None,
+        _unknown => return None,
+    };
+    let bytes = record.message.get(..usize::try_from(record.len).ok()?)?;
+    let Some(message) = dns::message(bytes) else { return Some(None) };
+    Some(Some(Fact::LookUp(Box::new(LookUp {
+        socket: socket(&record.socket),
+        task,
+        id: message.id,
+        name: message.name,
+        qtype: message.qtype,
+        what: message.answer.map_or(LookUpWhat::Asked, LookUpWhat::Answered),
+    }))))
+}
+
 fn status(status: u32) -> ExitStatus {
     match status & STATUS_SIGNAL {
         0 => ExitStatus::Code { code: (status >> 8 & 0xff) as u8 },
@@ -192,7 +222,7 @@ mod tests {
     use gaia_monitor_abi::{AF_INET6, Record, SignalRecord};
 
     use super::*;
-    use crate::model::event::TcpState;
+    use crate::model::event::{NameAnswer, TcpState};
     use crate::sources::ebpf::names::fixture;
 
     /// The one fact of a record.
@@ -289,6 +319,40 @@ mod tests {
         };
         assert!(matches!(signal.sender, SignalSender::Process(sender) if sender.pid == Pid(4_000)));
         assert!(signal.delivered);
+    }
+
+    fn dns(what: u32, message: &[u8]) -> DnsRecord {
+        let task = TaskRecord { tgid: 4_000, exiting: 0, comm: *b"python\0\0\0\0\0\0\0\0\0\0" };
+        let mut record =
+            DnsRecord { header: header::<DnsRecord>(), socket: SOCKET, task, what, len: 0, message: [0xff; 512] };
+        record.message[..message.len()].copy_from_slice(message);
+        record.len = u32::try_from(message.len()).unwrap();
+        record
+    }
+
+    #[test]
+    fn a_question_has_its_asker_and_an_answer_has_none() {
+        // Id 5, one question: core, A, IN. The answer's code is NXDOMAIN.
+        let question = b"\0\x05\x01\0\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
+        let answer = b"\0\x05\x81\x83\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
+        let fact = |what, message: &[u8]| decode(&bytes(&dns(what, message)), &fixture(), &Clock::new()).unwrap().fact;
+        let Fact::LookUp(asked) = fact(DNS_QUESTION, question) else { panic!("no look-up") };
+        assert_eq!((asked.id, asked.name.as_str(), asked.qtype.as_str()), (5, "core", "A"));
+        assert_eq!((asked.task.map(|task| task.pid), asked.what), (Some(Pid(4_000)), LookUpWhat::Asked));
+        let Fact::LookUp(answered) = fact(DNS_ANSWER, answer) else { panic!("no look-up") };
+        assert_eq!((answered.task, answered.what), (None, LookUpWhat::Answered(NameAnswer::NoName)));
+        let Fact::AskerClosed(closed) = fact(DNS_CLOSED, &[]) else { panic!("not closed") };
+        assert_eq!((closed.cookie, closed.task.pid), (Cookie(7), Pid(4_000)));
+    }
+
+    #[test]
+    fn what_is_no_message_is_no_fact_and_no_loss() {
+        let mut observations = Vec::new();
+        let record = bytes(&dns(DNS_ANSWER, b"junk"));
+        assert_eq!(super::decode(&record, &fixture(), &Clock::new(), &mut observations), Some(()));
+        assert!(observations.is_empty());
+        let unknown = bytes(&dns(9, &[]));
+        assert_eq!(super::decode(&unknown, &fixture(), &Clock::new(), &mut observations), None);
     }
 
     #[test]

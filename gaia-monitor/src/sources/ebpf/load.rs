@@ -4,7 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, Program, ProgramError};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, Program, ProgramError,
+};
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::filter::FilterHandle;
@@ -104,9 +106,13 @@ struct CgroupProgram {
 
 /// Programs on every packet of the v2 tree.
 const CGROUP_PROGRAMS: &[CgroupProgram] = &[
-    CgroupProgram { program: "http_egress", attach: CgroupSkbAttachType::Egress },
-    CgroupProgram { program: "http_ingress", attach: CgroupSkbAttachType::Ingress },
+    CgroupProgram { program: "packet_egress", attach: CgroupSkbAttachType::Egress },
+    CgroupProgram { program: "packet_ingress", attach: CgroupSkbAttachType::Ingress },
 ];
+
+/// The program on the release of every socket of the v2 tree.
+const ASKER_CLOSED: &str = "asker_closed";
+const LOSES_CLOSES: &str = "that a process gave up a look-up, which then counts as unanswered after five seconds";
 
 pub(super) fn load() -> Result<Probe, ProbeError> {
     preflight::placement()?;
@@ -119,6 +125,7 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
     let mut programs = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("LAYOUT", &layout, true)
+        .override_global("OWN_TGID", &std::process::id(), true)
         .map_max_entries("EVENTS", RING_BYTES)
         .load(OBJECT)
         .map_err(|error| ProbeError::Object { reason: chain(&error) })?;
@@ -148,6 +155,11 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
         attach_cgroup(&mut programs, program)?;
         attached.push(program.program.to_owned());
     }
+    match attach_release(&mut programs) {
+        Ok(()) => attached.push(ASKER_CLOSED.to_owned()),
+        Err(error @ ProbeError::Broken { .. }) => return Err(error),
+        Err(_) => missing.push(Missing { name: ASKER_CLOSED.to_owned(), loses: LOSES_CLOSES.to_owned() }),
+    }
     Ok(Probe { programs, ring, lost, filter, names, gauge: RingGauge::new(RING_BYTES), attached, missing })
 }
 
@@ -159,9 +171,7 @@ fn attach_tracepoint(programs: &mut Ebpf, tracepoint: &Tracepoint, btf: &Btf) ->
 
 fn attach_cgroup(programs: &mut Ebpf, entry: &CgroupProgram) -> Result<(), ProbeError> {
     let CgroupProgram { program: name, attach } = *entry;
-    let failed = |reason: String| ProbeError::Cgroup { program: name, reason };
-    let root: PathBuf = cgroup::v2_root().map_err(|error| failed(error.to_string()))?;
-    let root = File::open(&root).map_err(|error| failed(format!("{}: {error}", root.display())))?;
+    let root = root_cgroup(name)?;
     let program: &mut CgroupSkb = program(programs, name)?;
     // A link is always "multi": it stands beside what others attach. `AllowMultiple` would be refused with EINVAL.
     program
@@ -169,6 +179,22 @@ fn attach_cgroup(programs: &mut Ebpf, entry: &CgroupProgram) -> Result<(), Probe
         .and_then(|()| program.attach(root, attach, CgroupAttachMode::Single))
         .map(drop)
         .map_err(|error| refused(name, "cgroup_skb", &error))
+}
+
+fn attach_release(programs: &mut Ebpf) -> Result<(), ProbeError> {
+    let root = root_cgroup(ASKER_CLOSED)?;
+    let program: &mut CgroupSock = program(programs, ASKER_CLOSED)?;
+    program
+        .load()
+        .and_then(|()| program.attach(root, CgroupAttachMode::Single))
+        .map(drop)
+        .map_err(|error| refused(ASKER_CLOSED, "sock_release", &error))
+}
+
+fn root_cgroup(program: &'static str) -> Result<File, ProbeError> {
+    let failed = |reason: String| ProbeError::Cgroup { program, reason };
+    let root: PathBuf = cgroup::v2_root().map_err(|error| failed(error.to_string()))?;
+    File::open(&root).map_err(|error| failed(format!("{}: {error}", root.display())))
 }
 
 fn program<'a, P>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut P, ProbeError>
