@@ -28,15 +28,8 @@ pub enum Role {
 pub type Kept = (Capability, &'static str);
 
 impl Role {
-    pub const ALL: [Role; 7] = [
-        Role::Main,
-        Role::Sources,
-        Role::Broker,
-        Role::Reader,
-        Role::Inventory,
-        Role::Links,
-        Role::Writer,
-    ];
+    pub const ALL: [Role; 7] =
+        [Role::Main, Role::Sources, Role::Broker, Role::Reader, Role::Inventory, Role::Links, Role::Writer];
 
     /// The thread's name in `/proc/PID/task/TID/comm`.
     #[must_use]

@@ -8,6 +8,7 @@ use crate::model::incident::CauseKind;
 use crate::model::time::{Nanos, Stamp};
 
 use super::breaks::{Break, BreakId, Breaks, Symptom};
+use super::cases::key::Lost;
 use super::world::World;
 use super::world::demise::DemiseId;
 use super::world::end::{Close, End};
@@ -34,12 +35,16 @@ pub enum Blame {
     NotListening(ContainerId),
     /// docker-proxy accepted, and nothing listens behind it.
     Backend(ContainerId),
+    /// A name is gone, and no event of a container says why.
+    NameGone(Lost),
     /// A living process, by cause.
     Process(Option<ContainerId>, Option<Pid>, CauseKind),
     /// The client's own process or will.
     Client(Option<ContainerId>, Option<Pid>),
     /// What broke the server's own connection to another container; false: other causes broke others of them, too.
     Chain(BreakId, bool),
+    /// The server's own look-up failed.
+    OwnLookUp(BreakId),
     /// The decisive fact may still come.
     Wait(Pid, Stamp),
     Nothing,
@@ -56,6 +61,7 @@ pub fn judge(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame
         }
         Symptom::Died => of_client_death(world, case),
         Symptom::Refused | Symptom::Unreachable | Symptom::SynUnanswered => connect(world, case, now),
+        Symptom::NameRefused | Symptom::NameUnanswered => look_up(world, case, at),
         Symptom::Silence => silence(world, breaks, case, at),
         Symptom::Fin | Symptom::Reset | Symptom::ResetAfterFin | Symptom::GivenUp | Symptom::Malformed => {
             cut(world, breaks, case, now)
@@ -102,6 +108,26 @@ fn outage(
     let ends: Vec<_> = server.into_iter().chain(client).collect();
     let outage = world.outage_between(&ends, asked)?;
     Some((Blame::Outage(outage.id), format!("the way was cut at {}", outage.name)))
+}
+
+fn look_up(world: &World, case: &Break, at: Stamp) -> (Blame, String) {
+    let name = case.name.as_deref().unwrap_or_default();
+    let Some(id) = &case.route.container else {
+        let reason = format!("no container of this host ever had the name {name}, which an environment names");
+        return (Blame::NameGone(Lost::Name(name.to_owned())), reason);
+    };
+    let holder = world.containers.get(id).map_or(id.short(), |container| container.info.name.as_str());
+    if let Some(demise) = world.demises.current(id, at) {
+        return (Blame::Demise(demise.id), format!("{holder}, which had the name {name}, was going down, or down"));
+    }
+    let cut_off = case.client_container.as_ref().and_then(|client| world.cut_off(name, id, client, at));
+    if let Some(outage) = cut_off {
+        let who = outage.container.as_ref().and_then(|id| world.containers.get(id));
+        let cut = who.map_or(outage.name.as_str(), |container| container.info.name.as_str());
+        return (Blame::Outage(outage.id), format!("{cut} was off the network on which {name} is known"));
+    }
+    let reason = format!("the name {name} of {holder} was not answered, and no event of a container says why");
+    (Blame::NameGone(Lost::Container(id.clone())), reason)
 }
 
 fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
@@ -156,11 +182,8 @@ fn silence(world: &World, breaks: &Breaks, case: &Break, at: Stamp) -> (Blame, S
         return (Blame::Paused(id.clone(), spell.since), "it stood still meanwhile".to_owned());
     }
     let pid = server(world, case).and_then(|end| end.owner.as_ref()).map(|task| task.pid);
-    if let Some((root, alone)) = upstream(breaks, case, pid, at) {
-        return (
-            Blame::Chain(root, alone),
-            "the server's own connection to another container had broken before".to_owned(),
-        );
+    if let Some(found) = upstream(breaks, case, pid, at) {
+        return found;
     }
     let reason = "client and server lived, and the server was silent".to_owned();
     (Blame::Process(Some(id.clone()), pid, CauseKind::ServerSlow), reason)
@@ -267,20 +290,18 @@ fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Cl
             "the server closed the idle connection before it read the request".to_owned(),
         );
     }
-    if let Some((root, alone)) = upstream(breaks, case, pid, close.at) {
-        return (
-            Blame::Chain(root, alone),
-            "the server's own connection to another container had broken before".to_owned(),
-        );
+    if let Some(found) = upstream(breaks, case, pid, close.at) {
+        return found;
     }
     let kind = if close.reset { CauseKind::AppAborted } else { CauseKind::AppClosed };
     let verb = if close.reset { "reset" } else { "closed" };
     (Blame::Process(container, pid, kind), format!("process {} lived and {verb} the connection", close.task.pid))
 }
 
-/// A chain: between the request's first byte and the cut, a connection of the same process to another container broke.
-/// Of several, the latest is the nearest to the cut; whether all of them have one cause is said beside it.
-fn upstream(breaks: &Breaks, case: &Break, server: Option<Pid>, until: Stamp) -> Option<(BreakId, bool)> {
+/// A chain: between the request's first byte and the cut, a connection of the same process to another container broke, or
+/// a look-up of it failed. Of several, the latest is the nearest to the cut; whether all of them have one cause is said
+/// beside it.
+fn upstream(breaks: &Breaks, case: &Break, server: Option<Pid>, until: Stamp) -> Option<(Blame, String)> {
     let server = server?;
     let recent = breaks.latest().take(CHAIN_REACH);
     let mut roots = recent.filter(|root| {
@@ -290,7 +311,13 @@ fn upstream(breaks: &Breaks, case: &Break, server: Option<Pid>, until: Stamp) ->
     });
     let root = roots.next()?;
     let alone = roots.all(|other| other.case == root.case);
-    Some((root.id, alone))
+    Some(match &root.name {
+        Some(name) => (Blame::OwnLookUp(root.id), format!("the server's own look-up of {name} had failed before")),
+        None => {
+            let reason = "the server's own connection to another container had broken before";
+            (Blame::Chain(root.id, alone), reason.to_owned())
+        }
+    })
 }
 
 fn unknown(container: Option<ContainerId>, reason: &str) -> (Blame, String) {

@@ -38,6 +38,10 @@ pub enum Symptom {
     Cancelled,
     /// Its own process died.
     Died,
+    /// The name server had no address for the name.
+    NameRefused,
+    /// The name server did not answer.
+    NameUnanswered,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +54,10 @@ pub struct Break {
     /// The request's first byte, or the connect.
     pub begun: Stamp,
     pub entry: Affected,
+    /// The name, where it is a look-up that failed.
+    pub name: Option<String>,
+    /// The server's own look-up that it is put down to.
+    pub root: Option<BreakId>,
     pub case: Option<CaseId>,
     /// The case that it was taken from last.
     pub left: Option<CaseId>,
@@ -118,6 +126,15 @@ impl Breaks {
             self.by_client.remove(&gone.route.client);
         }
         id
+    }
+
+    /// It was none after all.
+    pub fn remove(&mut self, id: BreakId) {
+        if let Some(gone) = self.all.remove(&id)
+            && self.by_client.get(&gone.route.client) == Some(&id)
+        {
+            self.by_client.remove(&gone.route.client);
+        }
     }
 
     pub fn change(&mut self, id: BreakId, change: impl FnOnce(&mut Break)) {

@@ -40,6 +40,9 @@ pub fn client_error(evidence: &Evidence) -> ClientError {
         // A client whose request is stuck half way waits for room to write, or for an answer that it reads meanwhile.
         Symptom::Silence if phase == Phase::Sending => (WriteTimeout, Some(ReadTimeout), Some(Detail::NoData)),
         Symptom::Silence => (ReadTimeout, None, Some(Detail::NoData)),
+        Symptom::NameRefused => (ConnectError, None, Some(Detail::Dns)),
+        // Whose patience ends first, the client's or its resolver's, decides.
+        Symptom::NameUnanswered => (ConnectTimeout, Some(ConnectError), Some(Detail::Dns)),
         Symptom::Cancelled | Symptom::Died => (HttpxClass::None, None, None),
     };
     let errno = match evidence.symptom {
@@ -49,7 +52,9 @@ pub fn client_error(evidence: &Evidence) -> ClientError {
         | Symptom::SynUnanswered
         | Symptom::Reset
         | Symptom::ResetAfterFin
-        | Symptom::GivenUp => evidence.errno.clone(),
+        | Symptom::GivenUp
+        | Symptom::NameRefused
+        | Symptom::NameUnanswered => evidence.errno.clone(),
     };
     ClientError { httpx, or, detail, errno, phase, retried: false }
 }

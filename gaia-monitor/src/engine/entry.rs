@@ -1,17 +1,19 @@
-//! The entry of one broken connection: who, to whom, through what, and what the client's socket got.
+//! The entry of one broken connection or look-up: who, to whom, through what, and what the client's socket got.
 
 use crate::model::event::Task;
 use crate::model::ids::ContainerId;
-use crate::model::incident::{Affected, ClientError, Hop, Party};
+use crate::model::incident::{Affected, ClientError, Hop, Party, Phase};
 use crate::model::time::{Stamp, Utc};
 
 use super::breaks::{Break, BreakId, Symptom};
 use super::client_error::{Evidence, client_error};
 use super::policy;
 use super::rules::connections::Broken;
+use super::rules::lookups::LostName;
 use super::settings::Policy;
 use super::world::World;
 use super::world::end::End;
+use super::world::route::Route;
 
 /// `None`: neither end is in a container, or the client entered its container through exec or a health check.
 #[must_use]
@@ -55,12 +57,66 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
             client_error: error,
         },
         route,
+        name: None,
+        root: None,
         case: None,
         left: None,
         seen: world.now,
         opaque: found.opaque,
         doubtful: believed || end.sent.doubtful || peer.is_some_and(|peer| peer.sent.doubtful),
         lossy: end.lossy,
+    })
+}
+
+/// The entry of a look-up. Its server is the container that last had the name, at no address.
+#[must_use]
+pub fn of_look_up(world: &World, lost: &LostName, policy: &Policy) -> Option<Break> {
+    let inquiry = world.look_ups.get(lost.inquiry)?;
+    let holder = lost.holder.as_ref().and_then(|id| world.containers.get(id));
+    let evidence = Evidence {
+        symptom: lost.symptom,
+        phase: Phase::Resolving,
+        errno: Some(inquiry.errno().to_owned()),
+        silent_since_fin: false,
+    };
+    let error = client_error(&evidence);
+    let retried = policy::retried(policy, &policy::client_name(world, Some(&lost.client)), error.httpx);
+    let (local, asked) = (inquiry.socket.local, inquiry.socket.remote);
+    Some(Break {
+        id: BreakId(0),
+        symptom: lost.symptom,
+        client_container: Some(lost.client.clone()),
+        client_pid: Some(inquiry.task.pid),
+        begun: inquiry.begun,
+        entry: Affected {
+            at: Utc(inquiry.decided),
+            client: party(world, Some(&lost.client), local, Some(&inquiry.task)),
+            server: Party {
+                container: holder.map(|holder| holder.info.name.clone()),
+                service: holder.and_then(|holder| holder.info.service.clone()),
+                ip: None,
+                port: None,
+                pid: None,
+                comm: None,
+            },
+            via: None,
+            client_error: ClientError { retried, ..error },
+        },
+        route: Route {
+            client: inquiry.socket.cookie,
+            server: None,
+            hop: None,
+            container: lost.holder.clone(),
+            address: asked,
+        },
+        name: Some(lost.name.clone()),
+        root: None,
+        case: None,
+        left: None,
+        seen: world.now,
+        opaque: false,
+        doubtful: inquiry.doubtful,
+        lossy: inquiry.doubtful,
     })
 }
 

@@ -12,6 +12,7 @@ pub mod client_error;
 pub mod draft;
 pub mod effect;
 mod entry;
+mod lookups;
 pub mod policy;
 mod reaction;
 pub mod rules;
@@ -33,6 +34,7 @@ use effect::Effect;
 use settings::Settings;
 use timers::{Agenda, Alarm};
 use world::World;
+use world::lookups::InquiryId;
 
 /// How often containers without ports are asked whether they have run long enough.
 const ROUND: Nanos = Nanos::from_secs(1);
@@ -46,6 +48,8 @@ pub struct Engine {
     agenda: Agenda,
     /// Broken connections whose server's exit has not been told yet.
     waiting: BTreeMap<Pid, Vec<BreakId>>,
+    /// Look-ups that failed, for the time in which they may still go on.
+    failed: BTreeMap<InquiryId, BreakId>,
 }
 
 impl Engine {
@@ -58,6 +62,7 @@ impl Engine {
             cases: Cases::default(),
             agenda: Agenda::default(),
             waiting: BTreeMap::new(),
+            failed: BTreeMap::new(),
         }
     }
 
@@ -88,6 +93,12 @@ impl Engine {
             Alarm::Case(id) => self.advance(id, effects),
             Alarm::ExitOverdue(pid) => self.exit_told(pid, effects),
             Alarm::Round => self.look_round(effects),
+            Alarm::LookUpOverdue(id) => {
+                for change in self.world.look_up_overdue(id) {
+                    let at = self.world.now;
+                    self.react(at, &change, effects);
+                }
+            }
         }
     }
 }

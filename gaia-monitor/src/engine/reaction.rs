@@ -8,15 +8,16 @@ use crate::model::time::{Nanos, Stamp, Utc};
 use super::account;
 use super::attribution::{Blame, judge};
 use super::breaks::{BreakId, Symptom};
-use super::cases::key::CaseKey;
+use super::cases::key::{CaseKey, Lost};
 use super::cases::{Case, CaseId};
+use super::draft::Sheet;
 use super::effect::{Counted, Effect};
 use super::rules::connections::{self, Broken, Found};
 use super::rules::deaths::{self, Death};
 use super::rules::recovery;
 use super::timers::Alarm;
+use super::world::Change;
 use super::world::demise::DemiseId;
-use super::world::{Change, World};
 use super::{Engine, ROUND, entry, policy};
 
 /// How long a loss of events casts doubt on what is seen after it.
@@ -36,6 +37,8 @@ impl Engine {
                 }
                 Found::Nothing => {}
             },
+            Change::LookUp(change) => self.looked_up(*change, effects),
+            Change::Name(name) => self.name_said(name, effects),
             Change::Listening { container, .. } => {
                 for demise in recovery::listening(&self.world, container) {
                     self.came_back(at, demise, effects);
@@ -131,7 +134,7 @@ impl Engine {
     }
 
     /// Puts a broken connection down to its cause.
-    fn put_down(&mut self, id: BreakId, effects: &mut Vec<Effect>) {
+    pub(super) fn put_down(&mut self, id: BreakId, effects: &mut Vec<Effect>) {
         let Some(found) = self.breaks.get(id) else { return };
         let (blame, reason) = judge(&self.world, &self.breaks, found, self.world.now);
         let client = policy::caller(&self.world, found.route.client, found.client_container.as_ref());
@@ -149,6 +152,8 @@ impl Engine {
                 if let Blame::Chain(root, alone) = blame {
                     self.chain(id, root, alone);
                 }
+                let root = if let Blame::OwnLookUp(root) = blame { Some(root) } else { None };
+                self.breaks.change(id, |found| found.root = root);
                 self.bind(id, case);
                 self.advance(case, effects);
             }
@@ -198,6 +203,20 @@ impl Engine {
                 let case = self.breaks.get(*root).and_then(|root| root.case).and_then(|case| self.cases.get(case))?;
                 case.key.clone()
             }
+            Blame::NameGone(lost) => CaseKey::NameGone(lost.clone(), None),
+            Blame::OwnLookUp(root) => {
+                let root = self.breaks.get(*root)?;
+                let behind = root.case.and_then(|case| self.cases.get(case)).map(|case| &case.key);
+                let lost = match (&root.route.container, &root.name) {
+                    (Some(id), _) => Lost::Container(id.clone()),
+                    (None, name) => Lost::Name(name.clone()?),
+                };
+                match behind {
+                    // Nothing removed the name: the look-up and what it broke are one.
+                    Some(key @ CaseKey::NameGone(_, None)) => key.clone(),
+                    Some(_) | None => CaseKey::NameGone(lost, root.client_container.clone()),
+                }
+            }
             Blame::Wait(..) | Blame::Nothing => return None,
         })
     }
@@ -239,7 +258,16 @@ impl Engine {
                 let closed = container.and_then(|c| c.listeners_closed.or(c.starts.back().copied()));
                 closed.map_or(opened, |closed| closed.min(opened)).minus(LOSS_SHADOW)
             }
-            CaseKey::Process(..) | CaseKey::Client(..) => opened.minus(LOSS_SHADOW),
+            // Nothing that removed the name was seen: it may have been lost at any time since the name was last answered.
+            CaseKey::NameGone(lost, None) => {
+                let given = |name: &str| self.world.names.last_given(name, opened);
+                let last = match lost {
+                    Lost::Container(id) => self.world.names.of(id).filter_map(given).max(),
+                    Lost::Name(name) => given(name),
+                };
+                last.unwrap_or_default().minus(LOSS_SHADOW)
+            }
+            CaseKey::NameGone(_, Some(_)) | CaseKey::Process(..) | CaseKey::Client(..) => opened.minus(LOSS_SHADOW),
         });
         let id = self.cases.of_key_or_new(key.clone(), opened, now, health);
         if let Some(case) = self.cases.get_mut(id) {
@@ -273,7 +301,7 @@ impl Engine {
         }
     }
 
-    fn unbind(&mut self, id: BreakId) {
+    pub(super) fn unbind(&mut self, id: BreakId) {
         let Some(found) = self.breaks.get(id) else { return };
         let (at, class) = (found.at(), found.entry.client_error.httpx);
         if let Some(case) = found.case.and_then(|case| self.cases.get_mut(case)) {
@@ -339,11 +367,21 @@ impl Engine {
     /// Something was learned of a container: cases about it are looked at again, and what was put down to a living
     /// process, or to nothing known, is judged anew.
     fn news_of(&mut self, container: &ContainerId, effects: &mut Vec<Effect>) {
-        self.news(|case, world| case.key.container(world) == Some(container), effects);
+        // A client that is off its network finds no name.
+        self.news(
+            |case, sheet| {
+                let holder = matches!(&case.key, CaseKey::NameGone(Lost::Container(id), _) if *id == *container);
+                let mut clients = sheet.breaks_of(case).map(|found| found.client_container.as_ref());
+                let client = matches!(case.key, CaseKey::NameGone(..)) && clients.any(|id| id == Some(container));
+                holder || client || case.key.container(sheet.world) == Some(container)
+            },
+            effects,
+        );
     }
 
-    fn news(&mut self, about: impl Fn(&Case, &World) -> bool, effects: &mut Vec<Effect>) {
-        let open = self.cases.open().filter(|case| about(case, &self.world));
+    fn news(&mut self, about: impl Fn(&Case, &Sheet) -> bool, effects: &mut Vec<Effect>) {
+        let sheet = self.sheet();
+        let open = self.cases.open().filter(|case| about(case, &sheet));
         let open: Vec<(CaseId, bool)> = open.map(|case| (case.id, !case.key.names_an_event())).collect();
         for (id, soft) in open {
             if soft {

@@ -3,7 +3,7 @@
 use crate::model::event::ContainerInfo;
 use crate::model::incident::{Incident, State};
 
-use super::cases::key::CaseKey;
+use super::cases::key::{CaseKey, Lost};
 use super::cases::life::{self, Facts, Step};
 use super::cases::{Case, CaseId};
 use super::draft::verdict;
@@ -45,10 +45,21 @@ impl Engine {
     fn tell(&mut self, id: CaseId, state: State, effects: &mut Vec<Effect>) -> bool {
         let now = self.world.now;
         let Some(case) = self.cases.get(id) else { return false };
+        // The incident behind it is told first, so that a reader knows its id.
+        if let Some(behind) =
+            self.sheet().behind(case).filter(|behind| behind.told.is_none() && self.facts(behind).worth)
+        {
+            let behind = behind.id;
+            self.tell(behind, State::Open, effects);
+        }
+        let Some(case) = self.cases.get(id) else { return false };
         let draft = self.sheet().draft(case, state);
+        let because = draft.cause.because.clone();
         let same = case.told.as_ref().is_some_and(|told| is_same(told, &draft));
         let Some(case) = self.cases.get_mut(id) else { return false };
         case.dirty = false;
+        // Stays when that incident is closed and gone.
+        case.because = because;
         if !same {
             case.told_at = now;
             case.told = Some(draft.clone());
@@ -129,7 +140,7 @@ impl Engine {
         })
     }
 
-    /// Does anybody still wait for the subject: a SYN, or a request without an answer?
+    /// Does anybody still wait for the subject: a SYN, a look-up, or a request without an answer?
     fn is_awaited(&self, case: &Case, subject: Option<&crate::model::ids::ContainerId>) -> bool {
         let whole = match case.key {
             CaseKey::Demise(_) => {
@@ -142,6 +153,7 @@ impl Engine {
             }
             CaseKey::Paused(..) => !self.sheet().is_over(case),
             CaseKey::Outage(id) => return !self.sheet().is_over(case) && self.is_cut_off(id),
+            CaseKey::NameGone(ref lost, _) => return self.is_name_awaited(lost),
             CaseKey::Workers(..)
             | CaseKey::NotListening(_)
             | CaseKey::Backend(_)
@@ -149,6 +161,9 @@ impl Engine {
             | CaseKey::Client(..) => false,
         };
         let Some(subject) = subject.filter(|_| whole) else { return false };
+        if self.is_name_awaited(&Lost::Container(subject.clone())) {
+            return true;
+        }
         self.waiting_clients().any(|end| {
             let route = self.world.route(end.socket.cookie, end.opened);
             route.and_then(|route| route.container).as_ref() == Some(subject)
@@ -174,6 +189,18 @@ impl Engine {
             let begun = end.sent.begun_at.unwrap_or(end.opened);
             let asked = Unanswered { begun, at: self.world.now, received: end.last_received };
             self.world.outage_between(&ends, asked).is_some_and(|found| found.id == outage)
+        })
+    }
+}
+
+impl Engine {
+    /// Does a look-up of it wait for its answer?
+    fn is_name_awaited(&self, lost: &Lost) -> bool {
+        self.world.look_ups.open().any(|inquiry| match lost {
+            Lost::Container(id) => {
+                self.world.names.holders(inquiry.name()).iter().any(|holding| holding.container == *id)
+            }
+            Lost::Name(name) => inquiry.name() == name,
         })
     }
 }

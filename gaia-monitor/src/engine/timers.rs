@@ -1,4 +1,4 @@
-//! The engine's alarms. An alarm belongs to a case or to an expected exit, and each owner has one at most.
+//! The engine's alarms. An alarm belongs to a case, an expected exit or a look-up, and each owner has one at most.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +6,7 @@ use crate::model::ids::Pid;
 use crate::model::time::Stamp;
 
 use super::cases::CaseId;
+use super::world::lookups::InquiryId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {
@@ -15,9 +16,11 @@ pub enum Alarm {
     Round,
     /// A process closed sockets while dying, and its exit should have been seen by now.
     ExitOverdue(Pid),
+    /// A look-up should have been answered by now.
+    LookUpOverdue(InquiryId),
 }
 
-/// Bounded by its owners: open cases and awaited exits.
+/// Bounded by its owners: open cases, awaited exits and look-ups.
 #[derive(Debug, Default)]
 pub struct Agenda {
     due: BTreeSet<(Stamp, Alarm)>,

@@ -118,6 +118,8 @@ impl Cast {
         let service = words.value("service").unwrap_or_else(|| given.clone());
         let project = words.value("project").unwrap_or_else(|| "gaia".to_owned());
         let init = words.flag(INIT);
+        let network = words.value("network").unwrap_or_else(|| "gaia-network".to_owned());
+        let aliases = std::iter::once(given.clone()).chain(words.values("alias")).collect();
         let info = ContainerInfo {
             id: ContainerId(format!("{index:0>64x}")),
             name: given.clone(),
@@ -137,11 +139,7 @@ impl Cast {
             health: words.value("health"),
             restart_policy: words.value("policy"),
             memory_limit: words.number("memory")?,
-            networks: vec![NetworkAddress {
-                network: "gaia-network".into(),
-                addresses: vec![ip],
-                aliases: vec![given],
-            }],
+            networks: vec![NetworkAddress { network, addresses: vec![ip], aliases }],
             published,
             endpoints,
             exit_code: None,

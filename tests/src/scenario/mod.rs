@@ -9,6 +9,7 @@ mod expect;
 mod facts;
 mod fields;
 mod invariants;
+mod lookups;
 pub mod play;
 mod script;
 mod traffic;

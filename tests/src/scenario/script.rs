@@ -14,6 +14,7 @@ use gaia_monitor::model::time::{Nanos, Stamp};
 
 use super::cast::Cast;
 use super::facts::Facts;
+use super::lookups::Resolvers;
 use super::wires::{Closing, Which, Wires};
 use super::words::{Words, span};
 
@@ -35,6 +36,7 @@ pub struct Script {
     pub(super) facts: Facts,
     pub(super) cast: Cast,
     pub(super) wires: Wires,
+    pub(super) resolvers: Resolvers,
     /// Listening sockets, by container and port.
     pub(super) listeners: BTreeMap<(String, u16), Socket>,
     pub(super) pids: BTreeMap<String, Pid>,
@@ -47,6 +49,7 @@ impl Script {
             facts: Facts::new(),
             cast: Cast::default(),
             wires: Wires::default(),
+            resolvers: Resolvers::default(),
             listeners: BTreeMap::new(),
             pids: BTreeMap::new(),
         }
@@ -137,6 +140,11 @@ impl Script {
             "garbage" => self.send(words, Which::Server, &[HttpWhat::Malformed])?,
             "upgrade" => self.send(words, Which::Server, &[HttpWhat::AnswerBegun, HttpWhat::Upgraded])?,
             "bytes" => self.bytes(words)?,
+            "lookup" => self.look_up(words)?,
+            "ask" => self.asks(words)?,
+            "told" => self.told_name(words)?,
+            "unask" => self.unask(words)?,
+            "checked" => self.checked(words)?,
             "close" => self.close(words)?,
             "reset" => self.reset(words)?,
             "signal" => self.signal(words)?,

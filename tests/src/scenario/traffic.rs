@@ -27,7 +27,7 @@ impl Script {
         let wire = words.next("the connection's name")?;
         if server == OUTSIDE {
             let port = words.number("port")?.map_or(Ok(80), u16::try_from)?;
-            let ip = self.address_of(&client);
+            let ip = self.caller_ip(&client);
             let (netns, cgroup) = (HOST_NETNS, HOST_CGROUP);
             let target = Target { ip: ELSEWHERE, netns, cgroup, port, via: None, server };
             return Ok(((client, ip), target, wire));
@@ -43,11 +43,11 @@ impl Script {
             via: words.number("via")?.map(u16::try_from).transpose()?,
             server,
         };
-        let ip = self.address_of(&client);
+        let ip = self.caller_ip(&client);
         Ok(((client, ip), target, wire))
     }
 
-    fn address_of(&self, client: &str) -> IpAddr {
+    fn caller_ip(&self, client: &str) -> IpAddr {
         let elsewhere = if client == OUTSIDE { ELSEWHERE } else { BRIDGE };
         self.cast.players.get(Cast::container_of(client)).and_then(own_address).unwrap_or(elsewhere)
     }

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gaia_monitor::model::event::{
-    BodyFraming, ContainerInfo, DockerAction, DockerEvent, Event, ExitStatus, Fact, HttpFact, HttpWhat, NetworkAddress,
-    Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, PublishedPort, Reading, ResetReceived, ResetSent,
-    Signal, SignalSender, Socket, SocketError, SocketSeen, Task, TcpState, TcpStateChange,
+    AskerClosed, BodyFraming, ContainerInfo, DockerAction, DockerEvent, Event, ExitStatus, Fact, HttpFact, HttpWhat,
+    LookUp, LookUpWhat, NameAnswer, NameChecked, NetworkAddress, Process, ProcessExec, ProcessExited, ProcessSeen,
+    ProcessStarted, PublishedPort, Reading, ResetReceived, ResetSent, Signal, SignalSender, Socket, SocketError,
+    SocketSeen, Task, TcpState, TcpStateChange,
 };
 use gaia_monitor::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use gaia_monitor::model::time::{Nanos, Stamp};
@@ -189,6 +190,41 @@ fn action() -> impl Strategy<Value = DockerAction> {
     ]
 }
 
+/// Two sockets of two processes, which ask for the name of a container, of nobody, or of an environment.
+fn names() -> impl Strategy<Value = Fact> {
+    let name = select(vec!["c0", "c1", "c1.net", "nobody", "nobody.example"]);
+    let answer = prop_oneof![
+        Just(NameAnswer::Addresses(vec![ip(0)])),
+        Just(NameAnswer::NoData),
+        Just(NameAnswer::NoName),
+        Just(NameAnswer::Failed { rcode: "SERVFAIL".into() }),
+    ];
+    (name, answer, 0_u16..3, 0_u32..4, 0_u32..12, any::<bool>()).prop_map(|(name, answer, id, port, kind, v6)| {
+        let asker = port % 2;
+        let pid = Pid(asker * 10 + 10);
+        let socket = Socket {
+            cookie: Cookie(u64::from(port) + 90),
+            netns: NetnsId(u64::from(asker) + 1_000),
+            cgroup: CgroupId(u64::from(asker) + 100),
+            local: SocketAddr::new(ip(asker), 50_000),
+            remote: SocketAddr::new(ip(8), 53),
+        };
+        let task = Task { pid, comm: "python".into(), exiting: id == 0 };
+        let what = match kind {
+            0 => return Fact::AskerClosed(AskerClosed { cookie: socket.cookie, task }),
+            1 => {
+                let observer = ContainerId(format!("{asker:0>64x}"));
+                return Fact::NameChecked(NameChecked { name: name.into(), observer, answer });
+            }
+            2..=6 => LookUpWhat::Asked,
+            _ => LookUpWhat::Answered(answer),
+        };
+        let task = (what == LookUpWhat::Asked).then_some(task);
+        let qtype = if v6 { "AAAA" } else { "A" };
+        Fact::LookUp(Box::new(LookUp { socket, task, id, name: name.into(), qtype: qtype.into(), what }))
+    })
+}
+
 fn any_fact() -> BoxedStrategy<Fact> {
     let tcp = (socket(), transition(), task(), errno(), 0_u32..2, 0_i64..3).prop_map(
         |(socket, (old, new), task, errno, unread, moved)| {
@@ -252,6 +288,7 @@ fn any_fact() -> BoxedStrategy<Fact> {
         1 => Just(Fact::Lost { stage: "ring.tcp".into(), count: 1 }),
     ];
     prop_oneof![
+        6 => names(),
         12 => tcp,
         3 => resets,
         1 => error,

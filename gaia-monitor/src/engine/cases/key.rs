@@ -18,9 +18,21 @@ pub enum CaseKey {
     Outage(OutageId),
     NotListening(ContainerId),
     Backend(ContainerId),
+    /// A name without an answer. With the server whose own failed look-up broke its answer, where a container's event had
+    /// removed the name: the look-up itself is that event's.
+    NameGone(Lost, Option<ContainerId>),
     /// Causes that belong to connections: one case for each server process and cause.
     Process(Option<ContainerId>, Option<Pid>, CauseKind),
     Client(Option<ContainerId>, Option<Pid>),
+}
+
+/// What a failed look-up was for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    /// The container that last had the name.
+    Container(ContainerId),
+    /// No container ever had it: it stands in an environment.
+    Name(String),
 }
 
 impl CaseKey {
@@ -32,6 +44,9 @@ impl CaseKey {
             Self::Outage(id) => world.links.outages.get(*id)?.container.as_ref(),
             Self::Paused(id, _) | Self::NotListening(id) | Self::Backend(id) => Some(id),
             Self::Workers(id, _) | Self::Process(id, _, _) | Self::Client(id, _) => id.as_ref(),
+            Self::NameGone(_, Some(server)) => Some(server),
+            Self::NameGone(Lost::Container(id), None) => Some(id),
+            Self::NameGone(Lost::Name(_), None) => None,
         }
     }
 
@@ -40,9 +55,12 @@ impl CaseKey {
     pub fn names_an_event(&self) -> bool {
         match self {
             Self::Demise(_) | Self::Paused(..) | Self::Outage(_) => true,
-            Self::Workers(..) | Self::NotListening(_) | Self::Backend(_) | Self::Process(..) | Self::Client(..) => {
-                false
-            }
+            Self::Workers(..)
+            | Self::NotListening(_)
+            | Self::Backend(_)
+            | Self::NameGone(..)
+            | Self::Process(..)
+            | Self::Client(..) => false,
         }
     }
 
@@ -52,7 +70,12 @@ impl CaseKey {
         match self {
             Self::Process(..) | Self::Client(..) => Some(crate::model::time::Nanos::from_secs(1)),
             Self::Workers(..) => Some(crate::model::time::Nanos::from_secs(10)),
-            Self::Demise(_) | Self::Paused(..) | Self::Outage(_) | Self::NotListening(_) | Self::Backend(_) => None,
+            Self::Demise(_)
+            | Self::Paused(..)
+            | Self::Outage(_)
+            | Self::NotListening(_)
+            | Self::Backend(_)
+            | Self::NameGone(..) => None,
         }
     }
 }

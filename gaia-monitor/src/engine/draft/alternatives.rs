@@ -53,6 +53,25 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Alternative> {
             against(CauseKind::WorkerDied, format!("{pid} was not exiting when it closed the socket"));
             against(CauseKind::KeepaliveRace, "the request had come before the server closed".to_owned());
         }
+        CauseKind::DnsGone => match sheet.roots_of(case).next() {
+            Some(root) => {
+                let name = root.name.as_deref().unwrap_or("another container");
+                against(
+                    CauseKind::AppClosed,
+                    format!("{pid} had failed to look {name} up after the request had come and before it closed"),
+                );
+            }
+            None => {
+                against(
+                    CauseKind::ContainerStopped,
+                    "no container with the name was going down, or down, when it was asked for".to_owned(),
+                );
+                against(
+                    CauseKind::NetworkDisconnected,
+                    "Docker had taken neither end off the network that they share".to_owned(),
+                );
+            }
+        },
         CauseKind::KeepaliveRace => {
             against(CauseKind::AppClosed, "the server had answered everything that it had read".to_owned());
             against(CauseKind::WorkerDied, format!("{pid} was not exiting when it closed the socket"));
@@ -82,7 +101,6 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Alternative> {
         | CauseKind::WorkerDied
         | CauseKind::ContainerKilled
         | CauseKind::ContainerPaused
-        | CauseKind::DnsGone
         | CauseKind::BacklogOverflow
         | CauseKind::PacketDropped
         | CauseKind::PacketRejected

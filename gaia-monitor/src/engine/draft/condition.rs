@@ -38,6 +38,11 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Option<Condition> {
             let back = back.filter(|back| *back >= verdict.at).or_else(|| went_down(sheet, id, verdict.at));
             condition(ConditionKind::NotListening, verdict.at, back)
         }
+        CaseKey::NameGone(..) => {
+            let back =
+                sheet.names_of(case).into_iter().filter_map(|name| sheet.world.names.back(name, verdict.at)).min();
+            condition(ConditionKind::NameGone, verdict.at, back)
+        }
         CaseKey::Workers(Some(id), _) => {
             let closed = container.and_then(|container| port_closed(container, verdict.at))?;
             let until = closed.or_else(|| went_down(sheet, id, verdict.at));

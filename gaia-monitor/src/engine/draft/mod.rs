@@ -3,11 +3,12 @@
 
 mod alternatives;
 mod condition;
+mod names;
 mod timeline;
 pub mod verdict;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::ids::{ContainerId, IncidentId};
 use crate::model::incident::{
@@ -38,6 +39,24 @@ impl Sheet<'_> {
         case.breaks.iter().filter_map(|(_, id)| self.breaks.get(*id))
     }
 
+    /// Look-ups of the servers themselves that its broken connections are put down to.
+    pub fn roots_of(&self, case: &Case) -> impl Iterator<Item = &Break> {
+        self.breaks_of(case).filter_map(|found| self.breaks.get(found.root?))
+    }
+
+    /// The names whose look-ups failed.
+    #[must_use]
+    pub fn names_of(&self, case: &Case) -> BTreeSet<&str> {
+        self.breaks_of(case).chain(self.roots_of(case)).filter_map(|found| found.name.as_deref()).collect()
+    }
+
+    /// The case of what removed the name, where a server's own look-up failed by it.
+    #[must_use]
+    pub fn behind(&self, case: &Case) -> Option<&Case> {
+        let behind = self.cases.get(self.roots_of(case).next()?.case?)?;
+        (behind.id != case.id).then_some(behind)
+    }
+
     #[must_use]
     pub fn draft(&self, case: &Case, state: State) -> Incident {
         let verdict = verdict::of(self, case);
@@ -45,7 +64,8 @@ impl Sheet<'_> {
         let id = case.told.as_ref().map_or_else(|| incident_id(&verdict, case.opened), |told| told.id.clone());
         let condition = condition::of(self, case, &verdict);
         let (timeline, timeline_left_out) = timeline::of(self, case, &verdict);
-        let because = case.because.clone();
+        let behind = self.behind(case).and_then(|behind| behind.told.as_ref()).map(|told| told.id.clone());
+        let because = behind.or_else(|| case.because.clone());
         Incident {
             schema: SCHEMA.to_owned(),
             id,

@@ -14,6 +14,7 @@ use crate::model::incident::{Detail, HttpxClass, TimelineEntry, TimelineSource, 
 use crate::model::time::{Nanos, Stamp, Utc};
 
 use super::Sheet;
+use super::names;
 use super::verdict::Verdict;
 
 const FIRST: usize = 150;
@@ -25,7 +26,7 @@ const IN_FULL: usize = 20;
 /// Lines about interfaces, the first ones.
 const NOTES: usize = 50;
 
-type Line = (Stamp, TimelineSource, String);
+pub type Line = (Stamp, TimelineSource, String);
 
 pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, u64) {
     let mut lines: Vec<Line> = Vec::new();
@@ -52,6 +53,10 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>,
         lines.push(got(found));
     }
     links(sheet, case, verdict, from, &mut lines);
+    for root in sheet.roots_of(case).take(IN_FULL) {
+        lines.push(got(root));
+    }
+    names::lines(sheet, case, verdict, from, &mut lines);
     for (stage, (at, count)) in &case.losses {
         lines.push((*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
     }
@@ -179,6 +184,11 @@ fn got(found: &Break) -> Line {
     let detail = error.detail.as_ref().map_or_else(String::new, |detail: &Detail| format!(", {}", name_of(detail)));
     let errno = error.errno.as_ref().map_or_else(String::new, |errno| format!(", {errno}"));
     let class = name_of(&error.httpx);
+    if let Some(name) = &found.name {
+        let process = found.entry.client.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        let text = format!("{client}{process} looked {name} up in vain{errno}: {class}");
+        return (at, TimelineSource::Dns, text);
+    }
     (at, TimelineSource::Tcp, format!("{client} got {class} from {server}{detail}{errno}"))
 }
 

@@ -3,7 +3,7 @@
 use crate::engine::account::{self, Account};
 use crate::engine::breaks::Break;
 use crate::engine::cases::Case;
-use crate::engine::cases::key::CaseKey;
+use crate::engine::cases::key::{CaseKey, Lost};
 use crate::engine::world::demise::DemiseId;
 use crate::engine::world::outages::OutageId;
 use crate::model::ids::{ContainerId, Pid};
@@ -41,6 +41,7 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
             Verdict { fact: MomentFact::Refused, ..blank(sheet, CauseKind::NotListening, Some(id), case) }
         }
         CaseKey::Backend(id) => backend(sheet, case, id),
+        CaseKey::NameGone(lost, server) => name_gone(sheet, case, lost, server.as_ref()),
         CaseKey::Process(id, pid, kind) => process(sheet, case, id.as_ref(), *pid, *kind),
         CaseKey::Client(id, pid) => Verdict {
             fact: MomentFact::ClientClose,
@@ -57,7 +58,7 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
     };
     let lost = case.losses.keys().any(needed);
     // A death is sure whatever a connection carried; what a living process did is read from its connections.
-    let by_the_living = matches!(case.key, CaseKey::Process(..) | CaseKey::Client(..));
+    let by_the_living = matches!(case.key, CaseKey::Process(..) | CaseKey::Client(..) | CaseKey::NameGone(..));
     let doubts = |found: &Break| (found.doubtful && !verdict.stands_alone) || (found.lossy && by_the_living);
     let doubtful = sheet.breaks_of(case).any(doubts);
     let mut broken = sheet.breaks_of(case).filter(|found| found.hurts()).peekable();
@@ -184,6 +185,23 @@ fn backend(sheet: &Sheet, case: &Case, id: &ContainerId) -> Verdict {
     let refused = leg.and_then(|cookie| sheet.world.sockets.get(cookie)).and_then(|leg| leg.gone);
     let base = blank(sheet, CauseKind::BackendUnreachable, Some(id), case);
     Verdict { at: refused.unwrap_or(base.at), fact: MomentFact::Refused, ..base }
+}
+
+/// What broke is the answer of a server whose own look-up failed, or nothing but look-ups.
+fn name_gone(sheet: &Sheet, case: &Case, lost: &Lost, server: Option<&ContainerId>) -> Verdict {
+    let holder = match lost {
+        Lost::Container(id) => Some(id),
+        Lost::Name(_) => None,
+    };
+    let root = sheet.roots_of(case).next();
+    let server = server.or(root.and_then(|root| root.client_container.as_ref()));
+    let base = blank(sheet, CauseKind::DnsGone, server.or(holder), case);
+    let failed = sheet.breaks_of(case).filter(|found| found.name.is_some()).chain(sheet.roots_of(case));
+    let at = failed.map(Break::at).min().unwrap_or(base.at);
+    let pid = root.map_or(base.pid, |root| root.client_pid);
+    // That the one broke the other is told by their order.
+    let confidence = if root.is_some() { Confidence::Likely } else { Confidence::Certain };
+    Verdict { at, fact: MomentFact::DnsFailed, pid, comm: pid.and_then(|pid| comm(sheet, pid)), confidence, ..base }
 }
 
 fn process(sheet: &Sheet, case: &Case, container: Option<&ContainerId>, pid: Option<Pid>, kind: CauseKind) -> Verdict {

@@ -39,7 +39,7 @@ pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject)
         }
         CauseKind::ContainerPaused => format!("{name}: paused, its processes stand still"),
         CauseKind::NetworkDisconnected | CauseKind::LinkDown => outage(sheet, case, name),
-        CauseKind::DnsGone => format!("{name}: its name is gone from the name service"),
+        CauseKind::DnsGone => name_gone(sheet, case, subject),
         CauseKind::NotListening => format!("{name}: runs and does not listen on {} yet", port(sheet, case)),
         CauseKind::BacklogOverflow => format!("{name}: its queue of new connections is full"),
         CauseKind::PacketDropped => format!("{name}: packets on its connections are dropped"),
@@ -82,6 +82,20 @@ fn fault(fault: Fault) -> &'static str {
         Fault::NoCarrier => "lost its carrier",
         Fault::OffBridge => "was taken off its bridge",
         Fault::Removed => "was removed",
+    }
+}
+
+fn name_gone(sheet: &Sheet, case: &Case, subject: &Subject) -> String {
+    let names = sheet.names_of(case).into_iter().collect::<Vec<_>>().join(", ");
+    match (sheet.roots_of(case).next(), &subject.container) {
+        (Some(root), Some(server)) => {
+            let errno = root.entry.client_error.errno.as_deref().unwrap_or("no answer");
+            format!("{server}: its own look-up of {names} failed ({errno}), and the answer that it owed broke")
+        }
+        (_, Some(holder)) => {
+            format!("{holder}: the name service does not answer for {names}, and nothing was seen to remove it")
+        }
+        (_, None) => format!("{names}: no container of this host has the name, and the name service does not know it"),
     }
 }
 

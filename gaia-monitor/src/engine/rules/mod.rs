@@ -2,4 +2,5 @@
 
 pub mod connections;
 pub mod deaths;
+pub mod lookups;
 pub mod recovery;

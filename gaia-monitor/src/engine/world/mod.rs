@@ -3,11 +3,14 @@
 //! Names survive death: containers, addresses and namespaces are kept as history with times, because namespaces,
 //! addresses and pids are reused.
 
+mod answers;
 pub mod containers;
 pub mod demise;
 pub mod end;
 pub mod exchange;
 pub mod links;
+pub mod lookups;
+pub mod names;
 pub mod outages;
 mod outside;
 pub mod pairs;
@@ -19,7 +22,7 @@ pub mod sockets;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::event::{
-    DockerAction, Event, Fact, ProcessExited, Signal, Socket, SocketSeen, TcpState, TcpStateChange,
+    DockerAction, DockerEvent, Event, Fact, ProcessExited, Signal, Socket, SocketSeen, TcpState, TcpStateChange,
 };
 use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::time::{Nanos, Stamp};
@@ -28,6 +31,8 @@ use containers::Containers;
 use demise::{DemiseId, Demises};
 use end::Side;
 use links::Links;
+use lookups::{Change as LookUpChange, LookUps};
+use names::Names;
 use outages::OutageId;
 use processes::Processes;
 use route::Hops;
@@ -50,6 +55,8 @@ pub struct World {
     pub demises: Demises,
     pub hops: Hops,
     pub links: Links,
+    pub names: Names,
+    pub look_ups: LookUps,
     /// The instant of release of the event, or the deadline of the timer, that is being worked on.
     pub now: Stamp,
     /// Listeners of containers that nobody has named yet: a fast server binds before Docker's `start` is read.
@@ -62,6 +69,9 @@ pub struct World {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     Socket(SocketChange),
+    LookUp(LookUpChange),
+    /// What is said of a name changed, or its container is down.
+    Name(String),
     /// A process began to listen.
     Listening {
         container: ContainerId,
@@ -151,30 +161,25 @@ impl World {
                 Vec::new()
             }
             // The published port alone joins both legs (see `route`); the proxy's own word is not needed.
-            Fact::ProxySeen(_)
-            | Fact::InventoryRead { .. }
-            | Fact::LookUp(_)
-            | Fact::AskerClosed(_)
-            | Fact::NameChecked(_)
-            | Fact::Tick => Vec::new(),
+            Fact::ProxySeen(_) | Fact::InventoryRead { .. } | Fact::Tick => Vec::new(),
+            Fact::LookUp(look_up) => self.looked_up(at, look_up),
+            Fact::AskerClosed(closed) => {
+                let changes = self.look_ups.closed(at, closed);
+                changes.into_iter().flat_map(|change| self.note_look_up(change)).collect()
+            }
+            Fact::NameChecked(checked) => self.name_checked(at, checked),
             Fact::ContainerSeen(info) => {
+                self.names.inspected(info, at);
                 if let Some(gone) = self.containers.inspected(info, at) {
                     self.demises.forget(&gone);
+                    self.names.forget(&gone);
                 }
                 let mut changes = vec![Change::Docker(info.id.clone())];
                 self.name_listeners(&mut changes);
                 changes.extend(self.look_for_back(&info.id));
                 changes
             }
-            Fact::Docker(said) => {
-                self.containers.told(at, seen, said);
-                let mut changes = self.network_told(at, &said.container, &said.action);
-                changes.push(Change::Docker(said.container.clone()));
-                if let DockerAction::Die { exit_code } = &said.action {
-                    changes.push(Change::Demise(self.demises.died(at, seen, &said.container, *exit_code)));
-                }
-                changes
-            }
+            Fact::Docker(said) => self.told(at, seen, said),
             Fact::Lost { stage, count } => {
                 self.losses.push_back((at, stage.clone(), *count));
                 if self.losses.len() > LOSSES {
@@ -182,11 +187,37 @@ impl World {
                 }
                 if stage.starts_with("ring.") {
                     self.sockets.doubt();
+                    self.look_ups.doubt();
                 }
                 vec![Change::Lost { stage: stage.clone(), count: *count }]
             }
             Fact::Shutdown => vec![Change::Shutdown],
         }
+    }
+
+    fn told(&mut self, at: Stamp, seen: Stamp, said: &DockerEvent) -> Vec<Change> {
+        self.containers.told(at, seen, said);
+        let mut changes = self.network_told(at, &said.container, &said.action);
+        changes.push(Change::Docker(said.container.clone()));
+        match &said.action {
+            DockerAction::Die { exit_code } => {
+                changes.push(Change::Demise(self.demises.died(at, seen, &said.container, *exit_code)));
+            }
+            DockerAction::Rename { .. } => self.names.renamed(&said.container, &said.name, at),
+            DockerAction::Create
+            | DockerAction::Start
+            | DockerAction::Oom
+            | DockerAction::Kill { .. }
+            | DockerAction::Stop
+            | DockerAction::Pause
+            | DockerAction::Unpause
+            | DockerAction::HealthStatus { .. }
+            | DockerAction::Restart
+            | DockerAction::Destroy
+            | DockerAction::NetworkConnect { .. }
+            | DockerAction::NetworkDisconnect { .. } => {}
+        }
+        changes
     }
 
     /// Losses since an instant, by stage: when each was last told, and how many in all.

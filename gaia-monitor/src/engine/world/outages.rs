@@ -130,6 +130,16 @@ impl Outages {
         self.all.values()
     }
 
+    /// An outage of a container on this network that Docker was asked for, and that lasts at `from` or begins by `until`.
+    #[must_use]
+    pub fn of_network(&self, container: &ContainerId, network: &str, from: Stamp, until: Stamp) -> Option<&Outage> {
+        self.all.values().rev().find(|outage| {
+            let lasts = outage.since() <= until && outage.until().is_none_or(|over| over > from);
+            let named = outage.docker.is_some() && outage.network.as_deref() == Some(network);
+            outage.container.as_ref() == Some(container) && named && lasts
+        })
+    }
+
     fn open(&mut self) -> impl DoubleEndedIterator<Item = &mut Outage> {
         self.all.values_mut().filter(|outage| outage.until().is_none())
     }
