@@ -48,7 +48,7 @@ impl Engine {
             Change::Demise(id) => self.demise(*id, effects),
             Change::WorkerExited(pid) => {
                 if let Death::Opens(key) = deaths::of_worker(&self.world, *pid) {
-                    let case = self.open_case(key, at);
+                    let case = self.open_case(key, at, at);
                     self.add_worker(case, *pid);
                     self.advance(case, effects);
                 }
@@ -145,7 +145,8 @@ impl Engine {
                 // Its own instant opens the case, not the cause's: an incident that comes after a closed one with the same
                 // cause has another id.
                 let at = self.breaks.get(id).map_or(self.world.now, |found| found.at());
-                let case = self.open_case(key, at);
+                let begun = self.breaks.get(id).map_or(at, |found| found.begun);
+                let case = self.open_case(key, at, begun);
                 if let Blame::Worker(pid) = blame {
                     self.add_worker(case, pid);
                 }
@@ -221,8 +222,8 @@ impl Engine {
         })
     }
 
-    /// The case of a key: the open one, unless the gap since its last fact is too long.
-    fn open_case(&mut self, key: CaseKey, opened: Stamp) -> CaseId {
+    /// The case of a key: the open one, unless the gap since its last fact is too long. `begun`: when what broke began.
+    fn open_case(&mut self, key: CaseKey, opened: Stamp, begun: Stamp) -> CaseId {
         let now = self.world.now;
         if let CaseKey::Demise(id) = &key
             && let Some(demise) = self.world.demises.get(*id)
@@ -240,7 +241,8 @@ impl Engine {
         }
         let container = key.container(&self.world).and_then(|id| self.world.containers.get(id));
         let health = container.and_then(|container| container.info.health.clone());
-        // A death may have had its signal long before it; what a living process did is read from the last second.
+        // A death may have had its signal long before it; what a living process did is read from all that happened since
+        // it was asked.
         let losses = self.world.losses_since(match &key {
             CaseKey::Demise(id) => {
                 let demise = self.world.demises.get(*id);
@@ -267,7 +269,9 @@ impl Engine {
                 };
                 last.unwrap_or_default().minus(LOSS_SHADOW)
             }
-            CaseKey::NameGone(_, Some(_)) | CaseKey::Process(..) | CaseKey::Client(..) => opened.minus(LOSS_SHADOW),
+            CaseKey::NameGone(_, Some(_)) | CaseKey::Process(..) | CaseKey::Client(..) => {
+                begun.min(opened).minus(LOSS_SHADOW)
+            }
         });
         let id = self.cases.of_key_or_new(key.clone(), opened, now, health);
         if let Some(case) = self.cases.get_mut(id) {
@@ -336,7 +340,7 @@ impl Engine {
             }
             Death::Opens(key) => {
                 let opened = self.world.demises.get(id).map_or(self.world.now, |demise| demise.since());
-                Some(self.open_case(key, opened))
+                Some(self.open_case(key, opened, opened))
             }
             Death::Silent => None,
         };

@@ -8,6 +8,7 @@ mod cast;
 mod expect;
 mod facts;
 mod fields;
+mod interfaces;
 mod invariants;
 mod lookups;
 pub mod play;

@@ -14,6 +14,7 @@ use gaia_monitor::model::time::{Nanos, Stamp};
 
 use super::cast::Cast;
 use super::facts::Facts;
+use super::interfaces::Interfaces;
 use super::lookups::Resolvers;
 use super::wires::{Closing, Which, Wires};
 use super::words::{Words, span};
@@ -40,6 +41,8 @@ pub struct Script {
     /// Listening sockets, by container and port.
     pub(super) listeners: BTreeMap<(String, u16), Socket>,
     pub(super) pids: BTreeMap<String, Pid>,
+    /// `None` until `links`: nobody watches interfaces.
+    pub(super) interfaces: Option<Interfaces>,
 }
 
 impl Script {
@@ -52,6 +55,7 @@ impl Script {
             resolvers: Resolvers::default(),
             listeners: BTreeMap::new(),
             pids: BTreeMap::new(),
+            interfaces: None,
         }
     }
 
@@ -160,6 +164,9 @@ impl Script {
                 let info = self.cast.player(&name)?.info.clone();
                 self.facts.docker(Fact::ContainerSeen(Box::new(info)));
             }
+            "links" => self.links(words)?,
+            "link" => self.link(words)?,
+            "neighbour" => self.neighbour(words)?,
             "lost" => {
                 let stage = words.next("the stage")?;
                 let count = words.next("the count")?.parse()?;
@@ -383,8 +390,16 @@ impl Script {
                 DockerAction::Rename { old_name }
             }
             "destroy" => DockerAction::Destroy,
-            "attach" => DockerAction::NetworkConnect { network: "gaia-network".to_owned() },
-            "detach" => DockerAction::NetworkDisconnect { network: "gaia-network".to_owned() },
+            "attach" => {
+                self.put_on(&name)?;
+                DockerAction::NetworkConnect { network: "gaia-network".to_owned() }
+            }
+            "detach" => {
+                self.take_off(&name)?;
+                DockerAction::NetworkDisconnect { network: "gaia-network".to_owned() }
+            }
+            // After a death: the interface has gone with the container.
+            "let-go" => DockerAction::NetworkDisconnect { network: "gaia-network".to_owned() },
             other => bail!("Docker does not say {other}"),
         };
         self.told(&name, action)

@@ -53,9 +53,14 @@ impl World {
     }
 
     /// The outage that explains why an exchange got no further. `ends`: the containers at its ends, each with the address
-    /// that it uses; the earliest outage of them is the cause.
+    /// that it uses; the earliest outage of them is the cause. Within one container no interface is needed.
     #[must_use]
     pub fn outage_between(&self, ends: &[(ContainerId, IpAddr)], asked: Unanswered) -> Option<&Outage> {
+        if let [(one, _), (other, _)] = ends
+            && one == other
+        {
+            return None;
+        }
         let mut found: Vec<&Outage> = Vec::new();
         for (id, ip) in ends.iter().filter(|(_, ip)| !ip.is_loopback()) {
             let Some(container) = self.containers.get(id) else { continue };

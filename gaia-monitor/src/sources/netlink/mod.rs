@@ -167,9 +167,7 @@ impl Watcher {
                     places.into_iter().zip(any).filter(|(_, any)| *any).collect::<Vec<_>>(),
                 )
             };
-            for (netns, _) in ready {
-                self.read(netns);
-            }
+            self.read(ready.into_iter().map(|(netns, _)| netns));
             if rung && !self.obey(orders, &mut bell) {
                 return;
             }
@@ -235,24 +233,40 @@ impl Watcher {
         }
     }
 
-    fn read(&mut self, netns: NetnsId) {
-        let Some(watch) = self.watches.get_mut(&netns) else { return };
-        for _ in 0..TURNS {
-            let turn = watch.turn();
-            let at = self.clock.now();
-            match turn {
-                Ok(Some(turn)) => {
+    /// All sockets are emptied, and stamped, before anything is read: reading takes longer than what it is about.
+    fn read(&mut self, ready: impl Iterator<Item = NetnsId>) {
+        let mut taken = Vec::new();
+        let mut broken = BTreeSet::new();
+        for netns in ready {
+            let Some(watch) = self.watches.get(&netns) else { continue };
+            for _ in 0..TURNS {
+                match watch.receive() {
+                    Ok(Some(received)) => taken.push((self.clock.now(), netns, received)),
+                    Ok(None) => break,
+                    Err(_) => {
+                        broken.insert(netns);
+                        break;
+                    }
+                }
+            }
+        }
+        taken.sort_by_key(|(at, ..)| *at);
+        for (at, netns, received) in taken {
+            match self.watches.get_mut(&netns).map(|watch| watch.read(&received)) {
+                Some(Ok(turn)) => {
                     self.outlet.lost(OVERRUN, turn.overrun);
                     self.outlet.lost(UNREAD, turn.unread);
                     self.outlet.offer(turn.facts.into_iter().map(|fact| Observation { at, fact }).collect());
                 }
-                Ok(None) => return,
-                Err(_) => {
-                    self.outlet.lost(UNWATCHED, 1);
-                    self.watches.remove(&netns);
-                    return;
+                Some(Err(_)) => {
+                    broken.insert(netns);
                 }
+                None => {}
             }
+        }
+        for netns in broken {
+            self.outlet.lost(UNWATCHED, 1);
+            self.watches.remove(&netns);
         }
     }
 }

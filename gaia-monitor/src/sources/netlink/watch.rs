@@ -28,7 +28,15 @@ const ADDRESSES: usize = 4_096;
 /// Readings in a row that a change of the namespace may spoil (NLM_F_DUMP_INTR) until one is taken as it is.
 const SPOILED: u32 = 5;
 
-/// What one turn at the socket brought.
+/// What a socket gave.
+#[derive(Debug)]
+pub enum Received {
+    Datagram(Vec<u8>),
+    /// Its buffer ran over.
+    Overrun,
+}
+
+/// What was read.
 #[derive(Debug, Default)]
 pub struct Turn {
     pub facts: Vec<Fact>,
@@ -64,7 +72,7 @@ struct Reading {
 }
 
 impl Watch {
-    /// Subscribes, and asks for what there is; the answers come by [`Watch::turn`].
+    /// Subscribes, and asks for what there is; the answers come by [`Watch::receive`].
     ///
     /// # Errors
     /// When the socket takes no subscription or no question.
@@ -92,30 +100,45 @@ impl Watch {
         self.reading.is_none()
     }
 
-    /// Reads one datagram. `None`: there is none.
+    /// Takes one datagram off the socket, unread: whoever stamps it lets nothing come between. `None`: there is none.
     ///
     /// # Errors
     /// When the socket is broken.
-    pub fn turn(&mut self) -> io::Result<Option<Turn>> {
-        let mut turn = Turn::default();
-        let datagram = match self.socket.recv_from_full() {
-            Ok((datagram, _)) => datagram,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Some(turn)),
-            Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
-                turn.overrun = 1;
-                self.read_anew(0)?;
-                return Ok(Some(turn));
-            }
-            Err(error) => return Err(error),
-        };
-        for heard in messages(&datagram) {
-            match heard {
-                Ok(heard) => self.take(heard, &mut turn.facts)?,
-                Err(_) => turn.unread += 1,
+    pub fn receive(&self) -> io::Result<Option<Received>> {
+        loop {
+            match self.socket.recv_from_full() {
+                Ok((datagram, _)) => return Ok(Some(Received::Datagram(datagram))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    return Ok(Some(Received::Overrun));
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(Some(turn))
+    }
+
+    /// Reads what has been taken.
+    ///
+    /// # Errors
+    /// When the socket takes no further question.
+    pub fn read(&mut self, received: &Received) -> io::Result<Turn> {
+        let mut turn = Turn::default();
+        match received {
+            Received::Overrun => {
+                turn.overrun = 1;
+                self.read_anew(0)?;
+            }
+            Received::Datagram(datagram) => {
+                for heard in messages(datagram) {
+                    match heard {
+                        Ok(heard) => self.take(heard, &mut turn.facts)?,
+                        Err(_) => turn.unread += 1,
+                    }
+                }
+            }
+        }
+        Ok(turn)
     }
 
     fn read_anew(&mut self, tries: u32) -> io::Result<()> {
@@ -177,14 +200,14 @@ impl Watch {
                 reading.halfway = true;
                 return self.ask(RouteNetlinkMessage::GetAddress(AddressMessage::default()));
             }
-            What::Done => self.read(facts),
+            What::Done => self.conclude(facts),
             What::Refused => self.reading = None,
             What::Neighbour { .. } | What::Other => {}
         }
         Ok(())
     }
 
-    fn read(&mut self, facts: &mut Vec<Fact>) {
+    fn conclude(&mut self, facts: &mut Vec<Fact>) {
         let Some(reading) = self.reading.take() else { return };
         self.links = reading.links;
         self.addresses = reading.addresses;

@@ -13,7 +13,9 @@ fn watch(host: bool) -> Watch {
     let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute).unwrap();
     let mut watch = Watch::begin(NetnsId(1), host, socket).unwrap();
     while !watch.is_read() {
-        watch.turn().unwrap();
+        if let Some(received) = watch.receive().unwrap() {
+            watch.read(&received).unwrap();
+        }
     }
     watch.links.clear();
     watch
