@@ -32,10 +32,14 @@ pub enum Kind {
     OomVictim = 9,
     Http = 10,
     LookUp = 11,
+    Dropped = 12,
+    IcmpSent = 13,
+    Retransmitted = 14,
+    QueueFull = 15,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 16] = [
         Kind::TcpState,
         Kind::ResetReceived,
         Kind::ResetSent,
@@ -48,6 +52,10 @@ impl Kind {
         Kind::OomVictim,
         Kind::Http,
         Kind::LookUp,
+        Kind::Dropped,
+        Kind::IcmpSent,
+        Kind::Retransmitted,
+        Kind::QueueFull,
     ];
 
     /// The stage under which records of this kind that found no room in the ring are reported as lost.
@@ -66,6 +74,10 @@ impl Kind {
             Kind::OomVictim => "ring.oom_victim",
             Kind::Http => "ring.http",
             Kind::LookUp => "ring.look_up",
+            Kind::Dropped => "ring.packet_dropped",
+            Kind::IcmpSent => "ring.icmp_sent",
+            Kind::Retransmitted => "ring.retransmitted",
+            Kind::QueueFull => "ring.queue_full",
         }
     }
 
@@ -197,7 +209,8 @@ record! {
         last_received_ns: u64,
         /// 1: only the sending side is shut (`shutdown(2)` with SHUT_WR); the process still reads.
         half: u32,
-        reserved: u32,
+        /// Bytes that were sent and that the other end has not acknowledged.
+        unacknowledged: u32,
     }
 }
 
@@ -290,6 +303,64 @@ record! {
     OomVictimRecord = Kind::OomVictim, 32 bytes {
         pid: u32,
         reserved: u32,
+    }
+}
+
+/// How many of the kernel's drop reasons (`enum skb_drop_reason`) the probe can be asked for: the core's own, which are
+/// 128 on 6.18; those of modules stand above 65,536.
+pub const DROP_REASONS: usize = 256;
+
+record! {
+    /// `skb:kfree_skb` of a TCP packet, for one of the wanted reasons. `packet.local` is its source, `remote` its
+    /// destination; it has no cookie.
+    DroppedRecord = Kind::Dropped, 112 bytes {
+        packet: SocketRecord,
+        /// `enum skb_drop_reason` of the running kernel.
+        reason: u32,
+        /// `HOOK_…`.
+        hook: u32,
+        seq: u32,
+        /// The flags as they stand in the header (RFC 9293): FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
+        flags: u32,
+        /// Bytes of payload.
+        payload: u32,
+        reserved: u32,
+    }
+}
+
+/// Where on its way a packet was: what netfilter would call that place. Read off the packet, since the event does not say.
+pub const HOOK_PREROUTING: u32 = 0;
+pub const HOOK_INPUT: u32 = 1;
+pub const HOOK_FORWARD: u32 = 2;
+pub const HOOK_OUTPUT: u32 = 3;
+pub const HOOK_POSTROUTING: u32 = 4;
+
+record! {
+    /// `icmp:icmp_send`: this host answers a TCP packet with "destination unreachable". `packet` as above.
+    IcmpSentRecord = Kind::IcmpSent, 96 bytes {
+        packet: SocketRecord,
+        /// By RFC 792 and 1812.
+        code: u32,
+        reserved: u32,
+    }
+}
+
+record! {
+    /// `tcp:tcp_retransmit_skb`.
+    RetransmittedRecord = Kind::Retransmitted, 96 bytes {
+        socket: SocketRecord,
+        state: u32,
+        reserved: u32,
+    }
+}
+
+record! {
+    /// A packet of a handshake came to a listener whose queue of accepted connections is full. `socket.local` is the
+    /// address that was asked, `remote` the client's.
+    QueueFullRecord = Kind::QueueFull, 96 bytes {
+        socket: SocketRecord,
+        queued: u32,
+        limit: u32,
     }
 }
 

@@ -155,6 +155,20 @@ impl TcpSock {
         sent.wrapping_sub(self.fields.load(layout!(bytes_retrans)))
     }
 
+    /// Bytes under way: sent, and not acknowledged by the other end.
+    #[inline(always)]
+    pub fn unacknowledged(self) -> u32 {
+        let next: u32 = self.fields.load(layout!(snd_nxt));
+        next.wrapping_sub(self.fields.load(layout!(snd_una)))
+    }
+
+    /// A listener's connections that wait to be accepted, and how many may wait: one more than the limit is let in
+    /// (`sk_acceptq_is_full()` in include/net/sock.h).
+    #[inline(always)]
+    pub fn queue(self) -> (u32, u32) {
+        (self.fields.load(layout!(sk_ack_backlog)), self.fields.load(layout!(sk_max_ack_backlog)))
+    }
+
     /// Bytes that arrived in order and that no process has read (`tcp_inq()` in include/net/tcp.h).
     #[inline(always)]
     pub fn unread(self) -> u32 {

@@ -24,22 +24,29 @@ pub struct Layout {
     pub sk_shutdown: u32,
     pub sk_protocol: u32,
     pub sk_cgroup: u32,
+    pub sk_ack_backlog: u32,
+    pub sk_max_ack_backlog: u32,
     // struct inet_sock
     pub inet_sport: u32,
     // struct tcp_sock
     pub rcv_nxt: u32,
     pub copied_seq: u32,
+    pub snd_una: u32,
+    pub snd_nxt: u32,
     pub bytes_received: u32,
     pub bytes_sent: u32,
     pub bytes_retrans: u32,
     // struct net
     pub net_inum: u32,
-    // struct sk_buff, net_device
+    // struct sk_buff, dst_entry, net_device
     pub skb_head: u32,
     pub skb_network_header: u32,
-    pub skb_transport_header: u32,
     pub skb_dev: u32,
+    pub skb_sk: u32,
+    pub skb_dst: u32,
+    pub dst_dev: u32,
     pub dev_net: u32,
+    pub dev_flags: u32,
     // struct cgroup, kernfs_node
     pub cgroup_kn: u32,
     pub kn_id: u32,
@@ -92,7 +99,7 @@ impl Layout {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 56 * 4);
+const _: () = assert!(size_of::<Layout>() == 63 * 4);
 
 #[cfg(feature = "user")]
 // SAFETY: `u32` fields only, no padding.

@@ -68,7 +68,8 @@ pub fn observe<const OUT: bool>(skb: *mut __sk_buff, segment: &Segment) -> Optio
     let now = unsafe { bpf_ktime_get_boot_ns() };
     if OUT {
         entry.last_sent_ns = now;
-    } else {
+    } else if segment.seq.wrapping_add(segment.len).wrapping_sub(sock.receives_next()) as i32 > 0 {
+        // What is sent again although it had arrived is nothing new: the other end did not get the acknowledgement.
         entry.last_received_ns = now;
     }
     let (start, facts) = entry.admit(way(OUT), segment.seq, segment.len);

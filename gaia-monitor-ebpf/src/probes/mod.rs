@@ -1,6 +1,8 @@
 //! One file for each family of events. A file's header names the kernels, the fields and what stands in where one lacks.
 
+mod backlog;
 mod dns;
+mod drops;
 mod errors;
 pub mod http;
 mod oom;

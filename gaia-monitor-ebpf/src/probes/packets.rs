@@ -1,5 +1,5 @@
 //! Every packet of the host's cgroup v2 tree, out and in (`BPF_CGROUP_INET_EGRESS`, `_INGRESS`): TCP payload goes to `http`,
-//! what a name server is asked and answers to `dns`.
+//! handshakes to `backlog`, what a name server is asked and answers to `dns`.
 //!
 //! The programs stand at the root of the tree, where the whole host pays for them: what is neither leaves at once. They only
 //! look: every path lets the packet pass.
@@ -8,7 +8,7 @@ use core::ptr;
 
 use aya_ebpf::{bindings::__sk_buff, macros::cgroup_skb, programs::SkBuffContext};
 
-use super::{dns, http};
+use super::{backlog, dns, http};
 
 /// The verdict of a cgroup program that lets a packet pass.
 const PASS: i32 = 1;
@@ -29,6 +29,9 @@ pub fn packet_ingress(ctx: SkBuffContext) -> i32 {
 fn look<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
     let header = ip_header(skb)?;
     if header.protocol == IPPROTO_TCP {
+        if !OUT && backlog::is_for_listener(skb) {
+            return backlog::observe(skb, &header);
+        }
         let segment = segment(skb, &header)?;
         if dns::is_name_servers::<OUT>(skb, &header)? {
             dns::over_tcp::<OUT>(skb, &header, &segment);

@@ -5,11 +5,12 @@
 //! socket's own close. Up to 6.9 a closed port's reset is not told, because the event needs a socket there.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use gaia_monitor_abi::{AF_INET, AF_INET6, NO_REASON, ResetReceivedRecord, ResetSentRecord, SocketRecord};
+use gaia_monitor_abi::{NO_REASON, ResetReceivedRecord, ResetSentRecord, SocketRecord};
 
 use crate::{
     filter,
-    kernel::{Raw, Typed, layout, netns_of},
+    kernel::{Typed, layout},
+    packet,
     ring::{Wake, emit},
     socket::{self, TcpSock, state},
 };
@@ -71,58 +72,19 @@ fn connection(sk: *const u8) -> Option<TcpSock> {
 /// Who would have sent the reset, by the packet that it answers: its receiver is the local side.
 #[inline(always)]
 fn from_packet(sk: *const u8, skb: Typed) -> Option<SocketRecord> {
-    let head = Raw(skb.load(layout!(skb_head)));
-    let network = head.at(skb.load::<u16>(layout!(skb_network_header)) as u32);
-    let transport = head.at(skb.load::<u16>(layout!(skb_transport_header)) as u32);
-    let version = network.read::<u8>(0)? >> 4;
-    let mut socket = SocketRecord {
-        cookie: 0,
-        cgroup: 0,
-        netns: netns_of_packet(sk, skb),
-        family: AF_INET,
-        local_port: u16::from_be(transport.read(tcp::DESTINATION)?),
-        remote_port: u16::from_be(transport.read(tcp::SOURCE)?),
-        reserved: 0,
-        local: [0; 16],
-        remote: [0; 16],
+    let packet = packet::tcp(skb, netns_of_packet(sk, skb))?.ends;
+    let socket = SocketRecord {
+        local_port: packet.remote_port,
+        remote_port: packet.local_port,
+        local: packet.remote,
+        remote: packet.local,
+        ..packet
     };
-    if version == 4 {
-        let local = network.read::<u32>(ipv4::DESTINATION)?.to_ne_bytes();
-        let remote = network.read::<u32>(ipv4::SOURCE)?.to_ne_bytes();
-        socket.local[..4].copy_from_slice(&local);
-        socket.remote[..4].copy_from_slice(&remote);
-    } else if version == 6 {
-        socket.family = AF_INET6;
-        network.copy(ipv6::DESTINATION, &mut socket.local)?;
-        network.copy(ipv6::SOURCE, &mut socket.remote)?;
-    } else {
-        return None;
-    }
     filter::socket_is_watched(&socket).then_some(socket)
 }
 
 /// A packet that no socket took still has its device; one that a socket took may have lost it.
 #[inline(always)]
 fn netns_of_packet(sk: *const u8, skb: Typed) -> u32 {
-    if sk.is_null() {
-        netns_of(skb.follow(layout!(skb_dev)).follow(layout!(dev_net)))
-    } else {
-        socket::netns(Typed(sk as u64))
-    }
-}
-
-/// Offsets in packets, by RFC 9293, 791 and 8200.
-mod tcp {
-    pub const SOURCE: u32 = 0;
-    pub const DESTINATION: u32 = 2;
-}
-
-mod ipv4 {
-    pub const SOURCE: u32 = 12;
-    pub const DESTINATION: u32 = 16;
-}
-
-mod ipv6 {
-    pub const SOURCE: u32 = 8;
-    pub const DESTINATION: u32 = 24;
+    if sk.is_null() { packet::netns(skb) } else { socket::netns(Typed(sk as u64)) }
 }

@@ -33,6 +33,7 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
     }
     let record = sock.observe()?;
     let unread = if had_stream(old) { sock.unread() } else { 0 };
+    let unacknowledged = if had_stream(old) { sock.unacknowledged() } else { 0 };
     let errno = sock.error();
     let half = u32::from(sock.is_half_closed());
     let witness = task::witness();
@@ -48,7 +49,7 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
         event.last_sent_ns = last_sent_ns;
         event.last_received_ns = last_received_ns;
         event.half = half;
-        event.reserved = 0;
+        event.unacknowledged = unacknowledged;
     });
     if new == state::CLOSE as u32 {
         http::forget(record.cookie);

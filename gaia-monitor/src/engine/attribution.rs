@@ -9,6 +9,7 @@ use crate::model::time::{Nanos, Stamp};
 
 use super::breaks::{Break, BreakId, Breaks, Symptom};
 use super::cases::key::Lost;
+use super::hindrance::{self, Met};
 use super::world::World;
 use super::world::demise::DemiseId;
 use super::world::end::{Close, End};
@@ -37,6 +38,10 @@ pub enum Blame {
     Backend(ContainerId),
     /// A name is gone, and no event of a container says why.
     NameGone(Lost),
+    /// A packet filter, or the kernel, kept its packets away. Without a container the server is outside this host.
+    Filtered(Option<ContainerId>, Box<Met>),
+    /// The server's queue was full: since when this connect tried, and whether its packet was seen to meet it.
+    Backlog(ContainerId, Stamp, bool),
     /// A living process, by cause.
     Process(Option<ContainerId>, Option<Pid>, CauseKind),
     /// The client's own process or will.
@@ -135,10 +140,11 @@ fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
     let unanswered = case.symptom != Symptom::Refused;
     let Some(id) = &case.route.container else {
         let nothing = || (Blame::Nothing, "the address belongs to no container of this host".to_owned());
-        return cut_off(world, case).filter(|_| unanswered).unwrap_or_else(nothing);
+        let cut = cut_off(world, case).filter(|_| unanswered);
+        return cut.or_else(|| filtered(world, case)).unwrap_or_else(nothing);
     };
     let cut = || cut_off(world, case).filter(|_| unanswered);
-    if let Some(found) = container_event(world, id, at).or_else(cut) {
+    if let Some(found) = container_event(world, id, at).or_else(cut).or_else(|| filtered(world, case)) {
         return found;
     }
     if case.symptom == Symptom::Refused {
@@ -154,23 +160,38 @@ fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
             }
             return unknown(Some(id.clone()), "the port closed with a dying process whose exit was not seen");
         }
-        let listens = world.containers.get(id).is_some_and(|container| container.listening.contains_key(&port));
-        if listens && !world.sockets.met_a_closed_port(case.route.client) {
-            return unknown(
-                Some(id.clone()),
-                "the port listens, and the kernel refused nothing: a packet filter may have",
-            );
-        }
         return (Blame::NotListening(id.clone()), "the container runs and its port is closed".to_owned());
+    }
+    if case.symptom == Symptom::SynUnanswered
+        && let Some(found) = full_queue(world, case, id)
+    {
+        return found;
     }
     let reason = "nothing answered at the address, and nothing seen says why".to_owned();
     (Blame::Process(Some(id.clone()), None, CauseKind::Unknown), reason)
 }
 
+/// What kept its packets away, as a verdict.
+fn filtered(world: &World, case: &Break) -> Option<(Blame, String)> {
+    let met = hindrance::filter(world, case)?;
+    let verb = if met.filter.rejects { "refused" } else { "dropped" };
+    let reason = match &met.filter.place {
+        Some((_, reason)) => format!("its packets were {verb} on the way ({reason})"),
+        None => "it was refused, and no socket and no closed port had done it".to_owned(),
+    };
+    let subject = case.route.container.clone().or_else(|| case.client_container.clone());
+    Some((Blame::Filtered(subject, Box::new(met)), reason))
+}
+
+fn full_queue(world: &World, case: &Break, id: &ContainerId) -> Option<(Blame, String)> {
+    let (since, seen) = hindrance::full_queue(world, case)?;
+    Some((Blame::Backlog(id.clone(), since, seen), "the queue of new connections was full".to_owned()))
+}
+
 fn silence(world: &World, breaks: &Breaks, case: &Break, at: Stamp) -> (Blame, String) {
     let Some(id) = &case.route.container else {
         let slow = || (Blame::Nothing, "a server outside this host was slow".to_owned());
-        return cut_off(world, case).unwrap_or_else(slow);
+        return cut_off(world, case).or_else(|| filtered(world, case)).unwrap_or_else(slow);
     };
     // What began during the silence explains it, too: the instant of leaving is only its end.
     if let Some(found) = container_event(world, id, at).or_else(|| cut_off(world, case)) {
@@ -180,6 +201,9 @@ fn silence(world: &World, breaks: &Breaks, case: &Break, at: Stamp) -> (Blame, S
     let during = |since: Stamp, until: Option<Stamp>| since <= at && until.is_none_or(|until| until > case.begun);
     if let Some(spell) = container.and_then(|c| c.pauses.iter().rev().find(|s| during(s.since, s.until))) {
         return (Blame::Paused(id.clone(), spell.since), "it stood still meanwhile".to_owned());
+    }
+    if let Some(found) = filtered(world, case).or_else(|| full_queue(world, case, id)) {
+        return found;
     }
     let pid = server(world, case).and_then(|end| end.owner.as_ref()).map(|task| task.pid);
     if let Some(found) = upstream(breaks, case, pid, at) {
@@ -202,8 +226,9 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
             let Some(id) = container else { return (Blame::Nothing, "a proxy of no known container".to_owned()) };
             let met = leg.map_or(at, |leg| leg.gone.unwrap_or(leg.opened));
             let asked = Unanswered { begun: leg.map_or(met, |leg| leg.opened), at: met, received: None };
-            let cut = || outage(world, case, None, asked);
-            return container_event(world, &id, met).or_else(cut).unwrap_or_else(|| {
+            let cut = || outage(world, case, None, asked).or_else(|| filtered(world, case));
+            let found = container_event(world, &id, met).or_else(cut);
+            return found.or_else(|| full_queue(world, case, &id)).unwrap_or_else(|| {
                 (Blame::Backend(id.clone()), "docker-proxy accepted, and nothing listened behind it".to_owned())
             });
         }
@@ -213,7 +238,7 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
         container.as_ref().and_then(|id| container_event(world, id, at)).or_else(cut)
     };
     let Some(end) = server(world, case) else {
-        return match event() {
+        return match event().or_else(|| filtered(world, case)) {
             Some(found) => found,
             None if container.is_none() && asked_in_vain(world, case) => {
                 unknown(None, "a server outside this host gave no byte of the answer that it owed")
@@ -231,7 +256,7 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
         Some(close) if close.task.exiting => by_dying(world, case, close, now),
         Some(close) => by_living(world, breaks, case, end, close),
         None => {
-            if let Some(found) = event() {
+            if let Some(found) = event().or_else(|| filtered(world, case)) {
                 return found;
             }
             unknown(container, "the client's end got it, and the server's end had not closed")

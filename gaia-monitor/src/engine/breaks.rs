@@ -10,6 +10,7 @@ use crate::model::incident::{Affected, HttpxClass};
 use crate::model::time::{Stamp, Utc};
 
 use super::cases::CaseId;
+use super::hindrance::Met;
 use super::world::route::Route;
 
 const CAP: usize = 65_536;
@@ -44,6 +45,17 @@ pub enum Symptom {
     NameUnanswered,
 }
 
+/// Kept for the verdict: the facts behind it are forgotten sooner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hindrance {
+    Filter(Met),
+    /// A full queue: when the SYN left, and whether it was seen to meet it.
+    Queue {
+        since: Stamp,
+        seen: bool,
+    },
+}
+
 #[derive(Clone, Debug)]
 pub struct Break {
     pub id: BreakId,
@@ -68,6 +80,8 @@ pub struct Break {
     /// Facts are missing: how far the exchange had come is TCP's word alone, or a port refused that was not seen to
     /// close.
     pub doubtful: bool,
+    /// What had kept its packets away.
+    pub met: Option<Hindrance>,
     /// Events were lost while the connection was open.
     pub lossy: bool,
 }

@@ -7,7 +7,7 @@ use crate::model::time::{Nanos, Stamp, Utc};
 
 use super::account;
 use super::attribution::{Blame, judge};
-use super::breaks::{BreakId, Symptom};
+use super::breaks::{BreakId, Hindrance, Symptom};
 use super::cases::key::{CaseKey, Lost};
 use super::cases::{Case, CaseId};
 use super::draft::Sheet;
@@ -18,6 +18,7 @@ use super::rules::recovery;
 use super::timers::Alarm;
 use super::world::Change;
 use super::world::demise::DemiseId;
+use super::world::sockets::Change as SocketChange;
 use super::{Engine, ROUND, entry, policy};
 
 /// How long a loss of events casts doubt on what is seen after it.
@@ -26,6 +27,14 @@ const LOSS_SHADOW: Nanos = Nanos::from_secs(1);
 impl Engine {
     pub(super) fn react(&mut self, at: Stamp, change: &Change, effects: &mut Vec<Effect>) {
         match change {
+            Change::Socket(SocketChange::Connected { client }) => self.connected(at, *client, effects),
+            Change::Socket(SocketChange::Arrived { server }) => self.arrived(at, *server, effects),
+            Change::Hindered { netns, source, destination } => self.hindered(*netns, *source, *destination, effects),
+            Change::Overflowed(netns) => {
+                if let Some(container) = self.world.containers.of_netns(*netns, at) {
+                    self.news_of(&container, effects);
+                }
+            }
             Change::Socket(change) => match connections::look(&self.world, at, change) {
                 Found::Broken(broken) => self.broke(at, broken, effects),
                 Found::IdleClose(client) => {
@@ -140,6 +149,24 @@ impl Engine {
         let client = policy::caller(&self.world, found.route.client, found.client_container.as_ref());
         let text = format!("{client} to {}: {:?}: {reason}", found.route.address, found.symptom);
         effects.push(Effect::Explained { at: found.at(), text });
+        let met = match &blame {
+            Blame::Filtered(_, met) => Some(Hindrance::Filter((**met).clone())),
+            Blame::Backlog(_, since, seen) => Some(Hindrance::Queue { since: *since, seen: *seen }),
+            Blame::Demise(_)
+            | Blame::Worker(_)
+            | Blame::Paused(..)
+            | Blame::Outage(_)
+            | Blame::NotListening(_)
+            | Blame::Backend(_)
+            | Blame::NameGone(_)
+            | Blame::OwnLookUp(_)
+            | Blame::Process(..)
+            | Blame::Client(..)
+            | Blame::Chain(..)
+            | Blame::Wait(..)
+            | Blame::Nothing => None,
+        };
+        self.breaks.change(id, |found| found.met = met);
         match self.key_of(&blame) {
             Some(key) => {
                 // Its own instant opens the case, not the cause's: an incident that comes after a closed one with the same
@@ -187,7 +214,7 @@ impl Engine {
         });
     }
 
-    fn key_of(&self, blame: &Blame) -> Option<CaseKey> {
+    pub(super) fn key_of(&self, blame: &Blame) -> Option<CaseKey> {
         Some(match blame {
             Blame::Demise(id) => CaseKey::Demise(*id),
             Blame::Worker(pid) => {
@@ -198,6 +225,8 @@ impl Engine {
             Blame::Outage(id) => CaseKey::Outage(*id),
             Blame::NotListening(id) => CaseKey::NotListening(id.clone()),
             Blame::Backend(id) => CaseKey::Backend(id.clone()),
+            Blame::Filtered(id, met) => CaseKey::Filtered(id.clone(), met.filter.clone()),
+            Blame::Backlog(id, ..) => CaseKey::Backlog(id.clone()),
             Blame::Process(id, pid, kind) => CaseKey::Process(id.clone(), *pid, *kind),
             Blame::Client(id, pid) => CaseKey::Client(id.clone(), *pid),
             Blame::Chain(root, _) => {
@@ -269,9 +298,11 @@ impl Engine {
                 };
                 last.unwrap_or_default().minus(LOSS_SHADOW)
             }
-            CaseKey::NameGone(_, Some(_)) | CaseKey::Process(..) | CaseKey::Client(..) => {
-                begun.min(opened).minus(LOSS_SHADOW)
-            }
+            CaseKey::NameGone(_, Some(_))
+            | CaseKey::Filtered(..)
+            | CaseKey::Backlog(_)
+            | CaseKey::Process(..)
+            | CaseKey::Client(..) => begun.min(opened).minus(LOSS_SHADOW),
         });
         let id = self.cases.of_key_or_new(key.clone(), opened, now, health);
         if let Some(case) = self.cases.get_mut(id) {

@@ -8,6 +8,7 @@ use super::cases::life::{self, Facts, Step};
 use super::cases::{Case, CaseId};
 use super::draft::verdict;
 use super::effect::Effect;
+use super::passage::PASSES_FOR;
 use super::timers::Alarm;
 use super::world::end::{End, Side};
 use super::world::exchange::{Progress, progress};
@@ -120,7 +121,11 @@ impl Engine {
             die_missing: last.is_some_and(|demise| demise.exit.is_some() && demise.die.is_none()),
             waiting: self.is_awaited(case, verdict.container.as_ref()),
             over: sheet.is_over(case),
-            joins_until: case.key.gap().map_or(case.last_fact, |gap| case.last_fact.plus(gap)),
+            joins_until: match (case.passed, case.key.gap()) {
+                (Some(passed), _) => passed.plus(PASSES_FOR),
+                (None, Some(gap)) => case.last_fact.plus(gap),
+                (None, None) => case.last_fact,
+            },
         }
     }
 
@@ -151,7 +156,8 @@ impl Engine {
                 }
                 last.is_some_and(|demise| demise.over.is_none())
             }
-            CaseKey::Paused(..) => !self.sheet().is_over(case),
+            CaseKey::Paused(..) | CaseKey::Filtered(..) => !self.sheet().is_over(case),
+            CaseKey::Backlog(_) => true,
             CaseKey::Outage(id) => return !self.sheet().is_over(case) && self.is_cut_off(id),
             CaseKey::NameGone(ref lost, _) => return self.is_name_awaited(lost),
             CaseKey::Workers(..)

@@ -3,6 +3,7 @@
 //! A fact says what was seen, never what it means. It carries no header or body byte of anybody's traffic.
 
 mod docker;
+mod drops;
 mod http;
 mod links;
 mod names;
@@ -12,6 +13,7 @@ mod tcp;
 use serde::{Deserialize, Serialize};
 
 pub use docker::{ContainerInfo, DockerAction, DockerEvent, Endpoint, NetworkAddress, PublishedPort};
+pub use drops::{Handshake, Hook, IcmpSent, ListenOverflow, PacketDropped, Retransmitted, Unreachable};
 pub use http::{BodyFraming, HttpFact, HttpWhat};
 pub use links::{AddressChange, Link, LinkChange, LinkKind, LinkState, LinksRead, NeighbourChange};
 pub use names::{AskerClosed, LookUp, LookUpWhat, NameAnswer, NameChecked};
@@ -53,6 +55,10 @@ pub enum Fact {
     ResetSent(ResetSent),
     SocketError(SocketError),
     Reading(Reading),
+    PacketDropped(PacketDropped),
+    IcmpSent(IcmpSent),
+    Retransmitted(Retransmitted),
+    ListenOverflow(ListenOverflow),
     Http(HttpFact),
     LookUp(Box<LookUp>),
     AskerClosed(AskerClosed),

@@ -32,7 +32,7 @@ pub fn play<R: BufRead>(
     let mut seen = Stamp::default();
     while let Some(entry) = reader.next_entry()? {
         let event = match entry {
-            Entry::Event(event) => event,
+            Entry::Event(event) => *event,
             Entry::Gap(0) => continue,
             Entry::Gap(count) => {
                 played.missing = played.missing.saturating_add(count);

@@ -10,7 +10,7 @@ use crate::model::event::Event;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
-    Event(Event),
+    Event(Box<Event>),
     /// So many events are missing here.
     Gap(u64),
 }
@@ -125,7 +125,7 @@ impl<R: BufRead> Reader<R> {
         let entry = if text.starts_with(GAP_PREFIX) {
             serde_json::from_slice::<GapLine>(&text).map(|line| Entry::Gap(line.gap.count))
         } else {
-            serde_json::from_slice(&text).map(Entry::Event)
+            serde_json::from_slice(&text).map(|event| Entry::Event(Box::new(event)))
         };
         let entry = match entry {
             Ok(entry) => entry,

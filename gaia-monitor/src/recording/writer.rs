@@ -237,7 +237,7 @@ mod tests {
         writer.take(tick(1), 0).unwrap();
         writer.finish(0).unwrap();
         let mut reader = Reader::open(&path).unwrap();
-        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Event(tick(1))));
+        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Event(Box::new(tick(1)))));
         assert_eq!(reader.next_entry().unwrap(), None);
     }
 
@@ -248,7 +248,10 @@ mod tests {
         writer.take(tick(1), 0).unwrap();
         writer.take(tick(4), 2).unwrap();
         writer.finish(3).unwrap();
-        assert_eq!(read(&disk), [Entry::Event(tick(1)), Entry::Gap(2), Entry::Event(tick(4)), Entry::Gap(3)]);
+        assert_eq!(
+            read(&disk),
+            [Entry::Event(Box::new(tick(1))), Entry::Gap(2), Entry::Event(Box::new(tick(4))), Entry::Gap(3)]
+        );
     }
 
     #[test]
@@ -266,7 +269,7 @@ mod tests {
         disk.grow_to(1 << 20);
         writer.take(tick(4), 0).unwrap();
         writer.finish(0).unwrap();
-        assert_eq!(read(&disk), [Entry::Event(tick(1)), Entry::Gap(2), Entry::Event(tick(4))]);
+        assert_eq!(read(&disk), [Entry::Event(Box::new(tick(1))), Entry::Gap(2), Entry::Event(Box::new(tick(4)))]);
     }
 
     #[test]
@@ -278,6 +281,6 @@ mod tests {
         disk.grow_to(disk.used() + 3);
         writer.take(tick(2), 0).unwrap();
         assert!(writer.finish(0).is_err());
-        assert_eq!(read(&disk), [Entry::Event(tick(1))]);
+        assert_eq!(read(&disk), [Entry::Event(Box::new(tick(1)))]);
     }
 }

@@ -11,6 +11,7 @@ mod fields;
 mod interfaces;
 mod invariants;
 mod lookups;
+mod losses;
 pub mod play;
 mod script;
 mod traffic;

@@ -151,6 +151,16 @@ impl Script {
             "checked" => self.checked(words)?,
             "close" => self.close(words)?,
             "reset" => self.reset(words)?,
+            "drop" => self.drop_packet(words)?,
+            "passed" | "stuck" => self.pass(words, verb == "stuck")?,
+            "closed" => {
+                let wire = words.next("the connection")?;
+                let netns = self.place(&wire, words)?;
+                self.wires.reset_syn(&wire, &mut self.facts, &mut self.cast, Which::Client, netns)?;
+            }
+            "icmp" => self.icmp(words)?,
+            "retransmit" => self.retransmit(words)?,
+            "overflow" => self.overflow(words)?,
             "signal" => self.signal(words)?,
             "oom" => {
                 let pid = self.actor(words)?.process.pid;
@@ -290,6 +300,7 @@ impl Script {
             errno: None,
             unread: 0,
             half: false,
+            unacknowledged: 0,
             last_sent: None,
             last_received: None,
         }));

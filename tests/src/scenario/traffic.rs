@@ -7,7 +7,7 @@ use gaia_monitor::model::event::{BodyFraming, Fact, HttpWhat, SocketError, Socke
 
 use super::cast::{Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE, Player};
 use super::script::Script;
-use super::wires::{Closing, Target, Which};
+use super::wires::{Closing, Leg, Target, Which};
 use super::words::Words;
 
 const BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 28, 0, 1));
@@ -54,6 +54,7 @@ impl Script {
 
     pub(super) fn connect(&mut self, words: &mut Words) -> Result<()> {
         let (unanswered, refused, half) = (words.flag("unanswered"), words.flag("refused"), words.flag("half"));
+        let leg_waits = words.flag("leg-unanswered");
         let ((client, ip), target, wire) = self.target(words)?;
         self.wires.connecting(&wire, &mut self.facts, &mut self.cast, (&client, ip), &target)?;
         if unanswered {
@@ -63,7 +64,12 @@ impl Script {
             // The facts of the server's end are lost.
             return self.wires.turn(&wire, &mut self.facts, &mut self.cast, Which::Client, TcpState::Established, None);
         }
-        self.wires.established(&wire, &mut self.facts, &mut self.cast, &target, refused)
+        let leg = match (refused, leg_waits) {
+            (true, _) => Leg::Refused,
+            (false, true) => Leg::Unanswered,
+            (false, false) => Leg::Answered,
+        };
+        self.wires.established(&wire, &mut self.facts, &mut self.cast, &target, leg)
     }
 
     /// A connection that was there before the monitor: both ends, found by sock_diag.
@@ -196,7 +202,7 @@ impl Script {
     }
 }
 
-fn which(words: &mut Words) -> Result<Which> {
+pub(super) fn which(words: &mut Words) -> Result<Which> {
     let sides =
         [("client", Which::Client), ("server", Which::Server), ("accepted", Which::Accepted), ("leg", Which::Leg)];
     sides.into_iter().find(|(word, _)| words.flag(word)).map(|(_, side)| side).context("which end?")

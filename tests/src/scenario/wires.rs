@@ -32,6 +32,8 @@ pub struct End {
     pub unread: u32,
     /// Its sending side is shut, and it still reads.
     pub half: bool,
+    /// What it sent was dropped.
+    pub unacknowledged: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +42,16 @@ pub struct Wire {
     pub server: Option<End>,
     /// docker-proxy's ends: towards the client, towards the container.
     pub hop: Option<(End, End)>,
+}
+
+/// What docker-proxy meets when it connects to the container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    Answered,
+    /// Nothing listens behind it.
+    Refused,
+    /// Its SYN is still on the way.
+    Unanswered,
 }
 
 /// Which end acts.
@@ -72,7 +84,17 @@ pub struct Target {
 }
 
 fn end(socket: Socket, actor: &str, state: TcpState) -> End {
-    End { socket, state, actor: actor.to_owned(), sent: None, received: None, read: false, unread: 0, half: false }
+    End {
+        socket,
+        state,
+        actor: actor.to_owned(),
+        sent: None,
+        received: None,
+        read: false,
+        unread: 0,
+        half: false,
+        unacknowledged: 0,
+    }
 }
 
 impl End {
@@ -132,14 +154,14 @@ impl Wires {
         self.turn(name, facts, cast, Which::Client, TcpState::SynSent, None)
     }
 
-    /// The handshake, and docker-proxy's own where it stands between; `refused`: nothing listens behind it.
+    /// The handshake, and docker-proxy's own where it stands between.
     pub fn established(
         &mut self,
         name: &str,
         facts: &mut Facts,
         cast: &mut Cast,
         target: &Target,
-        refused: bool,
+        behind: Leg,
     ) -> Result<()> {
         self.turn(name, facts, cast, Which::Client, TcpState::Established, None)?;
         let client = self.get(name)?.client.socket;
@@ -151,9 +173,13 @@ impl Wires {
             self.get(name)?.hop = Some(hop);
             self.turn(name, facts, cast, Which::Accepted, TcpState::Established, None)?;
             self.turn(name, facts, cast, Which::Leg, TcpState::SynSent, None)?;
-            if refused {
-                self.reset_syn(name, facts, cast, Which::Leg, target.netns)?;
-                return self.close(name, facts, cast, Which::Accepted, &Closing::default());
+            match behind {
+                Leg::Answered => {}
+                Leg::Refused => {
+                    self.reset_syn(name, facts, cast, Which::Leg, target.netns)?;
+                    return self.close(name, facts, cast, Which::Accepted, &Closing::default());
+                }
+                Leg::Unanswered => return Ok(()),
             }
             self.turn(name, facts, cast, Which::Leg, TcpState::Established, None)?;
         }
@@ -264,6 +290,7 @@ impl Wires {
             errno: errno.map(str::to_owned),
             unread: end.unread,
             half: end.half,
+            unacknowledged: end.unacknowledged,
             last_sent: end.sent,
             last_received: end.received,
         };

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gaia_monitor::model::event::{
-    AskerClosed, BodyFraming, ContainerInfo, DockerAction, DockerEvent, Event, ExitStatus, Fact, HttpFact, HttpWhat,
-    LookUp, LookUpWhat, NameAnswer, NameChecked, NetworkAddress, Process, ProcessExec, ProcessExited, ProcessSeen,
-    ProcessStarted, PublishedPort, Reading, ResetReceived, ResetSent, Signal, SignalSender, Socket, SocketError,
-    SocketSeen, Task, TcpState, TcpStateChange,
+    AskerClosed, BodyFraming, ContainerInfo, DockerAction, DockerEvent, Event, ExitStatus, Fact, Handshake, Hook,
+    HttpFact, HttpWhat, IcmpSent, ListenOverflow, LookUp, LookUpWhat, NameAnswer, NameChecked, NetworkAddress,
+    PacketDropped, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, PublishedPort, Reading,
+    ResetReceived, ResetSent, Retransmitted, Signal, SignalSender, Socket, SocketError, SocketSeen, Task, TcpState,
+    TcpStateChange, Unreachable,
 };
 use gaia_monitor::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use gaia_monitor::model::time::{Nanos, Stamp};
@@ -238,6 +239,7 @@ fn any_fact() -> BoxedStrategy<Fact> {
                 errno,
                 unread,
                 half: false,
+                unacknowledged: unread,
                 last_sent,
                 last_received,
             })
@@ -283,6 +285,31 @@ fn any_fact() -> BoxedStrategy<Fact> {
         let container = ContainerId(format!("{number:0>64x}"));
         Fact::Docker(DockerEvent { container, name: format!("c{number}"), action })
     });
+    let packets = (socket(), select(vec!["NETFILTER_DROP", "NEIGH_FAILED", "TCP_LISTEN_OVERFLOW"]), 0_u32..4).prop_map(
+        |(socket, reason, kind)| match kind {
+            0 => Fact::IcmpSent(IcmpSent {
+                netns: socket.netns,
+                source: socket.remote,
+                destination: socket.local,
+                code: Unreachable::Port,
+            }),
+            1 => {
+                let packet = Handshake { client: socket.remote, server: socket.local, queued: 2, limit: 1 };
+                Fact::ListenOverflow(ListenOverflow { netns: socket.netns, packet: Some(packet), count: 1 })
+            }
+            2 => Fact::Retransmitted(Retransmitted { socket, state: TcpState::Established }),
+            _ => Fact::PacketDropped(PacketDropped {
+                netns: socket.netns,
+                source: socket.local,
+                destination: socket.remote,
+                reason: reason.to_owned(),
+                hook: Hook::Input,
+                seq: 1,
+                syn: false,
+                payload: 10,
+            }),
+        },
+    );
     let own = prop_oneof![
         3 => Just(Fact::Tick),
         1 => Just(Fact::Lost { stage: "ring.tcp".into(), count: 1 }),
@@ -293,6 +320,7 @@ fn any_fact() -> BoxedStrategy<Fact> {
         3 => resets,
         1 => error,
         2 => reading,
+        4 => packets,
         8 => http,
         2 => births,
         3 => exit,

@@ -4,6 +4,7 @@ use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::CauseKind;
 use crate::model::time::Stamp;
 
+use crate::engine::hindrance::Filter;
 use crate::engine::world::World;
 use crate::engine::world::demise::DemiseId;
 use crate::engine::world::outages::OutageId;
@@ -21,6 +22,10 @@ pub enum CaseKey {
     /// A name without an answer. With the server whose own failed look-up broke its answer, where a container's event had
     /// removed the name: the look-up itself is that event's.
     NameGone(Lost, Option<ContainerId>),
+    /// What one place does to the packets of one server, or of a client whose server is nobody's.
+    Filtered(Option<ContainerId>, Filter),
+    /// A listener of this container has no room for another connection.
+    Backlog(ContainerId),
     /// Causes that belong to connections: one case for each server process and cause.
     Process(Option<ContainerId>, Option<Pid>, CauseKind),
     Client(Option<ContainerId>, Option<Pid>),
@@ -42,8 +47,8 @@ impl CaseKey {
         match self {
             Self::Demise(id) => world.demises.get(*id).map(|demise| &demise.container),
             Self::Outage(id) => world.links.outages.get(*id)?.container.as_ref(),
-            Self::Paused(id, _) | Self::NotListening(id) | Self::Backend(id) => Some(id),
-            Self::Workers(id, _) | Self::Process(id, _, _) | Self::Client(id, _) => id.as_ref(),
+            Self::Paused(id, _) | Self::NotListening(id) | Self::Backend(id) | Self::Backlog(id) => Some(id),
+            Self::Workers(id, _) | Self::Process(id, _, _) | Self::Client(id, _) | Self::Filtered(id, _) => id.as_ref(),
             Self::NameGone(_, Some(server)) => Some(server),
             Self::NameGone(Lost::Container(id), None) => Some(id),
             Self::NameGone(Lost::Name(_), None) => None,
@@ -59,6 +64,8 @@ impl CaseKey {
             | Self::NotListening(_)
             | Self::Backend(_)
             | Self::NameGone(..)
+            | Self::Filtered(..)
+            | Self::Backlog(_)
             | Self::Process(..)
             | Self::Client(..) => false,
         }
@@ -75,7 +82,9 @@ impl CaseKey {
             | Self::Outage(_)
             | Self::NotListening(_)
             | Self::Backend(_)
-            | Self::NameGone(..) => None,
+            | Self::NameGone(..)
+            | Self::Filtered(..)
+            | Self::Backlog(_) => None,
         }
     }
 }

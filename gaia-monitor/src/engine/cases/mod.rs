@@ -52,6 +52,8 @@ pub struct Case {
     pub because: Option<IncidentId>,
     /// Where the last of its broken connections went that was put down to something else.
     pub moved_to: Option<CaseId>,
+    /// When traffic passed again where packets had been filtered.
+    pub passed: Option<Stamp>,
     /// Docker's health status of the subject when it opened.
     pub health: Option<String>,
 }
@@ -128,6 +130,7 @@ impl Cases {
             losses: BTreeMap::new(),
             because,
             moved_to: None,
+            passed: None,
             health,
         };
         self.all.insert(id, case);

@@ -79,6 +79,19 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Alternative> {
         CauseKind::BackendUnreachable => {
             against(CauseKind::AppClosed, "the connection never reached a process of the container".to_owned());
         }
+        CauseKind::PacketDropped => {
+            against(
+                CauseKind::ServerSlow,
+                "packets of the connection were dropped, and none got through after".to_owned(),
+            );
+        }
+        CauseKind::PacketRejected => {
+            against(CauseKind::NotListening, "the kernel sent no reset for a closed port".to_owned());
+            against(CauseKind::AppAborted, "no socket had sent the reset".to_owned());
+        }
+        CauseKind::BacklogOverflow => {
+            against(CauseKind::PacketDropped, "the packets reached the listener".to_owned());
+        }
         CauseKind::ServerSlow => {
             against(CauseKind::ContainerPaused, "neither Docker nor a signal had stopped it meanwhile".to_owned());
             against(CauseKind::ClientCancelled, "the client had waited in silence for at least 500 ms".to_owned());
@@ -101,9 +114,6 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Alternative> {
         | CauseKind::WorkerDied
         | CauseKind::ContainerKilled
         | CauseKind::ContainerPaused
-        | CauseKind::BacklogOverflow
-        | CauseKind::PacketDropped
-        | CauseKind::PacketRejected
         | CauseKind::ClientCancelled
         | CauseKind::ProtocolError => {}
     }

@@ -48,7 +48,11 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Option<Condition> {
             let until = closed.or_else(|| went_down(sheet, id, verdict.at));
             condition(ConditionKind::NotListening, verdict.at, until)
         }
-        CaseKey::Workers(None, _) | CaseKey::Process(..) | CaseKey::Client(..) => None,
+        CaseKey::Filtered(id, _) => {
+            let passed = case.passed.or_else(|| went_down(sheet, id.as_ref()?, verdict.at));
+            condition(ConditionKind::Filtered, verdict.at, passed)
+        }
+        CaseKey::Workers(None, _) | CaseKey::Backlog(_) | CaseKey::Process(..) | CaseKey::Client(..) => None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod alternatives;
 mod condition;
+mod filters;
 mod names;
 mod timeline;
 pub mod verdict;

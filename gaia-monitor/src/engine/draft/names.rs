@@ -44,6 +44,8 @@ fn by_event(key: &CaseKey) -> bool {
         | CaseKey::NotListening(_)
         | CaseKey::Backend(_)
         | CaseKey::NameGone(..)
+        | CaseKey::Filtered(..)
+        | CaseKey::Backlog(_)
         | CaseKey::Process(..)
         | CaseKey::Client(..) => false,
     }

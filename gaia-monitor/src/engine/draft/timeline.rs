@@ -13,9 +13,8 @@ use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};
 use crate::model::time::{Nanos, Stamp, Utc};
 
-use super::Sheet;
-use super::names;
 use super::verdict::Verdict;
+use super::{Sheet, filters, names};
 
 const FIRST: usize = 150;
 const LAST: usize = 50;
@@ -157,6 +156,7 @@ fn steps(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
     if let Some(begun) = end.and_then(|end| end.sent.begun_at) {
         lines.push((begun, TimelineSource::Http, format!("{client} began its request to {server}")));
     }
+    filters::steps(sheet, found, &client, &server, lines);
     let Some(end) = found.route.server.and_then(|cookie| sheet.world.sockets.get(cookie)) else { return };
     if let (Some(begun), Some(status)) = (end.sent.begun_at, end.sent.status) {
         lines.push((begun, TimelineSource::Http, format!("{server} began its answer to {client}, status {status}")));

@@ -1,9 +1,10 @@
 //! What a case comes down to: cause, moment and the failing process.
 
 use crate::engine::account::{self, Account};
-use crate::engine::breaks::Break;
+use crate::engine::breaks::{Break, Hindrance};
 use crate::engine::cases::Case;
 use crate::engine::cases::key::{CaseKey, Lost};
+use crate::engine::hindrance::Filter;
 use crate::engine::world::demise::DemiseId;
 use crate::engine::world::outages::OutageId;
 use crate::model::ids::{ContainerId, Pid};
@@ -42,6 +43,10 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
         }
         CaseKey::Backend(id) => backend(sheet, case, id),
         CaseKey::NameGone(lost, server) => name_gone(sheet, case, lost, server.as_ref()),
+        CaseKey::Filtered(id, filter) => {
+            hindered(sheet, case, id.as_ref(), kind_of(filter), MomentFact::PacketFiltered)
+        }
+        CaseKey::Backlog(id) => hindered(sheet, case, Some(id), CauseKind::BacklogOverflow, MomentFact::SynUnanswered),
         CaseKey::Process(id, pid, kind) => process(sheet, case, id.as_ref(), *pid, *kind),
         CaseKey::Client(id, pid) => Verdict {
             fact: MomentFact::ClientClose,
@@ -58,8 +63,12 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
     };
     let lost = case.losses.keys().any(needed);
     // A death is sure whatever a connection carried; what a living process did is read from its connections.
-    let by_the_living = matches!(case.key, CaseKey::Process(..) | CaseKey::Client(..) | CaseKey::NameGone(..));
-    let doubts = |found: &Break| (found.doubtful && !verdict.stands_alone) || (found.lossy && by_the_living);
+    // A dropped packet is sure however far the exchange had come.
+    let by_a_filter = matches!(case.key, CaseKey::Filtered(..) | CaseKey::Backlog(_));
+    let by_the_living =
+        by_a_filter || matches!(case.key, CaseKey::Process(..) | CaseKey::Client(..) | CaseKey::NameGone(..));
+    let doubts =
+        |found: &Break| (found.doubtful && !verdict.stands_alone && !by_a_filter) || (found.lossy && by_the_living);
     let doubtful = sheet.breaks_of(case).any(doubts);
     let mut broken = sheet.breaks_of(case).filter(|found| found.hurts()).peekable();
     let opaque = broken.peek().is_some() && broken.all(|found| found.opaque && !found.doubtful);
@@ -202,6 +211,26 @@ fn name_gone(sheet: &Sheet, case: &Case, lost: &Lost, server: Option<&ContainerI
     // That the one broke the other is told by their order.
     let confidence = if root.is_some() { Confidence::Likely } else { Confidence::Certain };
     Verdict { at, fact: MomentFact::DnsFailed, pid, comm: pid.and_then(|pid| comm(sheet, pid)), confidence, ..base }
+}
+
+fn kind_of(filter: &Filter) -> CauseKind {
+    if filter.rejects { CauseKind::PacketRejected } else { CauseKind::PacketDropped }
+}
+
+/// The moment is the first packet that was kept away from any of the affected.
+fn hindered(sheet: &Sheet, case: &Case, id: Option<&ContainerId>, kind: CauseKind, fact: MomentFact) -> Verdict {
+    let base = blank(sheet, kind, id, case);
+    let met = || sheet.breaks_of(case).filter_map(|found| found.met.as_ref());
+    let first = met().map(|met| match met {
+        Hindrance::Filter(met) => met.first,
+        Hindrance::Queue { since, .. } => *since,
+    });
+    let seen = met().any(|met| match met {
+        Hindrance::Filter(met) => met.filter.place.is_some(),
+        Hindrance::Queue { seen, .. } => *seen,
+    });
+    let confidence = if seen { Confidence::Certain } else { Confidence::Likely };
+    Verdict { at: first.min().unwrap_or(base.at), fact, confidence, ..base }
 }
 
 fn process(sheet: &Sheet, case: &Case, container: Option<&ContainerId>, pid: Option<Pid>, kind: CauseKind) -> Verdict {

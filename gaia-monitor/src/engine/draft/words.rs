@@ -6,8 +6,8 @@ use crate::engine::world::containers::Container;
 use crate::engine::world::links::Fault;
 use crate::model::incident::{CauseKind, How, Subject, Via};
 
-use super::Sheet;
 use super::verdict::Verdict;
+use super::{Sheet, filters};
 
 pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject) -> String {
     let name = subject.container.as_deref().unwrap_or("a process outside every container");
@@ -41,9 +41,13 @@ pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject)
         CauseKind::NetworkDisconnected | CauseKind::LinkDown => outage(sheet, case, name),
         CauseKind::DnsGone => name_gone(sheet, case, subject),
         CauseKind::NotListening => format!("{name}: runs and does not listen on {} yet", port(sheet, case)),
-        CauseKind::BacklogOverflow => format!("{name}: its queue of new connections is full"),
-        CauseKind::PacketDropped => format!("{name}: packets on its connections are dropped"),
-        CauseKind::PacketRejected => format!("{name}: packets on its connections are rejected"),
+        CauseKind::BacklogOverflow => {
+            format!(
+                "{name}: its queue of new connections on {} is full, and the kernel drops their SYNs",
+                port(sheet, case)
+            )
+        }
+        CauseKind::PacketDropped | CauseKind::PacketRejected => format!("{name}: {}", filters::summary(sheet, case)),
         CauseKind::AppClosed => format!("{name}: {process} is alive and closed the connection with an answer owed"),
         CauseKind::AppAborted => format!("{name}: {process} is alive and reset the connection with an answer owed"),
         CauseKind::KeepaliveRace => {

@@ -39,7 +39,11 @@ pub enum Found {
 #[must_use]
 pub fn look(world: &World, at: Stamp, change: &Change) -> Found {
     match change {
-        Change::Connecting { .. } | Change::ServerClosed { .. } | Change::ServerReady { .. } => Found::Nothing,
+        Change::Connecting { .. }
+        | Change::Connected { .. }
+        | Change::Arrived { .. }
+        | Change::ServerClosed { .. }
+        | Change::ServerReady { .. } => Found::Nothing,
         Change::ConnectFailed { client, errno, dying } => connect_failed(*client, errno.as_deref(), *dying),
         Change::FinArrived { client } => arrived(world, *client, Symptom::Fin),
         Change::ResetArrived { client } => {
@@ -115,12 +119,43 @@ fn left(world: &World, at: Stamp, client: Cookie) -> Found {
     let Some(end) = world.sockets.get(client) else { return Found::Nothing };
     let Some(close) = end.close.as_ref().filter(|close| close.first) else { return Found::Nothing };
     let server = world.sockets.peer(client);
-    let Progress::Owed { phase } = progress(end, server) else { return Found::Nothing };
+    let (phase, asked) = match progress(end, server) {
+        Progress::Owed { phase } => (phase, end.sent.begun_at.unwrap_or(end.opened)),
+        Progress::Idle | Progress::UntilClose | Progress::Opaque | Progress::Doubtful | Progress::Older => {
+            match kept_away(world, at, end, server) {
+                Some(found) => found,
+                None => return Found::Nothing,
+            }
+        }
+    };
     if close.task.exiting {
         return broken(client, Symptom::Died, phase, false);
     }
-    let asked = end.sent.begun_at.unwrap_or(end.opened);
     let silent_since = end.last_received.map_or(asked, |received| received.max(asked));
     let symptom = if at.since(silent_since) >= PATIENCE { Symptom::Silence } else { Symptom::Cancelled };
     broken(client, symptom, phase, false)
+}
+
+/// What is owed although no framing says so, because packets were dropped: in which phase, and since when nothing came. An
+/// answer is told where it is sent, and may be dropped after that; a request that the client's own filter takes is never told.
+fn kept_away(world: &World, at: Stamp, end: &End, server: Option<&End>) -> Option<(Phase, Stamp)> {
+    if end.sent.opaque || server.is_some_and(|server| server.sent.opaque) || end.established.is_none() {
+        return None;
+    }
+    let container = world.route(end.socket.cookie, at).and_then(|route| route.container);
+    let packets = world.dropped_of(end, container.as_ref(), at);
+    let mut lost = packets.iter().filter(|dropped| dropped.payload);
+    if end.unacknowledged > 0 {
+        let request = lost.find(|dropped| dropped.source == end.socket.local).map(|dropped| dropped.at);
+        let queue = || {
+            let full = server.is_none() && world.overflowed(end, container.as_ref(), at) == Some(true);
+            full.then_some(end.opened)
+        };
+        return request.or_else(queue).map(|since| (Phase::AwaitingResponse, since));
+    }
+    let asked = end.sent.begun_at?;
+    let received = end.last_received.unwrap_or(end.opened);
+    let answer = lost.any(|dropped| dropped.destination == end.socket.local && dropped.at > asked.max(received));
+    let phase = if received > asked { Phase::ReceivingBody } else { Phase::AwaitingResponse };
+    answer.then_some((phase, asked))
 }

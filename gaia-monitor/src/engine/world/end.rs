@@ -35,12 +35,24 @@ pub struct End {
     pub peer: Option<Cookie>,
     pub last_sent: Option<Stamp>,
     pub last_received: Option<Stamp>,
+    /// Packets that it sent again.
+    pub again: Option<Again>,
+    /// Bytes that it had sent and that were not acknowledged, at its last change of state.
+    pub unacknowledged: u32,
     /// What it sent, by HTTP's framing.
     pub sent: Messages,
     /// It was there before the monitor: what it carried until then is not known.
     pub older: bool,
     /// Events were lost while it was open.
     pub lossy: bool,
+}
+
+/// Retransmissions of one end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    pub count: u32,
+    pub first: Stamp,
+    pub last: Stamp,
 }
 
 /// This end's own closing.
@@ -99,6 +111,8 @@ impl End {
             peer: None,
             last_sent: None,
             last_received: None,
+            again: None,
+            unacknowledged: 0,
             sent: Messages::default(),
             older: false,
             lossy: false,

@@ -6,6 +6,7 @@
 mod answers;
 pub mod containers;
 pub mod demise;
+pub mod drops;
 pub mod end;
 pub mod exchange;
 pub mod links;
@@ -20,15 +21,17 @@ pub mod route;
 pub mod sockets;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 use crate::model::event::{
     DockerAction, DockerEvent, Event, Fact, ProcessExited, Signal, Socket, SocketSeen, TcpState, TcpStateChange,
 };
-use crate::model::ids::{ContainerId, Cookie, Pid};
+use crate::model::ids::{ContainerId, Cookie, NetnsId, Pid};
 use crate::model::time::{Nanos, Stamp};
 
 use containers::Containers;
 use demise::{DemiseId, Demises};
+use drops::Drops;
 use end::Side;
 use links::Links;
 use lookups::{Change as LookUpChange, LookUps};
@@ -57,6 +60,7 @@ pub struct World {
     pub links: Links,
     pub names: Names,
     pub look_ups: LookUps,
+    pub drops: Drops,
     /// The instant of release of the event, or the deadline of the timer, that is being worked on.
     pub now: Stamp,
     /// Listeners of containers that nobody has named yet: a fast server binds before Docker's `start` is read.
@@ -87,6 +91,14 @@ pub enum Change {
     OomMarked(Pid),
     /// The way to a container, or through a bridge, was cut, or is free again.
     Outage(OutageId),
+    /// A packet between these ends was dropped, or refused by ICMP.
+    Hindered {
+        netns: NetnsId,
+        source: SocketAddr,
+        destination: SocketAddr,
+    },
+    /// A full queue dropped a handshake in this namespace.
+    Overflowed(NetnsId),
     /// Docker said something, or an inspection added to what is known.
     Docker(ContainerId),
     Lost {
@@ -120,6 +132,22 @@ impl World {
                     self.processes.serves(reading.task.pid);
                 }
                 Vec::new()
+            }
+            Fact::PacketDropped(found) => {
+                self.drops.dropped(at, found);
+                vec![hindered(found.netns, found.source, found.destination)]
+            }
+            Fact::IcmpSent(found) => {
+                self.drops.refused(at, found);
+                vec![hindered(found.netns, found.source, found.destination)]
+            }
+            Fact::Retransmitted(again) => {
+                self.sockets.sent_again(at, &again.socket);
+                Vec::new()
+            }
+            Fact::ListenOverflow(found) => {
+                self.drops.overflowed(at, found);
+                vec![Change::Overflowed(found.netns)]
             }
             Fact::Http(http) => self.sockets.http(at, http).into_iter().map(Change::Socket).collect(),
             Fact::ProcessStarted(started) => {
@@ -272,6 +300,8 @@ impl World {
                 | SocketChange::GivenUp { .. }
                 | SocketChange::Left { .. }
                 | SocketChange::Malformed { .. }
+                | SocketChange::Connected { .. }
+                | SocketChange::Arrived { .. }
                 | SocketChange::ServerClosed { .. } => {}
             }
         }
@@ -430,4 +460,8 @@ impl World {
             self.containers.stopped_listening(&container, change.socket.local, at, dying);
         }
     }
+}
+
+fn hindered(netns: NetnsId, source: SocketAddr, destination: SocketAddr) -> Change {
+    Change::Hindered { netns, source, destination }
 }

@@ -13,7 +13,7 @@ use crate::model::event::{
 use crate::model::ids::{Cookie, NetnsId};
 use crate::model::time::Stamp;
 
-use super::end::{End, Messages, Side};
+use super::end::{Again, End, Messages, Side};
 
 const OPEN_CAP: usize = 65_536;
 /// A closed end is still asked for while its connection's other end is judged, which takes seconds at most.
@@ -59,6 +59,14 @@ pub enum Change {
         server: Cookie,
     },
     ServerReady {
+        server: Cookie,
+    },
+    /// A client's connect was answered.
+    Connected {
+        client: Cookie,
+    },
+    /// A FIN or RST came to a server's end.
+    Arrived {
         server: Cookie,
     },
 }
@@ -113,10 +121,11 @@ impl Sockets {
             }
             _ => {}
         }
-        self.learn_address(change);
+        self.learn_address(&change.socket);
         let answered = self.peer(cookie).is_some_and(|peer| peer.close.is_some());
         let Some(end) = self.ends.get_mut(&cookie) else { return Vec::new() };
         end.state = change.new;
+        end.unacknowledged = change.unacknowledged;
         end.last_sent = change.last_sent.or(end.last_sent);
         end.last_received = change.last_received.or(end.last_received);
         let errno = change.errno.clone();
@@ -124,16 +133,21 @@ impl Sockets {
         let client = end.side == Side::Client;
         let mut changes = Vec::new();
         match (change.old, change.new) {
-            (SynSent, Established) => end.established = Some(at),
+            (SynSent, Established) => {
+                end.established = Some(at);
+                changes.push(Change::Connected { client: cookie });
+            }
             (SynSent, Closed) => {
                 let dying = change.task.exiting && end.errno.is_none();
                 changes.push(Change::ConnectFailed { client: cookie, errno: end.errno.clone(), dying });
             }
             (Established, CloseWait) => {
                 end.fin_in = Some(at);
-                if client {
-                    changes.push(Change::FinArrived { client: cookie });
-                }
+                changes.push(if client {
+                    Change::FinArrived { client: cookie }
+                } else {
+                    Change::Arrived { server: cookie }
+                });
             }
             (Established, FinWait1) if client && change.half => end.half = true,
             (Established, FinWait1) | (CloseWait, LastAck) => {
@@ -152,11 +166,11 @@ impl Sockets {
             }
             (FinWait1 | FinWait2, Closed) if !end.half || end.close.is_some() => {}
             (Established | CloseWait | FinWait1 | FinWait2, Closed) => match (end.rst_in, end.errno.clone()) {
-                (Some(_), _) => {
-                    if client {
-                        changes.push(Change::ResetArrived { client: cookie });
-                    }
-                }
+                (Some(_), _) => changes.push(if client {
+                    Change::ResetArrived { client: cookie }
+                } else {
+                    Change::Arrived { server: cookie }
+                }),
                 (None, Some(errno)) => {
                     if client {
                         changes.push(Change::GivenUp { client: cookie, errno });
@@ -201,6 +215,20 @@ impl Sockets {
         if let Some(end) = self.ends.get_mut(&reset.socket.cookie) {
             end.rst_out = Some((at, reset.reason.clone()));
         }
+    }
+
+    pub(super) fn sent_again(&mut self, at: Stamp, socket: &Socket) {
+        self.learn_address(socket);
+        if let Some(end) = self.ends.get_mut(&socket.cookie) {
+            let before = end.again.unwrap_or(Again { count: 0, first: at, last: at });
+            end.again = Some(Again { count: before.count.saturating_add(1), last: at, ..before });
+        }
+    }
+
+    /// The client whose own address this is, as others see it.
+    #[must_use]
+    pub fn client_at(&self, netns: NetnsId, local: SocketAddr) -> Option<Cookie> {
+        self.clients.get(&key(netns, local)).copied()
     }
 
     pub(super) fn error(&mut self, error: &SocketError) {
@@ -303,14 +331,14 @@ impl Sockets {
     }
 
     /// A connecting socket has no port yet when it enters SYN_SENT (net/ipv4/tcp_ipv4.c, `tcp_v4_connect`).
-    fn learn_address(&mut self, change: &TcpStateChange) {
-        let cookie = change.socket.cookie;
+    fn learn_address(&mut self, socket: &Socket) {
+        let cookie = socket.cookie;
         let Some(end) = self.ends.get_mut(&cookie).filter(|end| end.socket.local.port() == 0) else { return };
         let old = key(end.socket.netns, end.socket.local);
-        end.socket = change.socket;
-        if end.side == Side::Client && change.socket.local.port() != 0 {
+        end.socket = *socket;
+        if end.side == Side::Client && socket.local.port() != 0 {
             self.clients.remove(&old);
-            self.clients.insert(key(change.socket.netns, change.socket.local), cookie);
+            self.clients.insert(key(socket.netns, socket.local), cookie);
             self.join(cookie);
         }
     }

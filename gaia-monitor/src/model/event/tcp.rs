@@ -58,6 +58,9 @@ pub struct TcpStateChange {
     /// Only its sending side is shut: the process still reads.
     #[serde(default)]
     pub half: bool,
+    /// Bytes that were sent and that the other end has not acknowledged.
+    #[serde(default)]
+    pub unacknowledged: u32,
     /// When this socket last sent payload, and last got some; `None` where the framing layer saw none.
     pub last_sent: Option<Stamp>,
     pub last_received: Option<Stamp>,

@@ -8,8 +8,8 @@ use gaia_monitor_abi::{
     ResetSentRecord, SignalRecord, SocketErrorRecord, SocketRecord, TaskRecord, TcpStateRecord,
 };
 
-use super::http;
 use super::names::{self, Names};
+use super::{drops, http};
 use crate::model::event::{
     AskerClosed, ExitStatus, Fact, LookUp, LookUpWhat, Observation, Process, ProcessExec, ProcessExited,
     ProcessStarted, Reading, ResetReceived, ResetSent, Signal, SignalSender, Socket, SocketError, Task, TcpStateChange,
@@ -38,6 +38,10 @@ pub(super) fn decode(bytes: &[u8], names: &Names, clock: &Clock, observations: &
         Kind::ProcessExited => process_exited(&record(bytes)?),
         Kind::Signal => signal(&record(bytes)?, names),
         Kind::OomVictim => oom_victim(&record(bytes)?),
+        Kind::Dropped => drops::dropped(&record(bytes)?, names),
+        Kind::IcmpSent => drops::icmp_sent(&record(bytes)?),
+        Kind::Retransmitted => drops::retransmitted(&record(bytes)?, names),
+        Kind::QueueFull => drops::queue_full(&record(bytes)?),
         Kind::Http => {
             let facts = http::facts(record(bytes)?);
             observations.extend(facts.map(|fact| Observation { at, fact: Fact::Http(fact) }));
@@ -62,6 +66,7 @@ fn tcp_state(record: &TcpStateRecord, names: &Names, clock: &Clock) -> Fact {
         errno: names::errno(record.errno),
         unread: record.unread,
         half: record.half != 0,
+        unacknowledged: record.unacknowledged,
         last_sent: moment(record.last_sent_ns, clock),
         last_received: moment(record.last_received_ns, clock),
     })
@@ -160,7 +165,7 @@ fn status(status: u32) -> ExitStatus {
     }
 }
 
-fn socket(record: &SocketRecord) -> Socket {
+pub(super) fn socket(record: &SocketRecord) -> Socket {
     Socket {
         cookie: Cookie(record.cookie),
         netns: NetnsId(u64::from(record.netns)),
@@ -270,7 +275,7 @@ mod tests {
             last_sent_ns: 0,
             last_received_ns: 4,
             half: 0,
-            reserved: 0,
+            unacknowledged: 6,
         };
         let clock = Clock::new();
         let observation = decode(&bytes(&record), &fixture(), &clock).unwrap();

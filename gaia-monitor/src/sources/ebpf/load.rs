@@ -67,35 +67,60 @@ enum Need {
 struct Tracepoint {
     program: &'static str,
     event: &'static str,
+    /// How many arguments the program reads: older kernels give fewer.
+    arguments: usize,
     need: Need,
 }
 
-const TRACEPOINTS: [Tracepoint; 10] = [
-    Tracepoint { program: "tcp_state", event: "inet_sock_set_state", need: Need::Mandatory },
-    Tracepoint { program: "reset_received", event: "tcp_receive_reset", need: Need::Mandatory },
+const TRACEPOINTS: [Tracepoint; 13] = [
+    Tracepoint { program: "tcp_state", event: "inet_sock_set_state", arguments: 1, need: Need::Mandatory },
+    Tracepoint { program: "reset_received", event: "tcp_receive_reset", arguments: 1, need: Need::Mandatory },
     Tracepoint {
         program: "reset_sent",
         event: "tcp_send_reset",
+        arguments: 1,
         need: Need::Optional { loses: "who sent a reset, and why" },
     },
     Tracepoint {
         program: "socket_error",
         event: "inet_sk_error_report",
+        arguments: 1,
         need: Need::Optional { loses: "the error that a client's socket got, which is then inferred from the reset" },
     },
     Tracepoint {
         program: "reading",
         event: "tcp_rcv_space_adjust",
+        arguments: 1,
         need: Need::Optional { loses: "which process serves a connection, before it closes it" },
     },
-    Tracepoint { program: "process_started", event: "sched_process_fork", need: Need::Mandatory },
-    Tracepoint { program: "process_exec", event: "sched_process_exec", need: Need::Mandatory },
-    Tracepoint { program: "process_exited", event: "sched_process_exit", need: Need::Mandatory },
-    Tracepoint { program: "signal", event: "signal_generate", need: Need::Mandatory },
+    Tracepoint { program: "process_started", event: "sched_process_fork", arguments: 1, need: Need::Mandatory },
+    Tracepoint { program: "process_exec", event: "sched_process_exec", arguments: 1, need: Need::Mandatory },
+    Tracepoint { program: "process_exited", event: "sched_process_exit", arguments: 1, need: Need::Mandatory },
+    Tracepoint { program: "signal", event: "signal_generate", arguments: 1, need: Need::Mandatory },
     Tracepoint {
         program: "oom_victim",
         event: "mark_victim",
+        arguments: 1,
         need: Need::Optional { loses: "deaths for lack of memory, which then look like kills by the kernel" },
+    },
+    // The reason is the third.
+    Tracepoint {
+        program: "packet_dropped",
+        event: "kfree_skb",
+        arguments: 3,
+        need: Need::Optional { loses: "packets that a filter or the kernel drops, which then look like silence" },
+    },
+    Tracepoint {
+        program: "icmp_sent",
+        event: "icmp_send",
+        arguments: 3,
+        need: Need::Optional { loses: "which ICMP error refused a packet, which is then told by the client's error" },
+    },
+    Tracepoint {
+        program: "retransmitted",
+        event: "tcp_retransmit_skb",
+        arguments: 1,
+        need: Need::Optional { loses: "packets that are sent again because nothing acknowledges them" },
     },
 ];
 
@@ -119,13 +144,15 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
     let kernel = Kernel::open().map_err(|error| ProbeError::Btf { reason: error.to_string() })?;
     let layout = kernel.layout(preflight::host_netns()?)?;
     let names = Names::read(&kernel);
-    let has_event = |event| kernel.has_event(event);
+    let has_event = |tracepoint: &Tracepoint| kernel.event_arguments(tracepoint.event) >= tracepoint.arguments;
+    let wanted_drops = names.wanted_drops();
     let btf = Btf::from_sys_fs().map_err(|error| ProbeError::Btf { reason: error.to_string() })?;
 
     let mut programs = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("LAYOUT", &layout, true)
         .override_global("OWN_TGID", &std::process::id(), true)
+        .override_global("WANTED_REASONS", &wanted_drops[..], true)
         .map_max_entries("EVENTS", RING_BYTES)
         .load(OBJECT)
         .map_err(|error| ProbeError::Object { reason: chain(&error) })?;
@@ -137,7 +164,7 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
     let mut attached = Vec::new();
     let mut missing = Vec::new();
     for tracepoint in &TRACEPOINTS {
-        let result = if has_event(tracepoint.event) {
+        let result = if has_event(tracepoint) {
             attach_tracepoint(&mut programs, tracepoint, &btf)
         } else {
             Err(ProbeError::NoEvent { program: tracepoint.program, event: tracepoint.event })
@@ -164,7 +191,7 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
 }
 
 fn attach_tracepoint(programs: &mut Ebpf, tracepoint: &Tracepoint, btf: &Btf) -> Result<(), ProbeError> {
-    let Tracepoint { program: name, event, need: _ } = *tracepoint;
+    let Tracepoint { program: name, event, arguments: _, need: _ } = *tracepoint;
     let program: &mut BtfTracePoint = program(programs, name)?;
     program.load(event, btf).and_then(|()| program.attach()).map(drop).map_err(|error| refused(name, event, &error))
 }

@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod decode;
+mod drops;
 mod filter;
 mod http;
 mod load;

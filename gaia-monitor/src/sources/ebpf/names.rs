@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gaia_monitor_abi::DROP_REASONS;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
@@ -13,6 +14,8 @@ use crate::model::event::TcpState;
 pub(super) struct Names {
     /// `enum sk_rst_reason`, without its prefix.
     reset_reasons: BTreeMap<u32, String>,
+    /// `enum skb_drop_reason`, without its prefix.
+    drop_reasons: BTreeMap<u32, String>,
     states: BTreeMap<u32, TcpState>,
     /// `TRACE_SIGNAL_*` that mean: the target will see it.
     delivered: Vec<u32>,
@@ -21,6 +24,50 @@ pub(super) struct Names {
 /// The states are part of the system call interface under this prefix (include/uapi/linux/bpf.h).
 const STATE_PREFIX: &str = "BPF_TCP_";
 const REASON_PREFIX: &str = "SK_RST_REASON_";
+const DROP_PREFIX: &str = "SKB_DROP_REASON_";
+
+/// Drops that keep a packet from its socket although nothing is wrong with the connection: a filter of any kind, a route or
+/// neighbour that lacks, a lack of room. Not among them are the everyday ones that end a packet's useful life at its socket
+/// (TCP_OLD_DATA, NO_SOCKET, TCP_FLAGS …), and NOT_SPECIFIED, which is everything else. Names that a kernel lacks are
+/// passed over.
+const WANTED_DROPS: [&str; 36] = [
+    "NETFILTER_DROP",
+    "SOCKET_FILTER",
+    "BPF_CGROUP_EGRESS",
+    "TC_EGRESS",
+    "TC_INGRESS",
+    "XDP",
+    "SECURITY_HOOK",
+    "XFRM_POLICY",
+    "IP_RPFILTER",
+    "IP_OUTNOROUTES",
+    "IP_INNOROUTES",
+    "IP_INADDRERRORS",
+    "IP_LOCAL_SOURCE",
+    "IP_INVALID_SOURCE",
+    "IP_LOCALNET",
+    "IP_INVALID_DEST",
+    "IP_CSUM",
+    "IP_INHDR",
+    "TCP_CSUM",
+    "TCP_MINTTL",
+    "TCP_LISTEN_OVERFLOW",
+    "PKT_TOO_BIG",
+    "PROTO_MEM",
+    "SOCKET_BACKLOG",
+    "CPU_BACKLOG",
+    "NEIGH_CREATEFAIL",
+    "NEIGH_FAILED",
+    "NEIGH_QUEUEFULL",
+    "NEIGH_DEAD",
+    "QDISC_DROP",
+    "QDISC_OVERLIMIT",
+    "QDISC_CONGESTED",
+    "DEV_READY",
+    "FULL_RING",
+    "NOMEM",
+    "BRIDGE_INGRESS_STP_STATE",
+];
 
 impl Names {
     pub(super) fn read(kernel: &Kernel) -> Self {
@@ -28,6 +75,11 @@ impl Names {
         for (name, value) in kernel.enumerators("sk_rst_reason") {
             if let Some(reason) = name.strip_prefix(REASON_PREFIX) {
                 names.reset_reasons.insert(value, reason.to_owned());
+            }
+        }
+        for (name, value) in kernel.enumerators("skb_drop_reason") {
+            if let Some(reason) = name.strip_prefix(DROP_PREFIX) {
+                names.drop_reasons.insert(value, reason.to_owned());
             }
         }
         for (name, value) in kernel.enumerators("") {
@@ -49,6 +101,23 @@ impl Names {
     /// `UNKNOWN` where the kernel told none, or one without a name.
     pub(super) fn reset_reason(&self, number: u32) -> String {
         self.reset_reasons.get(&number).cloned().unwrap_or_else(|| "UNKNOWN".to_owned())
+    }
+
+    /// `UNKNOWN` where the running kernel has no name for it.
+    pub(super) fn drop_reason(&self, number: u32) -> String {
+        self.drop_reasons.get(&number).cloned().unwrap_or_else(|| "UNKNOWN".to_owned())
+    }
+
+    /// For the probe: by number, 1 for each reason that is worth a record.
+    pub(super) fn wanted_drops(&self) -> [u8; DROP_REASONS] {
+        let mut wanted = [0; DROP_REASONS];
+        for (number, name) in &self.drop_reasons {
+            let place = usize::try_from(*number).ok().and_then(|number| wanted.get_mut(number));
+            if let Some(flag) = place {
+                *flag = u8::from(WANTED_DROPS.contains(&name.as_str()));
+            }
+        }
+        wanted
     }
 
     pub(super) fn is_delivered(&self, result: u32) -> bool {
@@ -98,6 +167,7 @@ fn state_named(name: &str) -> Option<TcpState> {
 pub(super) fn fixture() -> Names {
     Names {
         reset_reasons: BTreeMap::from([(1, "NO_SOCKET".to_owned())]),
+        drop_reasons: BTreeMap::from([(12, "NETFILTER_DROP".to_owned()), (33, "TCP_OLD_DATA".to_owned())]),
         states: BTreeMap::from([(1, TcpState::Established), (7, TcpState::Close), (8, TcpState::CloseWait)]),
         delivered: vec![0, 4],
     }
@@ -116,6 +186,17 @@ mod tests {
         assert_eq!(errno(4095).as_deref(), Some("E4095"));
         assert_eq!(signal(9), "SIGKILL");
         assert_eq!(signal(64), "SIG64");
+    }
+
+    #[test]
+    fn everyday_drops_are_not_asked_for() {
+        let names = super::fixture();
+        let wanted = names.wanted_drops();
+        assert_eq!((wanted[12], wanted[33], names.drop_reason(12).as_str()), (1, 0, "NETFILTER_DROP"));
+        let real = Names::read(&Kernel::open().unwrap());
+        let asked: Vec<usize> = (0..wanted.len()).filter(|number| real.wanted_drops()[*number] == 1).collect();
+        assert!(asked.iter().any(|number| real.drop_reason(*number as u32) == "NETFILTER_DROP"), "{asked:?}");
+        assert!(!asked.contains(&0));
     }
 
     #[test]

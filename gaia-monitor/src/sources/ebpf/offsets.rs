@@ -29,9 +29,9 @@ impl Kernel {
         Ok(Self { btf: Btf::from_file(BTF)? })
     }
 
-    /// Has the kernel a tracepoint of this name?
-    pub(super) fn has_event(&self, event: &str) -> bool {
-        !self.arguments(event).is_empty()
+    /// How many arguments a tracepoint gives; 0 where the kernel has none of this name.
+    pub(super) fn event_arguments(&self, event: &str) -> usize {
+        self.arguments(event).len()
     }
 
     /// Whether each argument of a tracepoint is a pointer; empty where there is no such tracepoint.
@@ -75,18 +75,25 @@ impl Kernel {
             // Named since 5.15; before, the pointer shares its word with other data, and the probe would have to ask
             // bpf_sk_cgroup_id().
             sk_cgroup: at("sock", "sk_cgrp_data.cgroup")?,
+            sk_ack_backlog: at("sock", "sk_ack_backlog")?,
+            sk_max_ack_backlog: at("sock", "sk_max_ack_backlog")?,
             inet_sport: at("inet_sock", "inet_sport")?,
             rcv_nxt: at("tcp_sock", "rcv_nxt")?,
             copied_seq: at("tcp_sock", "copied_seq")?,
+            snd_una: at("tcp_sock", "snd_una")?,
+            snd_nxt: at("tcp_sock", "snd_nxt")?,
             bytes_received: at("tcp_sock", "bytes_received")?,
             bytes_sent: at("tcp_sock", "bytes_sent")?,
             bytes_retrans: at("tcp_sock", "bytes_retrans")?,
             net_inum: at("net", "ns.inum")?,
             skb_head: at("sk_buff", "head")?,
             skb_network_header: at("sk_buff", "network_header")?,
-            skb_transport_header: at("sk_buff", "transport_header")?,
             skb_dev: at("sk_buff", "dev")?,
+            skb_sk: at("sk_buff", "sk")?,
+            skb_dst: at("sk_buff", "_skb_refdst")?,
+            dst_dev: at("dst_entry", "dev")?,
             dev_net: at("net_device", "nd_net.net")?,
+            dev_flags: at("net_device", "flags")?,
             cgroup_kn: at("cgroup", "kn")?,
             kn_id: at("kernfs_node", "id")?,
             task_pid: at("task_struct", "pid")?,

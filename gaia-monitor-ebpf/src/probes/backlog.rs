@@ -1,0 +1,62 @@
+//! Packets of handshakes that meet a listener whose queue of accepted connections is full; part of the program on incoming
+//! packets, because no tracepoint tells of them.
+//!
+//! The kernel drops such a SYN, and the acknowledgement that would end a handshake, without a word but a counter
+//! (`ListenOverflows`; net/ipv4/tcp_input.c, `tcp_conn_request`; tcp_minisocks.c, `tcp_check_req`). The packet passes this
+//! program a moment before, and the question asked here is the kernel's own. It only looks.
+
+use aya_ebpf::bindings::__sk_buff;
+use gaia_monitor_abi::{AF_INET, AF_INET6, QueueFullRecord};
+
+use super::packets::{IpHeader, direct};
+use crate::{
+    ring::{Wake, emit},
+    socket::{self, state},
+};
+
+/// Bit of the header's flags (RFC 9293).
+const RST: u8 = 4;
+
+/// Is the packet's socket a listener: does it belong to a handshake?
+#[inline(always)]
+pub fn is_for_listener(skb: *mut __sk_buff) -> bool {
+    // SAFETY: the verifier knows the context and its union of one pointer, and what may be read of a socket.
+    unsafe {
+        let socket = (*skb).__bindgen_anon_2.sk;
+        !socket.is_null() && (*socket).state == state::LISTEN as u32
+    }
+}
+
+#[inline(always)]
+pub fn observe(skb: *mut __sk_buff, header: &IpHeader) -> Option<()> {
+    // SAFETY: as above.
+    let sock = socket::of_packet(skb, unsafe { (*skb).__bindgen_anon_2.sk })?;
+    let (queued, limit) = sock.queue();
+    if queued <= limit {
+        return None;
+    }
+    let mut record = sock.observe()?;
+    if header.v6 {
+        record.family = AF_INET6;
+        record.remote = direct(skb, 8)?;
+        record.local = direct(skb, 24)?;
+    } else {
+        let source = direct::<u32>(skb, 12)?.to_ne_bytes();
+        let destination = direct::<u32>(skb, 16)?.to_ne_bytes();
+        record.family = AF_INET;
+        record.remote = [0; 16];
+        record.local = [0; 16];
+        record.remote[..4].copy_from_slice(&source);
+        record.local[..4].copy_from_slice(&destination);
+    }
+    record.remote_port = u16::from_be(direct(skb, header.len)?);
+    if direct::<u8>(skb, header.len + 13)? & RST != 0 {
+        return None;
+    }
+    emit::<QueueFullRecord>(Wake::Later, |event| {
+        event.socket = record;
+        event.queued = queued;
+        event.limit = limit;
+    });
+    Some(())
+}

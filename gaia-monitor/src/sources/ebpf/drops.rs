@@ -1,0 +1,62 @@
+//! Records of packets that did not arrive → facts. Pure.
+
+use gaia_monitor_abi::{
+    DroppedRecord, HOOK_FORWARD, HOOK_INPUT, HOOK_OUTPUT, HOOK_PREROUTING, IcmpSentRecord, QueueFullRecord,
+    RetransmittedRecord,
+};
+
+use super::decode::socket;
+use super::names::Names;
+use crate::model::event::{Fact, Handshake, Hook, IcmpSent, ListenOverflow, PacketDropped, Retransmitted, Unreachable};
+
+pub(super) fn dropped(record: &DroppedRecord, names: &Names) -> Fact {
+    /// Bit of the header's flags (RFC 9293).
+    const SYN: u32 = 2;
+    let packet = socket(&record.packet);
+    Fact::PacketDropped(PacketDropped {
+        netns: packet.netns,
+        source: packet.local,
+        destination: packet.remote,
+        reason: names.drop_reason(record.reason),
+        hook: match record.hook {
+            HOOK_PREROUTING => Hook::Prerouting,
+            HOOK_INPUT => Hook::Input,
+            HOOK_FORWARD => Hook::Forward,
+            HOOK_OUTPUT => Hook::Output,
+            _postrouting => Hook::Postrouting,
+        },
+        seq: record.seq,
+        syn: record.flags & SYN != 0,
+        payload: record.payload,
+    })
+}
+
+pub(super) fn icmp_sent(record: &IcmpSentRecord) -> Fact {
+    let packet = socket(&record.packet);
+    Fact::IcmpSent(IcmpSent {
+        netns: packet.netns,
+        source: packet.local,
+        destination: packet.remote,
+        code: match record.code {
+            0 => Unreachable::Network,
+            1 => Unreachable::Host,
+            2 => Unreachable::Protocol,
+            3 => Unreachable::Port,
+            9 => Unreachable::NetworkProhibited,
+            10 => Unreachable::HostProhibited,
+            13 => Unreachable::AdminProhibited,
+            _other => Unreachable::Other,
+        },
+    })
+}
+
+pub(super) fn retransmitted(record: &RetransmittedRecord, names: &Names) -> Fact {
+    Fact::Retransmitted(Retransmitted { socket: socket(&record.socket), state: names.state(record.state) })
+}
+
+pub(super) fn queue_full(record: &QueueFullRecord) -> Fact {
+    let listener = socket(&record.socket);
+    let (client, server) = (listener.remote, listener.local);
+    let packet = Some(Handshake { client, server, queued: record.queued, limit: record.limit });
+    Fact::ListenOverflow(ListenOverflow { netns: listener.netns, packet, count: 1 })
+}
