@@ -1,5 +1,5 @@
 //! Packets of handshakes that meet a listener whose queue of accepted connections is full; part of the program on incoming
-//! packets, because no tracepoint tells of them.
+//! packets (`http`), because no tracepoint tells of them.
 //!
 //! The kernel drops such a SYN, and the acknowledgement that would end a handshake, without a word but a counter
 //! (`ListenOverflows`; net/ipv4/tcp_input.c, `tcp_conn_request`; tcp_minisocks.c, `tcp_check_req`). The packet passes this
@@ -8,7 +8,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use gaia_monitor_abi::{AF_INET, AF_INET6, QueueFullRecord};
 
-use super::packets::{IpHeader, direct};
+use super::packets::{direct, ip_header};
 use crate::{
     ring::{Wake, emit},
     socket::{self, state},
@@ -28,7 +28,7 @@ pub fn is_for_listener(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-pub fn observe(skb: *mut __sk_buff, header: &IpHeader) -> Option<()> {
+pub fn observe(skb: *mut __sk_buff) -> Option<()> {
     // SAFETY: as above.
     let sock = socket::of_packet(skb, unsafe { (*skb).__bindgen_anon_2.sk })?;
     let (queued, limit) = sock.queue();
@@ -36,6 +36,7 @@ pub fn observe(skb: *mut __sk_buff, header: &IpHeader) -> Option<()> {
         return None;
     }
     let mut record = sock.observe()?;
+    let header = ip_header(skb)?;
     if header.v6 {
         record.family = AF_INET6;
         record.remote = direct(skb, 8)?;

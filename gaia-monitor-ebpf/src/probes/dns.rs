@@ -1,5 +1,5 @@
 //! What containers ask their name server and are told: at the asking socket, out and in, by UDP and, where a message is
-//! one segment, by TCP. `BPF_CGROUP_INET_SOCK_RELEASE` (5.9 and newer) tells that a socket closed with a question open.
+//! one segment, by TCP. Programs of their own beside `http`'s, because both together would not fit on the stack. `BPF_CGROUP_INET_SOCK_RELEASE` (5.9 and newer) tells that a socket closed with a question open.
 //!
 //! Inside a container the embedded name server is asked at 127.0.0.11:53, which netfilter turns into another port before
 //! this program sees the packet leave; what comes back bears port 53 again. Any other server is known by the port. A
@@ -12,15 +12,15 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock},
     helpers::generated::{bpf_get_socket_cookie, bpf_skb_cgroup_id, bpf_skb_load_bytes},
-    macros::{cgroup_sock, map},
+    macros::{cgroup_skb, cgroup_sock, map},
     maps::LruHashMap,
-    programs::SockContext,
+    programs::{SkBuffContext, SockContext},
 };
 use gaia_monitor_abi::{
     AF_INET, AF_INET6, DNS_ANSWER, DNS_CLOSED, DNS_LEN, DNS_QUESTION, DnsRecord, SocketRecord, TaskRecord,
 };
 
-use super::packets::{IpHeader, Segment, direct};
+use super::packets::{IPPROTO_TCP, IPPROTO_UDP, IpHeader, PASS, Segment, direct, ip_header, segment};
 use crate::{
     filter,
     kernel::layout,
@@ -62,9 +62,33 @@ struct Asker {
 #[map]
 static ASKERS: LruHashMap<u64, Asker> = LruHashMap::with_max_entries(16_384, 0);
 
+#[cgroup_skb(egress)]
+pub fn dns_egress(ctx: SkBuffContext) -> i32 {
+    let _ = observe::<true>(ctx.skb.skb);
+    PASS
+}
+
+#[cgroup_skb(ingress)]
+pub fn dns_ingress(ctx: SkBuffContext) -> i32 {
+    let _ = observe::<false>(ctx.skb.skb);
+    PASS
+}
+
+/// A packet leaves (`OUT`) or arrives.
+#[inline(always)]
+fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
+    let header = ip_header(skb)?;
+    let udp = header.protocol == IPPROTO_UDP;
+    if (!udp && header.protocol != IPPROTO_TCP) || !is_name_servers::<OUT>(skb, &header)? {
+        return None;
+    }
+    let start = if udp { header.len + UDP_LEN } else { whole_message(skb, &segment(skb, &header)?)? };
+    message::<OUT>(skb, &header, start)
+}
+
 /// Does the packet go to a name server, or come from one?
 #[inline(always)]
-pub fn is_name_servers<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader) -> Option<bool> {
+fn is_name_servers<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader) -> Option<bool> {
     let port: u16 = direct(skb, header.len + if OUT { 2 } else { 0 })?;
     if u16::from_be(port) == PORT {
         return Some(true);
@@ -76,20 +100,13 @@ pub fn is_name_servers<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader) 
     Some(u32::from_ne_bytes(server) == u32::from_ne_bytes(EMBEDDED))
 }
 
+/// Where a message over TCP begins that begins and ends with its segment; any other is left out.
 #[inline(always)]
-pub fn over_udp<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader) -> Option<()> {
-    message::<OUT>(skb, header, header.len + UDP_LEN)
-}
-
-/// A message that begins with the segment and ends in it; anything else is left out.
-#[inline(always)]
-pub fn over_tcp<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader, segment: &Segment) -> Option<()> {
+fn whole_message(skb: *mut __sk_buff, segment: &Segment) -> Option<u32> {
     let mut len = [0; PREFIX_LEN as usize];
     load(skb, segment.payload, &mut len)?;
-    if u32::from(u16::from_be_bytes(len)) + PREFIX_LEN != segment.len {
-        return None;
-    }
-    message::<OUT>(skb, header, segment.payload + PREFIX_LEN)
+    let whole = u32::from(u16::from_be_bytes(len)) + PREFIX_LEN == segment.len;
+    whole.then_some(segment.payload + PREFIX_LEN)
 }
 
 #[inline(always)]
@@ -105,13 +122,15 @@ fn message<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader, start: u32) 
     }
     // SAFETY: the context names the packet's socket.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    let (asker, witness) = if OUT { asked(skb, cookie)? } else { (answered(cookie)?, NOBODY) };
-    let socket = socket::<OUT>(skb, header, cookie, &asker)?;
+    let asker = if OUT { asked(skb, cookie)? } else { answered(cookie)? };
     let wake = if answers && head[CODES] & RCODE != 0 { Wake::Now } else { Wake::Later };
     emit::<DnsRecord>(wake, |event| {
-        event.socket = socket;
-        event.task = witness;
         event.what = if OUT { DNS_QUESTION } else { DNS_ANSWER };
+        event.task = if OUT { task::witness() } else { NOBODY };
+        event.socket.cookie = cookie;
+        event.socket.cgroup = asker.cgroup;
+        event.socket.netns = asker.netns;
+        socket::<OUT>(skb, header, &mut event.socket);
         event.len = copy(skb, start, whole.wrapping_sub(start), event.message.as_mut_ptr());
     });
     Some(())
@@ -121,7 +140,7 @@ const NOBODY: TaskRecord = TaskRecord { tgid: 0, exiting: 0, comm: [0; 16] };
 
 /// A question leaves, in its asker's context: is it a container's?
 #[inline(always)]
-fn asked(skb: *mut __sk_buff, cookie: u64) -> Option<(Asker, TaskRecord)> {
+fn asked(skb: *mut __sk_buff, cookie: u64) -> Option<Asker> {
     let process = task::process(task::current());
     // SAFETY: a reference to an initialised static.
     let own = unsafe { ptr::read_volatile(&raw const OWN_TGID) };
@@ -140,7 +159,7 @@ fn asked(skb: *mut __sk_buff, cookie: u64) -> Option<(Asker, TaskRecord)> {
     let cgroup = unsafe { bpf_skb_cgroup_id(skb) };
     let asker = Asker { cgroup, netns: process.netns, open: before.wrapping_add(1) };
     let _ = ASKERS.insert(cookie, &asker, 0);
-    Some((asker, task::witness()))
+    Some(asker)
 }
 
 /// An answer came: to a question that counted?
@@ -157,34 +176,33 @@ fn answered(cookie: u64) -> Option<Asker> {
     }
 }
 
-/// The asking socket, by the packet: a UDP socket need not be bound to an address, nor connected.
+/// Where the asking socket is bound and whom it asks, by the packet: a UDP socket need be neither bound nor connected.
 #[inline(always)]
-fn socket<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader, cookie: u64, asker: &Asker) -> Option<SocketRecord> {
+fn socket<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader, socket: &mut SocketRecord) {
     let mut ports = [0; 4];
-    load(skb, header.len, &mut ports)?;
-    let [source, destination] = [u16::from_be_bytes([ports[0], ports[1]]), u16::from_be_bytes([ports[2], ports[3]])];
-    let mut socket = SocketRecord {
-        cookie,
-        cgroup: asker.cgroup,
-        netns: asker.netns,
-        family: if header.v6 { AF_INET6 } else { AF_INET },
-        local_port: if OUT { source } else { destination },
-        remote_port: if OUT { destination } else { source },
-        reserved: 0,
-        local: [0; 16],
-        remote: [0; 16],
-    };
+    let _ = load(skb, header.len, &mut ports);
+    let source = u16::from_be_bytes([ports[0], ports[1]]);
+    let destination = u16::from_be_bytes([ports[2], ports[3]]);
+    socket.family = if header.v6 { AF_INET6 } else { AF_INET };
+    socket.reserved = 0;
+    (socket.local_port, socket.remote_port) = if OUT { (source, destination) } else { (destination, source) };
     let (from, to) =
         if OUT { (&mut socket.local, &mut socket.remote) } else { (&mut socket.remote, &mut socket.local) };
     if header.v6 {
-        load(skb, ipv6::SOURCE, from)?;
-        load(skb, ipv6::DESTINATION, to)?;
+        let _ = load(skb, ipv6::SOURCE, from);
+        let _ = load(skb, ipv6::DESTINATION, to);
     } else {
-        let (source, destination): ([u8; 4], [u8; 4]) = (direct(skb, ipv4::SOURCE)?, direct(skb, ipv4::DESTINATION)?);
-        from[..4].copy_from_slice(&source);
-        to[..4].copy_from_slice(&destination);
+        *from = [0; 16];
+        *to = [0; 16];
+        let _ = load(skb, ipv4::SOURCE, first_four(from));
+        let _ = load(skb, ipv4::DESTINATION, first_four(to));
     }
-    Some(socket)
+}
+
+#[inline(always)]
+fn first_four(address: &mut [u8; 16]) -> &mut [u8; 4] {
+    // SAFETY: four of the sixteen bytes, borrowed from them.
+    unsafe { &mut *address.as_mut_ptr().cast::<[u8; 4]>() }
 }
 
 #[inline(always)]
@@ -210,10 +228,6 @@ fn copy(skb: *mut __sk_buff, start: u32, left: u32, target: *mut u8) -> u32 {
     if result == 0 { len } else { 0 }
 }
 
-/// The verdict of a cgroup program on a socket's release is not asked for; 1 is what it is for every other one.
-const PASS: i32 = 1;
-const IPPROTO_UDP: u32 = 17;
-
 #[cgroup_sock(sock_release)]
 pub fn asker_closed(ctx: SockContext) -> i32 {
     let _ = closed(ctx.sock);
@@ -224,7 +238,7 @@ pub fn asker_closed(ctx: SockContext) -> i32 {
 fn closed(sock: *mut bpf_sock) -> Option<()> {
     // SAFETY: a field of the context.
     let protocol = unsafe { (*sock).protocol };
-    if protocol != IPPROTO_UDP {
+    if protocol != u32::from(IPPROTO_UDP) {
         return None;
     }
     // SAFETY: the context is a socket.

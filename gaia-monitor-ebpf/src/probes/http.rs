@@ -9,15 +9,19 @@ use core::{ffi::c_void, ptr};
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_NOEXIST},
     helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_skb_load_bytes},
-    macros::map,
+    macros::{cgroup_skb, map},
     maps::LruHashMap,
+    programs::SkBuffContext,
 };
 use gaia_monitor_abi::{
     HTTP_ANSWER, HTTP_CLOSE, HTTP_RECEIVED, HttpRecord,
     framing::{Direction, Facts, Flow, Opening, Way},
 };
 
-use super::packets::Segment;
+use super::{
+    backlog,
+    packets::{IPPROTO_TCP, PASS, Segment, ip_header, segment},
+};
 use crate::{
     filter,
     ring::{Wake, emit},
@@ -30,6 +34,19 @@ static FLOWS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(65_536, 0);
 
 /// What a flow is made from: too large for the stack.
 static BLANK: Flow = Flow::EMPTY;
+
+#[cgroup_skb(egress)]
+pub fn http_egress(ctx: SkBuffContext) -> i32 {
+    let _ = observe::<true>(ctx.skb.skb);
+    PASS
+}
+
+#[cgroup_skb(ingress)]
+pub fn http_ingress(ctx: SkBuffContext) -> i32 {
+    let skb = ctx.skb.skb;
+    let _ = if backlog::is_for_listener(skb) { backlog::observe(skb) } else { observe::<false>(skb) };
+    PASS
+}
 
 /// When a socket last sent payload, and last got some; 0: not seen.
 #[inline(always)]
@@ -53,13 +70,15 @@ const fn way(out: bool) -> Way {
 
 /// A segment leaves (`OUT`) or arrives.
 #[inline(always)]
-pub fn observe<const OUT: bool>(skb: *mut __sk_buff, segment: &Segment) -> Option<()> {
+fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
+    let header = ip_header(skb).filter(|header| header.protocol == IPPROTO_TCP)?;
+    let segment = segment(skb, &header)?;
     // SAFETY: the verifier knows the context and its union of one pointer.
     let sock = socket::of_packet(skb, unsafe { (*skb).__bindgen_anon_2.sk })?;
     let cookie = sock.cookie();
     let flow = match FLOWS.get_ptr_mut(cookie) {
         Some(flow) => flow,
-        None => open::<OUT>(sock, cookie, segment)?,
+        None => open::<OUT>(sock, cookie, &segment)?,
     };
     // SAFETY: the kernel keeps the entry while this program runs. The other way may run at the same time on another
     // processor, and touches other fields (see `framing::Exchange`).

@@ -1,53 +1,19 @@
-//! Every packet of the host's cgroup v2 tree, out and in (`BPF_CGROUP_INET_EGRESS`, `_INGRESS`): TCP payload goes to `http`,
-//! handshakes to `backlog`, what a name server is asked and answers to `dns`.
+//! What a packet of the host's cgroup v2 tree begins with (`BPF_CGROUP_INET_EGRESS`, `_INGRESS`).
 //!
-//! The programs stand at the root of the tree, where the whole host pays for them: what is neither leaves at once. They only
-//! look: every path lets the packet pass.
+//! The programs on packets stand at the root of the tree, where the whole host pays for them: what is none of theirs leaves
+//! at once. They only look: every path lets the packet pass.
 
 use core::ptr;
 
-use aya_ebpf::{bindings::__sk_buff, macros::cgroup_skb, programs::SkBuffContext};
-
-use super::{backlog, dns, http};
+use aya_ebpf::bindings::__sk_buff;
 
 /// The verdict of a cgroup program that lets a packet pass.
-const PASS: i32 = 1;
+pub const PASS: i32 = 1;
 
-#[cgroup_skb(egress)]
-pub fn packet_egress(ctx: SkBuffContext) -> i32 {
-    let _ = look::<true>(ctx.skb.skb);
-    PASS
-}
-
-#[cgroup_skb(ingress)]
-pub fn packet_ingress(ctx: SkBuffContext) -> i32 {
-    let _ = look::<false>(ctx.skb.skb);
-    PASS
-}
-
-#[inline(always)]
-fn look<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
-    let header = ip_header(skb)?;
-    if header.protocol == IPPROTO_TCP {
-        if !OUT && backlog::is_for_listener(skb) {
-            return backlog::observe(skb, &header);
-        }
-        let segment = segment(skb, &header)?;
-        if dns::is_name_servers::<OUT>(skb, &header)? {
-            dns::over_tcp::<OUT>(skb, &header, &segment);
-        }
-        http::observe::<OUT>(skb, &segment)
-    } else if header.protocol == IPPROTO_UDP && dns::is_name_servers::<OUT>(skb, &header)? {
-        dns::over_udp::<OUT>(skb, &header)
-    } else {
-        None
-    }
-}
-
+pub const IPPROTO_TCP: u8 = 6;
+pub const IPPROTO_UDP: u8 = 17;
 const ETH_P_IP: u32 = 0x0800;
 const ETH_P_IPV6: u32 = 0x86dd;
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
 const IPV6_LEN: u32 = 40;
 const TCP_MIN: usize = 20;
 /// In an IPv4 header's flags: anything but a first fragment.
@@ -62,7 +28,7 @@ pub struct IpHeader {
 }
 
 #[inline(always)]
-fn ip_header(skb: *mut __sk_buff) -> Option<IpHeader> {
+pub fn ip_header(skb: *mut __sk_buff) -> Option<IpHeader> {
     // SAFETY: a field of the context.
     let protocol = unsafe { u32::from(u16::from_be((*skb).protocol as u16)) };
     if protocol == ETH_P_IP {
@@ -89,7 +55,7 @@ pub struct Segment {
 
 /// The TCP payload, if there is any.
 #[inline(always)]
-fn segment(skb: *mut __sk_buff, header: &IpHeader) -> Option<Segment> {
+pub fn segment(skb: *mut __sk_buff, header: &IpHeader) -> Option<Segment> {
     // SAFETY: a field of the context.
     let whole = unsafe { (*skb).len };
     let seq = u32::from_be(direct(skb, header.len + 4)?);

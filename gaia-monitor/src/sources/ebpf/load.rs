@@ -131,8 +131,10 @@ struct CgroupProgram {
 
 /// Programs on every packet of the v2 tree.
 const CGROUP_PROGRAMS: &[CgroupProgram] = &[
-    CgroupProgram { program: "packet_egress", attach: CgroupSkbAttachType::Egress },
-    CgroupProgram { program: "packet_ingress", attach: CgroupSkbAttachType::Ingress },
+    CgroupProgram { program: "http_egress", attach: CgroupSkbAttachType::Egress },
+    CgroupProgram { program: "http_ingress", attach: CgroupSkbAttachType::Ingress },
+    CgroupProgram { program: "dns_egress", attach: CgroupSkbAttachType::Egress },
+    CgroupProgram { program: "dns_ingress", attach: CgroupSkbAttachType::Ingress },
 ];
 
 /// The program on the release of every socket of the v2 tree.
