@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::client::{Client, Pending, Request};
+use crate::client::{ABANDONED, Client, Outcome, Pending, Request};
 use crate::container::{Container, Recipe};
 use crate::docker::docker;
 use crate::instrument::{Instrument, WallNanos, now};
@@ -76,9 +76,32 @@ impl Case {
         Ok(Server { container, pid, address: SocketAddr::new(ip, self.port), events })
     }
 
+    /// Starts a name server that knows no name; its address.
+    pub fn name_server(&self, says: Says) -> Result<IpAddr> {
+        let container = self.recipe("names").start(&["python3", "/workload/resolver.py", says.word()])?;
+        let (pid, ip) = (container.pid()?, container.ip()?.parse().context("the container's address")?);
+        let events = self.stack.folder().join("names.events");
+        let server = Server { container, pid, address: SocketAddr::new(ip, 53), events };
+        server.listening(1)?;
+        Ok(ip)
+    }
+
+    /// Waits until a process that entered the client's container finds no such name there.
+    pub fn name_gone(&self, client: &Container, name: &str) -> Result<()> {
+        let script = format!("import socket\ntry: socket.getaddrinfo({name:?}, 80)\nexcept OSError: print('gone')");
+        wait::until(&format!("the name {name} to go"), STEP_LIMIT, || {
+            Ok(client.exec(&["python3", "-c", &script])?.contains("gone").then_some(()))
+        })
+    }
+
     /// Starts the client program in a container of its own.
     pub fn client(&self, service: &str) -> Result<Client> {
         Client::start(self.recipe(service), self.stack.folder(), service)
+    }
+
+    /// The same, from a recipe of the case's own.
+    pub fn client_of(&self, recipe: Recipe, service: &str) -> Result<Client> {
+        Client::start(recipe, self.stack.folder(), service)
     }
 
     /// Docker's own time of an event of `container`, from its stream.
@@ -106,6 +129,26 @@ impl Case {
     }
 }
 
+/// What a name server says of every name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    NxDomain,
+    ServFail,
+    Refused,
+    Nothing,
+}
+
+impl Says {
+    fn word(self) -> &'static str {
+        match self {
+            Self::NxDomain => "nxdomain",
+            Self::ServFail => "servfail",
+            Self::Refused => "refused",
+            Self::Nothing => "silent",
+        }
+    }
+}
+
 /// A server's container.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -128,6 +171,22 @@ impl Server {
         let pending = client.send(request)?;
         self.entered(path, count)?;
         Ok(pending)
+    }
+
+    /// The look-up of its own that failed in a handler of `/look-up`.
+    pub fn looked_up(&self) -> Result<Outcome> {
+        let event = wait::until("the server's own look-up to fail", STEP_LIMIT, || {
+            let text = std::fs::read_to_string(&self.events).unwrap_or_default();
+            let mut events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            Ok(events.find(|event| event.get("event").and_then(Value::as_str) == Some("looked_up")))
+        })?;
+        let instant = |key: &str| event.get(key).and_then(Value::as_i64).context("an instant");
+        Ok(Outcome {
+            class: ABANDONED.to_owned(),
+            started: instant("started")?,
+            at: instant("at")?,
+            ..Outcome::default()
+        })
     }
 
     /// Waits until nothing in its namespace listens on its port any more.

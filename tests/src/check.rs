@@ -56,6 +56,11 @@ pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, case:
         .into_values()
         .filter(|life| life.last().is_some_and(|(_, _, last)| last.state != "withdrawn"))
         .collect();
+    let kinds: BTreeMap<String, String> = left
+        .iter()
+        .filter_map(|life| life.last())
+        .map(|(_, _, last)| (last.id.clone(), last.cause.kind.clone()))
+        .collect();
     let mut notes = Vec::new();
     for wanted in expected {
         let fits = |life: &Vec<(i64, usize, Incident)>| {
@@ -70,6 +75,10 @@ pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, case:
         let life = left.remove(place);
         let (_, _, last) = life.last().context("a revision")?;
         wanted.check(last, case).with_context(|| format!("incident `{}`", wanted.kind))?;
+        if let Some(because) = wanted.because {
+            let named = last.cause.because.as_ref().and_then(|id| kinds.get(id));
+            ensure!(named.is_some_and(|kind| kind == because), "because of {named:?}, expected {because}");
+        }
         let told = life.iter().filter(|(_, place, _)| *place < before_stop).map(|(at, _, incident)| (*at, incident));
         // It rests since the first revision after which no fact came.
         let rested = told.rev().take_while(|(_, incident)| incident.state == wanted.rests_as()).last();

@@ -24,6 +24,8 @@ pub const RESET: Break = Break { class: "ReadError", detail: Some("reset"), errn
 pub const RESET_AFTER_FIN: Break = Break { class: "ReadError", detail: Some("reset_after_fin"), errno: Some("EPIPE") };
 pub const REFUSED: Break = Break { class: "ConnectError", detail: Some("refused"), errno: Some("ECONNREFUSED") };
 pub const NAME_UNKNOWN: Break = Break { class: "ConnectError", detail: Some("dns"), errno: Some("EAI_NONAME") };
+pub const NAME_UNSURE: Break = Break { class: "ConnectError", detail: Some("dns"), errno: Some("EAI_AGAIN") };
+pub const NAME_UNANSWERED: Break = Break { class: "ConnectTimeout", detail: Some("dns"), errno: Some("EAI_AGAIN") };
 pub const NO_DATA: Break = Break { class: "ReadTimeout", detail: Some("no_data"), errno: None };
 /// The client went by itself.
 pub const LEFT: Break = Break { class: "none", detail: None, errno: None };
@@ -82,6 +84,15 @@ pub fn unseen(client: &Container, server: &Container, how: Break, phase: &'stati
     Broken { how, phase, client, server, listen: None, outcome, elsewhere: false }
 }
 
+/// The entry of a server's own look-up, as it tells it itself.
+#[must_use]
+pub fn own_look_up(server: &Container, holder: &Container, outcome: Outcome, how: Break) -> Broken {
+    Broken { outcome, ..unseen(server, holder, how, RESOLVING) }
+}
+
+/// The phase of a look-up.
+pub const RESOLVING: &str = "resolving";
+
 fn entry(
     (client, server): (Option<String>, Option<String>),
     listen: Option<SocketAddr>,
@@ -92,6 +103,8 @@ fn entry(
     let fits = match how.class {
         // httpx raises nothing of its own when the task is cancelled.
         "none" => matches!(outcome.class.as_str(), "TimeoutError" | "CancelledError" | ABANDONED),
+        // Whose patience ends first decides between the two: httpx's own timeout has no number.
+        "ConnectTimeout" if phase == RESOLVING => ["ConnectTimeout", "ConnectError"].contains(&outcome.class.as_str()),
         class => outcome.class == class && outcome.errno.as_deref() == how.errno,
     };
     ensure!(fits, "the case did not come about: wanted {how:?}, the client saw {outcome:?}");
@@ -156,6 +169,8 @@ pub struct Expected {
     pub condition: Option<(&'static str, Until)>,
     pub deaths: u32,
     pub broken: Vec<Broken>,
+    /// The kind of the incident that `because` must name; not looked at without.
+    pub because: Option<&'static str>,
 }
 
 impl Expected {
@@ -174,6 +189,7 @@ impl Expected {
             condition: Some(("container_down", Until::Lasting)),
             deaths: 1,
             broken: Vec::new(),
+            because: None,
         }
     }
 
@@ -192,6 +208,7 @@ impl Expected {
             condition: None,
             deaths: 0,
             broken: Vec::new(),
+            because: None,
         }
     }
 
@@ -209,6 +226,11 @@ impl Expected {
     #[must_use]
     pub fn under(self, kind: &'static str, until: Until) -> Self {
         Self { condition: Some((kind, until)), ..self }
+    }
+
+    #[must_use]
+    pub fn because(self, kind: &'static str) -> Self {
+        Self { because: Some(kind), ..self }
     }
 
     /// The container ended by itself so often in this incident.

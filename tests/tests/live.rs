@@ -6,6 +6,7 @@ mod live {
     mod comebacks;
     mod deaths;
     mod living;
+    mod names;
     mod networks;
     mod outside;
     mod privileges;

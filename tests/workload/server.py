@@ -165,6 +165,8 @@ async def app(scope, receive, send):
             transport.abort()
         else:
             transport.close()
+    elif path == "/look-up":
+        await looked_up(arg, head, body, receive)
     elif path == "/pid":
         answer = str(os.getpid()).encode()
         await head(content_length=len(answer))
@@ -173,6 +175,33 @@ async def app(scope, receive, send):
         end(path, arg)
         await head(content_length=2)
         await body(b"ok")
+
+
+async def looked_up(arg, head, body, receive):
+    """Needs a name, and does what the request says when there is none."""
+    then = arg("then", "500")
+    started = time.time_ns()
+    try:
+        await asyncio.get_running_loop().getaddrinfo(arg("name", ""), 80, type=socket.SOCK_STREAM)
+        await head(content_length=2)
+        return await body(b"ok")
+    except socket.gaierror as error:
+        say("looked_up", started=started, at=time.time_ns(), errno=error.errno)
+    if then in ("500", "503"):
+        await head(int(then), content_length=0)
+        await body(b"")
+    elif then == "hang-up":
+        receive.__self__.transport.close()
+    elif then == "linger":
+        transport = receive.__self__.transport
+        duplicate = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        duplicate.close()
+        transport.abort()
+    elif then == "exit":
+        os._exit(7)
+    elif then == "hang":
+        await asyncio.sleep(60)
 
 
 # --- WSGI, for gunicorn -----------------------------------------------------------------------------------------
