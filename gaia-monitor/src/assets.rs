@@ -13,6 +13,9 @@ use crate::model::incident::{Incident, SCHEMA};
 pub enum Asset {
     IncidentSchema,
     Config,
+    SystemdUnit,
+    ComposeService,
+    ComposeDockerfile,
 }
 
 impl Asset {
@@ -21,6 +24,9 @@ impl Asset {
         match self {
             Asset::IncidentSchema => format!("{:#}\n", incident_schema()),
             Asset::Config => include_str!("../assets/config/gaia-monitor.toml").to_owned(),
+            Asset::SystemdUnit => include_str!("../assets/systemd/gaia-monitor.service").to_owned(),
+            Asset::ComposeService => include_str!("../assets/compose/gaia-monitor.yml").to_owned(),
+            Asset::ComposeDockerfile => include_str!("../assets/compose/Dockerfile").to_owned(),
         }
     }
 }

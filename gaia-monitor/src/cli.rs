@@ -197,6 +197,12 @@ pub enum AssetName {
     IncidentSchema,
     /// Configuration file with every key, its meaning and default
     Config,
+    /// Hardened systemd unit: /etc/systemd/system/gaia-monitor.service
+    SystemdUnit,
+    /// Compose file of the monitor beside a stack: docker-compose -f … -f gaia-monitor.yml
+    ComposeService,
+    /// Dockerfile of the image that the Compose service builds from this program
+    ComposeDockerfile,
 }
 
 impl From<AssetName> for Asset {
@@ -204,6 +210,9 @@ impl From<AssetName> for Asset {
         match name {
             AssetName::IncidentSchema => Asset::IncidentSchema,
             AssetName::Config => Asset::Config,
+            AssetName::SystemdUnit => Asset::SystemdUnit,
+            AssetName::ComposeService => Asset::ComposeService,
+            AssetName::ComposeDockerfile => Asset::ComposeDockerfile,
         }
     }
 }

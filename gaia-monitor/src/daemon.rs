@@ -5,6 +5,7 @@
 //! inventory (what changes between them is told twice, never missed), and the ready file last. Nothing that acts on a container may ever be called here.
 
 mod hub;
+mod manager;
 pub mod privileges;
 mod ready;
 
@@ -21,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 pub use hub::Belt;
 use hub::Hub;
+use manager::Manager;
 use privileges::Role;
 use ready::{Ready, remove};
 
@@ -29,6 +31,7 @@ use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::Outlet;
 use crate::sinks::notice::warn;
 use crate::sources::docker::{DockerError, FilterChange, Source};
+use crate::sources::ebpf::cgroup::enter_host_namespace;
 use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
 use crate::sources::inventory;
 use crate::sources::netlink::Links;
@@ -108,6 +111,7 @@ pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
         // One of an earlier run would lie.
         remove(path).map_err(|source| DaemonError::ReadyFile { path: path.to_owned(), source })?;
     }
+    enter_host_namespace();
     let probe = Probe::load()?;
     for missing in probe.missing() {
         warn(format_args!("this kernel has no {}: {}", missing.name, missing.loses));
@@ -157,6 +161,8 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
     let (outlet, mut batches, losses) = Outlet::new("pipeline.kernel");
     let (stop, stopped) = watch::channel(false);
     let filter = probe.filter();
+    let manager = Manager::of_environment();
+    let status = format!("{} probes attached", probe.attached().len());
     let mut ready = Some(Ready::of(&probe));
     let Helpers { broker, reader, inventory, mut herald } = helpers;
     let (own, own_outlet) = (filter.clone(), outlet.clone());
@@ -190,7 +196,10 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
             biased;
             () = signals.any() => break,
             () = &mut end => break,
-            _ = housekeeping.tick() => hub.keep_house(),
+            _ = housekeeping.tick() => {
+                hub.keep_house();
+                manager.alive();
+            }
             _ = addresses.tick() => heed(own.learn_own_addresses(), &own_outlet),
             result = &mut kernel => {
                 return Err(match result {
@@ -209,6 +218,7 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
                 let read = links.clone();
                 spawn_blocking(move || read.settle()).await.map_err(DaemonError::Source)?;
                 hub.drain(&mut batches);
+                manager.ready(&status);
                 if let (Some(path), Some(herald), Some(ready)) = (&options.ready_file, herald.take(), ready.take()) {
                     let place = path.clone();
                     let written = herald.run(move || ready.write(&place)).await.and_then(|written| written);
@@ -223,6 +233,7 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
         }
     }
 
+    manager.stopping();
     stop.send_replace(true);
     // Whatever does not end in time is left behind; what it handed over until then counts.
     let _ = timeout(FAREWELL, kernel).await;

@@ -24,6 +24,10 @@ pub enum Need {
     Bpftool,
     /// Packet filters in the live suite.
     Nft,
+    /// Judges the unit that is shipped.
+    SystemdAnalyze,
+    /// Reads the Compose file that is shipped.
+    DockerCompose,
 }
 
 impl Need {
@@ -37,6 +41,8 @@ impl Need {
             Self::Bpftrace => "bpftrace",
             Self::Bpftool => "bpftool",
             Self::Nft => "nftables",
+            Self::SystemdAnalyze => "systemd",
+            Self::DockerCompose => "docker-compose",
         }
     }
 
@@ -44,7 +50,10 @@ impl Need {
     #[must_use]
     pub fn is_met(self) -> bool {
         match self {
-            Self::Mmdebstrap | Self::Bpftrace | Self::Bpftool => in_path(self.package()).is_some(),
+            Self::Mmdebstrap | Self::Bpftrace | Self::Bpftool | Self::DockerCompose => {
+                in_path(self.package()).is_some()
+            }
+            Self::SystemdAnalyze => in_path("systemd-analyze").is_some(),
             Self::Nft => in_path("nft").is_some(),
             Self::DebianKeyring => Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
             Self::Pip => run(Command::new("python3").args(["-m", "pip", "--version"]), OnInterrupt::End).is_ok(),

@@ -12,6 +12,7 @@ mod live {
     mod privileges;
     mod published;
     mod remains;
+    mod shipped;
     mod silence;
     mod starting;
     mod stops;

@@ -18,8 +18,9 @@ use crate::privilege;
 /// Test targets of the package `gaia-monitor-tests` with this prefix need root and Docker.
 const LIVE: &str = "live";
 const HARNESS: &str = "gaia-monitor-tests";
-/// What the live suite needs beside Docker: its instruments, and what its image is made with.
-const LIVE_NEEDS: [Need; 4] = [Need::Bpftrace, Need::Mmdebstrap, Need::DebianKeyring, Need::Pip];
+/// What the live suite needs beside Docker: its instruments, what its image is made with, and what judges the shipped files.
+const LIVE_NEEDS: [Need; 6] =
+    [Need::Bpftrace, Need::Mmdebstrap, Need::DebianKeyring, Need::Pip, Need::SystemdAnalyze, Need::DockerCompose];
 /// Moments are compared to a millisecond: tests side by side would measure each other.
 const LIVE_THREADS: &str = "--test-threads=1";
 

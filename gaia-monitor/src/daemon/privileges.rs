@@ -82,8 +82,8 @@ impl Role {
 
 /// What a run needs at its start: what the threads keep, and what attaching the probe takes.
 const AT_START: [Kept; 6] = [
-    (Capability::CAP_BPF, "load programs, make maps"),
-    (Capability::CAP_PERFMON, "tracing programs, and reading kernel memory in them"),
+    (Capability::CAP_BPF, "load programs, make maps (CAP_SYS_ADMIN stands for it)"),
+    (Capability::CAP_PERFMON, "tracing programs, and reading kernel memory in them (CAP_SYS_ADMIN stands for it)"),
     (Capability::CAP_NET_ADMIN, "attach the cgroup_skb programs"),
     (Capability::CAP_SYS_ADMIN, "kept by netns-broker"),
     (Capability::CAP_SYS_PTRACE, "kept by netns-broker, proc-reader and inventory"),
@@ -98,7 +98,12 @@ pub fn lacking() -> Vec<String> {
 }
 
 fn lacking_of(held: u64) -> Vec<String> {
-    let is_missing = |(capability, _): &Kept| held & capability.bitmask() == 0;
+    let has = |capability: Capability| held & capability.bitmask() != 0;
+    // As before Linux 5.8, which split these two off (include/linux/capability.h: bpf_capable, perfmon_capable).
+    let split_off = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+    let is_missing = |(capability, _): &Kept| {
+        !has(*capability) && !(split_off.contains(capability) && has(Capability::CAP_SYS_ADMIN))
+    };
     AT_START.into_iter().filter(is_missing).map(|(capability, _)| capability.to_string()).collect()
 }
 
@@ -175,7 +180,10 @@ mod tests {
     fn every_capability_that_is_missing_is_named() {
         assert!(lacking_of(u64::MAX).is_empty());
         assert_eq!(lacking_of(0).len(), AT_START.len());
-        assert_eq!(lacking_of(!Capability::CAP_BPF.bitmask()), ["CAP_BPF"]);
+        assert_eq!(lacking_of(!Capability::CAP_NET_ADMIN.bitmask()), ["CAP_NET_ADMIN"]);
+        let split_off = Capability::CAP_BPF.bitmask() | Capability::CAP_PERFMON.bitmask();
+        assert!(lacking_of(!split_off).is_empty(), "CAP_SYS_ADMIN stands for both");
+        assert_eq!(lacking_of(!split_off & !Capability::CAP_SYS_ADMIN.bitmask()).len(), 3);
     }
 
     #[test]

@@ -9,11 +9,13 @@ mod host;
 use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::sources::ebpf::cgroup::enter_host_namespace;
 use crate::sources::ebpf::{Check, Outcome, preflight};
 
 /// All findings, in the order in which they matter.
 #[must_use]
 pub fn examine(docker_host: Option<&str>) -> Vec<Finding> {
+    enter_host_namespace();
     // The probe asks for fewer capabilities than a run: what is said here covers both.
     let mut checks: Vec<Check> = preflight().into_iter().filter(|check| check.name != host::CAPABILITIES).collect();
     checks.push(host::capabilities());

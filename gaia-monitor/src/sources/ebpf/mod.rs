@@ -3,7 +3,7 @@
 //! Nothing is pinned: programs and links live as long as this process, so a monitor that is killed leaves nothing
 //! attached. The types of aya stop at this folder.
 
-mod cgroup;
+pub mod cgroup;
 mod decode;
 mod drops;
 mod filter;

@@ -168,7 +168,7 @@ fn cgroup_tree() -> Check {
             NAME,
             Outcome::Fail,
             error.to_string(),
-            "mount the v2 tree: mount -t cgroup2 none /sys/fs/cgroup/unified",
+            "mount the v2 tree: mount -t cgroup2 none /sys/fs/cgroup/unified; in a container, mount the host's /sys/fs/cgroup",
         ),
     }
 }
