@@ -5,10 +5,12 @@ import ctypes
 import faulthandler
 import logging
 import os
+import pathlib
 import time
 
 import requests
 from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 # As PYTHONFAULTHANDLER=1 does: a native crash leaves the Python stack in the log.
@@ -21,6 +23,7 @@ log.setLevel(logging.INFO)
 FAULT = os.environ.get("GAIA_FAULT", "")
 MCP = os.environ["MCP_ENDPOINT"]
 MIB = 1024 * 1024
+DIED = pathlib.Path("/tmp/died")
 
 app = FastAPI()
 
@@ -34,6 +37,20 @@ def tools() -> list[str]:
 def load_embedding_model() -> None:
     """Native code that reads where it must not."""
     ctypes.string_at(0)
+
+
+def index_in_memory() -> None:
+    """Keeps everything, beyond any limit."""
+    kept = []
+    while True:
+        kept.append(b"x" * (8 * MIB))
+
+
+async def answer_in_pieces():
+    """A handler that fails when half of its answer is on its way."""
+    yield b'{"answer": '
+    await asyncio.sleep(0.5)
+    raise KeyError("session")
 
 
 @app.get("/health")
@@ -50,6 +67,21 @@ async def process_packet(request: Request):
         # Five seconds of work before native code fails, as on GAIA's candidate.
         await asyncio.sleep(5)
         load_embedding_model()
+    elif FAULT == "once" and not DIED.exists():
+        log.info("loading the embedding model for the first time")
+        DIED.touch()
+        load_embedding_model()
+    elif FAULT == "memory":
+        log.info("indexing in memory")
+        index_in_memory()
+    elif FAULT == "exit":
+        log.error("no session state, giving up")
+        os._exit(3)
+    elif FAULT == "slow":
+        log.info("working on the packet")
+        await asyncio.sleep(5)
+    elif FAULT == "stream":
+        return StreamingResponse(answer_in_pieces(), media_type="application/json")
     return {"answer": "done"}
 
 

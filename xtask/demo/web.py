@@ -6,8 +6,10 @@ If the fallback fails as well, the primary's error is raised: the caller never s
 """
 
 import asyncio
+import http.client
 import logging
 import os
+import select
 import time
 
 import httpx
@@ -22,6 +24,7 @@ log.setLevel(logging.INFO)
 CORE = os.environ["CORE_ENDPOINT"]
 CORE_FALLBACK = os.environ["CORE_FALLBACK_ENDPOINT"]
 ATTEMPTS = 3
+TIMEOUT = float(os.environ.get("GAIA_TIMEOUT", "300"))
 WAITS = (2.0, 4.0)
 RETRIED = (httpx.ConnectError, httpx.RemoteProtocolError)
 RETRIED_STATUS = (502, 503, 504)
@@ -36,7 +39,7 @@ def named(error: Exception) -> str:
 
 async def post(url: str, content: bytes) -> httpx.Response:
     """One request on a connection of its own."""
-    async with httpx.AsyncClient(timeout=300) as client:
+    async with httpx.AsyncClient(timeout=TIMEOUT) as client:
         response = await client.post(url, content=content)
         response.raise_for_status()
         return response
@@ -66,9 +69,41 @@ async def post_with_retry(path: str, content: bytes) -> httpx.Response:
     raise last
 
 
+def post_twice_on_one_connection(path: str, content: bytes) -> None:
+    """A client that keeps its connection and does not look at it before it writes again, as many pools do.
+
+    Its second request leaves when the server's idle timeout has closed the connection. It waits for exactly that instant,
+    where real traffic needs bad luck.
+    """
+    host = httpx.URL(CORE)
+    connection = http.client.HTTPConnection(host.host, host.port, timeout=TIMEOUT)
+    connection.request("POST", path, content)
+    connection.getresponse().read()
+    log.info("answered; the connection is kept for the next request")
+    select.select([connection.sock], [], [])
+    log.info("next request on the kept connection")
+    try:
+        connection.request("POST", path, content)
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        # A broken pipe, a reset, or "remote end closed": it depends on which system call the reset meets.
+        raise ConnectionError(f"the kept connection was gone ({type(error).__name__})") from error
+
+
 @app.get("/health")
 async def health():
     return {"status": "ok"}
+
+
+@app.post("/kept/{name}")
+def kept(name: str, size: int = 64):
+    """The same by a client of the old kind."""
+    try:
+        post_twice_on_one_connection(f"/{name}", b"x" * size)
+    except ConnectionError as error:
+        log.exception("POST %s/%s failed for good (%s)", CORE, name, type(error).__name__)
+        return JSONResponse({"error": type(error).__name__, "detail": str(error)}, status_code=500)
+    return {"answer": "done"}
 
 
 @app.post("/call/{name}")

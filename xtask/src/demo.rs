@@ -38,6 +38,9 @@ pub struct Args {
         value_parser = PossibleValuesParser::new(stories::possible_values()).try_map(|name| stories::named(&name))
     )]
     story: &'static Story,
+    /// Name every story in a line, and play nothing.
+    #[arg(long)]
+    list: bool,
     /// Remove the container image and whatever a killed run left, and play nothing.
     #[arg(long)]
     clean: bool,
@@ -48,6 +51,12 @@ pub struct Args {
 /// # Errors
 /// When something is missing or breaks, or the monitor did not pin what the story broke.
 pub fn run(args: Args) -> Result<()> {
+    if args.list {
+        for story in stories::ALL {
+            println!("{:<12}{}", story.name, story.about);
+        }
+        return Ok(());
+    }
     cleanup::watch_signals()?;
     if privilege::is_root() {
         // Before minutes of building: what cannot end well is said now.
@@ -71,7 +80,7 @@ pub fn run(args: Args) -> Result<()> {
     // What went wrong in the story is told first; what is left behind, only where nothing else did.
     let recording = told?;
     removed?;
-    next(args.story, &binary, &recording);
+    next(&binary, &recording);
     Ok(())
 }
 
@@ -125,11 +134,9 @@ fn keep(story: &Story, recording: &Path) -> Result<PathBuf> {
     Ok(kept)
 }
 
-fn next(story: &Story, binary: &Path, recording: &Path) {
+fn next(binary: &Path, recording: &Path) {
     println!("\nNext:");
-    for other in stories::ALL.iter().filter(|other| other.name != story.name) {
-        println!("  {:<34}{}", format!("cargo xtask demo --story {}", other.name), other.about);
-    }
+    println!("  {:<34}{} more stories, with what each is about", "cargo xtask demo --list", stories::ALL.len() - 1);
     println!("  {:<34}the monitor on your own containers", "cargo xtask run");
     println!("  {:<34}every suite, the live one on real Docker", "cargo xtask test");
     println!("  {:<34}removes the image that this demo made", "cargo xtask demo --clean");

@@ -102,7 +102,7 @@ fn lacking_of(held: u64) -> Vec<String> {
     // As before Linux 5.8, which split these two off (include/linux/capability.h: bpf_capable, perfmon_capable).
     let split_off = [Capability::CAP_BPF, Capability::CAP_PERFMON];
     let is_missing = |(capability, _): &Kept| {
-        !has(*capability) && !(split_off.contains(capability) && has(Capability::CAP_SYS_ADMIN))
+        !(has(*capability) || split_off.contains(capability) && has(Capability::CAP_SYS_ADMIN))
     };
     AT_START.into_iter().filter(is_missing).map(|(capability, _)| capability.to_string()).collect()
 }

@@ -11,7 +11,7 @@ use gaia_monitor_tests::container::Container;
 use gaia_monitor_tests::stack::Stack;
 
 use super::show;
-use super::story::{Step, Story};
+use super::story::{Step, Story, Weakness};
 use super::watch::{Said, Watch};
 
 pub const WEB: &str = "gaia-web";
@@ -84,14 +84,26 @@ impl<'a> Gaia<'a> {
             for (name, value) in service.env {
                 recipe = recipe.env(name, value);
             }
-            if let Some((_, fault)) = story.fault.filter(|(weak, _)| *weak == service.name) {
-                recipe = recipe.env("GAIA_FAULT", fault);
-            }
             let app = format!("{}:app", service.module);
             let port = service.port.to_string();
-            let server =
-                ["python3", "-m", "uvicorn", &app, "--app-dir", PROGRAMS, "--host", "0.0.0.0", "--port", &port];
-            containers.push(recipe.start(&server)?);
+            let mut server: Vec<String> =
+                ["python3", "-m", "uvicorn", &app, "--app-dir", PROGRAMS, "--host", "0.0.0.0", "--port", &port]
+                    .map(str::to_owned)
+                    .into();
+            for weakness in story.weak {
+                match *weakness {
+                    Weakness::Fault(weak, fault) if weak == service.name => recipe = recipe.env("GAIA_FAULT", fault),
+                    Weakness::Memory(weak, mib) if weak == service.name => recipe = recipe.memory(mib << 20),
+                    Weakness::Workers(weak, workers) if weak == service.name => {
+                        server.extend(["--workers".to_owned(), workers.to_string()]);
+                    }
+                    Weakness::Patience(seconds) if service.name == WEB => {
+                        recipe = recipe.env("GAIA_TIMEOUT", &seconds.to_string());
+                    }
+                    Weakness::Fault(..) | Weakness::Memory(..) | Weakness::Workers(..) | Weakness::Patience(_) => {}
+                }
+            }
+            containers.push(recipe.start(&server.iter().map(String::as_str).collect::<Vec<_>>())?);
         }
         for (container, service) in containers.iter().zip(&SERVICES) {
             container.wait_listening(service.port, UP_WITHIN)?;
@@ -108,12 +120,27 @@ impl<'a> Gaia<'a> {
                     show::act(&format!("docker stop {service}"));
                     self.container(service)?.stop(None)?;
                 }
+                Step::StopWithin(service, grace) => {
+                    show::act(&format!("docker stop --time {grace} {service}"));
+                    self.container(service)?.stop(Some(grace))?;
+                }
+                Step::Pause(service) => {
+                    show::act(&format!("docker pause {service}"));
+                    self.container(service)?.verb("pause")?;
+                }
+                Step::Unpause(service) => {
+                    show::act(&format!("docker unpause {service}"));
+                    self.container(service)?.verb("unpause")?;
+                }
                 Step::Ask { path, bytes } => {
                     show::act(&format!("a caller asks gaia-web, which posts {bytes} bytes to {CORE} at /{path}"));
-                    let url = format!("http://{WEB}:6414/call/{path}?size={bytes}");
-                    let program = format!("{PROGRAMS}/caller.py");
-                    let recipe = self.stack.container(CALLER).label(LABEL, story.name).mount(&programs(), PROGRAMS);
-                    self.watch.add(&recipe.start(&["python3", &program, &url])?)?;
+                    self.ask(story, &format!("http://{WEB}:6414/call/{path}?size={bytes}"))?;
+                }
+                Step::AskTwice { path } => {
+                    show::act(&format!(
+                        "a caller asks gaia-web, which posts to {CORE} at /{path} twice on one connection"
+                    ));
+                    self.ask(story, &format!("http://{WEB}:6414/kept/{path}"))?;
                 }
                 Step::AwaitLog { service, needle } => {
                     self.watch.wait(service, needle, LOG_WITHIN)?;
@@ -133,6 +160,12 @@ impl<'a> Gaia<'a> {
             said.iter().filter(|said| said.service == service).map(|Said { line, .. }| line.clone()).collect()
         };
         Ok(Played { web: of(WEB), answer: of(CALLER).join(" ") })
+    }
+
+    fn ask(&mut self, story: &Story, url: &str) -> Result<()> {
+        let program = format!("{PROGRAMS}/caller.py");
+        let recipe = self.stack.container(CALLER).label(LABEL, story.name).mount(&programs(), PROGRAMS);
+        self.watch.add(&recipe.start(&["python3", &program, url])?)
     }
 
     fn container(&self, service: &str) -> Result<&Container> {

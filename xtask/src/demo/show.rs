@@ -48,15 +48,22 @@ pub fn side_by_side(played: &Played, story: &Story, incident: &Incident) -> Stri
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width())
         .set_header([format!("what {} logged", story.claim.client), "what gaia-monitor says".to_owned()])
-        .add_row([logged(&played.web, &name_of(&story.claim.error)).join("\n"), incident_lines(incident).join("\n")]);
+        .add_row([logged(&played.web, &raised(story)).join("\n"), incident_lines(incident).join("\n")]);
     table.to_string()
 }
 
+/// How the last line of the client's traceback begins.
+fn raised(story: &Story) -> String {
+    story.claim.raised.map_or_else(|| format!("httpx.{}", name_of(&story.claim.error)), str::to_owned)
+}
+
 /// The log line that reports the error, the frame in the service's own code, and the traceback's last line.
-fn logged(web: &[String], class: &str) -> Vec<String> {
-    let is_last = |line: &String| line.strip_prefix("httpx.").is_some_and(|rest| rest.starts_with(class));
-    let Some(last) = web.iter().rposition(is_last) else {
-        return vec![format!("(no traceback that ends in httpx.{class})")];
+fn logged(web: &[String], raised: &str) -> Vec<String> {
+    let Some(last) = web.iter().rposition(|line| line.starts_with(raised)) else {
+        // An attempt that failed and is made again is told in one line, without a traceback.
+        let class = raised.rsplit('.').next().unwrap_or(raised);
+        let told = web.iter().find(|line| stamped(line).is_some() && line.contains(class)).cloned();
+        return vec![told.unwrap_or_else(|| format!("(nothing of {raised})"))];
     };
     let (before, _) = web.split_at(last);
     let report = before.iter().rev().find(|line| stamped(line).is_some());
@@ -116,7 +123,8 @@ fn broken(incident: &Incident, entry: &Affected) -> String {
 
 /// Why the policy did or did not help, and what else the monitor told.
 pub fn why(played: &Played, story: &Story, pinned: &Incident, incidents: &[Incident]) -> String {
-    let mut text = "\nWhy the policy did not save the call:\n".to_owned();
+    let heading = if story.saved { "How the policy saved the call" } else { "Why the policy did not save the call" };
+    let mut text = format!("\n{heading}:\n");
     for (index, sentence) in story.why.iter().enumerate() {
         text.push_str(&wrapped(sentence, &format!("  {}. ", index + 1)));
         text.push('\n');
@@ -161,7 +169,7 @@ mod tests {
         ]
         .map(str::to_owned)
         .to_vec();
-        let lines = logged(&web, "ReadError");
+        let lines = logged(&web, "httpx.ReadError");
         assert_eq!(lines.first(), web.get(1));
         assert_eq!(lines.last(), web.last());
         assert!(lines.iter().any(|line| line.ends_with("line 66, in post_with_retry")), "{lines:?}");

@@ -1,7 +1,15 @@
 //! All stories of the demo.
 
+mod exit;
 mod failover;
+mod keepalive;
+mod oom;
+mod pause;
+mod segv;
+mod stop;
+mod stream;
 mod upload;
+mod worker;
 
 use clap::builder::PossibleValue;
 
@@ -10,7 +18,18 @@ use super::story::Story;
 /// Played without `--story`.
 pub const DEFAULT: &str = "failover";
 
-pub const ALL: [&Story; 2] = [&failover::STORY, &upload::STORY];
+pub const ALL: [&Story; 10] = [
+    &failover::STORY,
+    &upload::STORY,
+    &oom::STORY,
+    &segv::STORY,
+    &exit::STORY,
+    &worker::STORY,
+    &stop::STORY,
+    &pause::STORY,
+    &stream::STORY,
+    &keepalive::STORY,
+];
 
 /// For `--help` and the check of the argument.
 pub fn possible_values() -> Vec<PossibleValue> {

@@ -1,26 +1,29 @@
 //! The failover that GAIA's operator tested: the primary is stopped, the candidate gets the call and dies of it.
 
-use gaia_monitor::model::incident::{CauseKind, HttpxClass};
+use gaia_monitor::model::incident::{CauseKind, HttpxClass, MomentFact};
 
 use crate::demo::gaia::{CANDIDATE, CORE, WEB};
-use crate::demo::story::{Claim, Step, Story};
+use crate::demo::story::{Claim, End, Step, Story, Weakness};
 
 pub static STORY: Story = Story {
     name: "failover",
     about: "the primary is stopped, and its candidate dies while it works on the call",
     telling: "gaia-core is stopped. gaia-web retries its call after 2 s and 4 s, then asks gaia-core-candidate, which \
               drops the connection while it works on it. What died, when exactly, and why?",
-    fault: Some((CANDIDATE, "embedding")),
+    weak: &[Weakness::Fault(CANDIDATE, "embedding")],
     steps: &[Step::Stop(CORE), Step::Ask { path: "process_packet", bytes: 64 }, Step::AwaitAnswer],
     claim: Claim {
         subject: CANDIDATE,
         kind: CauseKind::ProcessCrashed,
-        signal: "SIGSEGV",
+        end: End::Signal("SIGSEGV"),
+        moment: MomentFact::ProcessExit,
         client: WEB,
         error: HttpxClass::RemoteProtocolError,
+        raised: None,
         retried: true,
         caller_told: "ConnectError",
     },
+    saved: false,
     why: &[
         "gaia-core was stopped, and its name left Docker's DNS with it: three attempts, three ConnectErrors.",
         "ConnectError is on the policy's list, so after 2 s and 4 s gaia-web asked the fallback, once.",
