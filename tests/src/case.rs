@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -25,6 +26,16 @@ const FIRST_PORT: u16 = 8000;
 const START_LIMIT: Duration = Duration::from_secs(40);
 const STEP_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long the stories of clean traffic last unless they are told otherwise.
+const TRAFFIC_LASTS: Duration = Duration::from_secs(120);
+
+static LASTING: OnceLock<Duration> = OnceLock::new();
+
+/// Tells the stories of clean traffic, in this whole process, how long to last; the first word stands.
+pub fn traffic_lasts(lasting: Duration) {
+    let _already_told = LASTING.set(lasting);
+}
+
 /// What a story plays on.
 pub struct Case {
     pub stack: Stack,
@@ -35,6 +46,12 @@ pub struct Case {
 }
 
 impl Case {
+    /// How long busy traffic lasts.
+    #[must_use]
+    pub fn lasting() -> Duration {
+        LASTING.get().copied().unwrap_or(TRAFFIC_LASTS)
+    }
+
     pub fn begin(instrument: &'static Instrument) -> Result<Self> {
         let stack = Stack::begin("live", &mut |line| eprintln!("{line}"))?;
         static CASES: AtomicU16 = AtomicU16::new(FIRST_PORT);
@@ -102,6 +119,11 @@ impl Case {
     /// The same, from a recipe of the case's own.
     pub fn client_of(&self, recipe: Recipe, service: &str) -> Result<Client> {
         Client::start(recipe, self.stack.folder(), service)
+    }
+
+    /// The client program as a process of the host.
+    pub fn client_on_host(&self) -> Result<Client> {
+        Client::start_on_host(self.recipe("files"), self.stack.folder(), "files")
     }
 
     /// Docker's own time of an event of `container`, from its stream.

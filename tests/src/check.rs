@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
 use crate::client::ABANDONED;
+use crate::difference::{Aspect, Difference, Differences};
 use crate::expect::Expected;
 use crate::instrument::{Instrument, WallNanos};
 use crate::line::{Incident, wall};
@@ -29,6 +31,32 @@ pub struct Arrived {
     pub line: String,
 }
 
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub wrong: Vec<Difference>,
+    pub measured: Vec<Measured>,
+    /// Incidents that nothing calls for.
+    pub false_incidents: usize,
+}
+
+/// What one incident is measured by; `None` where there is nothing to measure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    pub kind: String,
+    /// Between the moment and the instrument's record of the same fact.
+    pub moment_error_ns: Option<WallNanos>,
+    /// From the first break to the first line.
+    pub told_after_break_ns: Option<WallNanos>,
+    /// From the client's first exception to the first line; negative where the line was earlier.
+    pub told_after_exception_ns: Option<WallNanos>,
+    /// From the last fact to the line that says that nothing more comes.
+    pub settled_after_ns: Option<WallNanos>,
+}
+
+/// When a line came, its place among all lines, and the incident in it.
+type Revision = (WallNanos, usize, Incident);
+
 impl Witness {
     #[must_use]
     pub fn of(case: &Case) -> Self {
@@ -42,59 +70,75 @@ impl Witness {
 }
 
 /// All lines of a run against all that must come of the story. `before_stop` lines came before the monitor was asked to
-/// end. Returns one note for each incident.
-pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, case: &Witness) -> Result<Vec<String>> {
-    let mut revisions: BTreeMap<String, Vec<(i64, usize, Incident)>> = BTreeMap::new();
+/// end.
+///
+/// # Errors
+/// When a line is no incident line at all.
+pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, case: &Witness) -> Result<Verdict> {
+    let mut revisions: BTreeMap<String, Vec<Revision>> = BTreeMap::new();
     for (place, arrived) in lines.iter().enumerate() {
         let incident = Incident::read(&arrived.line)?;
         revisions.entry(incident.id.clone()).or_default().push((arrived.at, place, incident));
     }
+    let mut wrong = Differences::default();
     for (id, life) in &revisions {
-        check_life(life).with_context(|| format!("incident {id}"))?;
+        wrong.note(Aspect::Form, &format!("incident {id}"), check_life(life));
     }
-    let mut left: Vec<Vec<(i64, usize, Incident)>> = revisions
+    let mut left: Vec<Vec<Revision>> = revisions
         .into_values()
         .filter(|life| life.last().is_some_and(|(_, _, last)| last.state != "withdrawn"))
         .collect();
-    let kinds: BTreeMap<String, String> = left
-        .iter()
-        .filter_map(|life| life.last())
-        .map(|(_, _, last)| (last.id.clone(), last.cause.kind.clone()))
-        .collect();
-    let mut notes = Vec::new();
+    let lasts = left.iter().filter_map(|life| life.last());
+    let kinds: BTreeMap<String, String> =
+        lasts.map(|(_, _, last)| (last.id.clone(), last.cause.kind.clone())).collect();
+    let mut measured = Vec::new();
     for wanted in expected {
-        let fits = |life: &Vec<(i64, usize, Incident)>| {
-            life.last().is_some_and(|(_, _, last)| {
-                last.cause.kind == wanted.kind && last.subject.container.as_deref() == Some(wanted.subject.name())
-            })
+        let fits = |life: &Vec<Revision>| life.last().is_some_and(|(_, _, last)| wanted.is_told_by(last));
+        let shares = |life: &Vec<Revision>| {
+            fits(life) && life.last().is_some_and(|(_, _, last)| wanted.shares_a_socket_with(last))
         };
-        let Some(place) = left.iter().position(fits) else {
-            let told: Vec<_> = left.iter().filter_map(|life| life.last()).map(|(_, _, last)| brief(last)).collect();
-            bail!("no incident `{}` of {}; told were: {told:?}", wanted.kind, wanted.subject.name());
+        let Some(place) = left.iter().position(shares).or_else(|| left.iter().position(fits)) else {
+            let missing = format!(
+                "no incident `{}` of {}; told were: {:?}",
+                wanted.kind,
+                wanted.name().unwrap_or("no container"),
+                briefs(&left)
+            );
+            wrong.add(Aspect::Cause, &missing);
+            if !wanted.broken.is_empty() {
+                wrong.add(Aspect::Coverage, "what it broke stands in no incident of that kind");
+            }
+            continue;
         };
         let life = left.remove(place);
         let (_, _, last) = life.last().context("a revision")?;
-        wanted.check(last, case).with_context(|| format!("incident `{}`", wanted.kind))?;
-        if let Some(because) = wanted.because {
-            let named = last.cause.because.as_ref().and_then(|id| kinds.get(id));
-            ensure!(named.is_some_and(|kind| kind == because), "because of {named:?}, expected {because}");
-        }
+        wrong.within(format!("incident `{}`", wanted.kind), |wrong| {
+            wanted.check(last, case, wrong);
+            if let Some(because) = wanted.because {
+                let named = last.cause.because.as_ref().and_then(|id| kinds.get(id)).map(String::as_str);
+                wrong.unless(Aspect::Cause, "because of", &named, &Some(because));
+            }
+        });
         let told = life.iter().filter(|(_, place, _)| *place < before_stop).map(|(at, _, incident)| (*at, incident));
         // It rests since the first revision after which no fact came.
         let rested = told.rev().take_while(|(_, incident)| incident.state == wanted.rests_as()).last();
         let rested = rested.map(|(at, _)| at);
-        notes.push(check_pace(wanted, &life, rested)?);
+        measured.push(pace(wanted, &life, rested, case, &mut wrong)?);
     }
-    let told: Vec<_> = left.iter().filter_map(|life| life.last()).map(|(_, _, last)| brief(last)).collect();
-    ensure!(told.is_empty(), "false incidents: {told:?}");
-    Ok(notes)
+    if !left.is_empty() {
+        wrong.add(Aspect::FalseIncident, &format!("false incidents: {:?}", briefs(&left)));
+    }
+    Ok(Verdict { wrong: wrong.into_found(), measured, false_incidents: left.len() })
 }
 
-fn brief(incident: &Incident) -> String {
-    format!("{} of {:?}: {}", incident.cause.kind, incident.subject.container, incident.cause.summary)
+fn briefs(lives: &[Vec<Revision>]) -> Vec<String> {
+    let brief = |incident: &Incident| {
+        format!("{} of {:?}: {}", incident.cause.kind, incident.subject.container, incident.cause.summary)
+    };
+    lives.iter().filter_map(|life| life.last()).map(|(_, _, last)| brief(last)).collect()
 }
 
-fn check_life(life: &[(i64, usize, Incident)]) -> Result<()> {
+fn check_life(life: &[Revision]) -> Result<()> {
     for (number, (_, _, incident)) in (1..).zip(life) {
         ensure!(incident.schema == "gaia-monitor.incident/1", "schema {}", incident.schema);
         ensure!(incident.revision == number, "revision {}, expected {number}", incident.revision);
@@ -106,10 +150,15 @@ fn check_life(life: &[(i64, usize, Incident)]) -> Result<()> {
 }
 
 /// How fast it was told and settled.
-fn check_pace(wanted: &Expected, life: &[(i64, usize, Incident)], rested: Option<i64>) -> Result<String> {
+fn pace(
+    wanted: &Expected,
+    life: &[Revision],
+    rested: Option<WallNanos>,
+    case: &Witness,
+    wrong: &mut Differences,
+) -> Result<Measured> {
     let (told, _, _) = life.first().context("a revision")?;
     let (_, _, last) = life.last().context("a revision")?;
-    let settled = rested.with_context(|| format!("before the monitor was stopped it was not {}", wanted.rests_as()))?;
     let broke = last.affected.iter().filter(|entry| entry.client_error.httpx != "none");
     let broke = broke.map(|entry| wall(&entry.at)).collect::<Result<Vec<_>>>()?.into_iter().min();
     let mut facts = last.affected.iter().map(|entry| wall(&entry.at)).collect::<Result<Vec<_>>>()?;
@@ -117,25 +166,44 @@ fn check_pace(wanted: &Expected, life: &[(i64, usize, Incident)], rested: Option
     let until = last.condition.as_ref().and_then(|condition| condition.until.as_deref());
     facts.extend(until.map(wall).transpose()?);
     let last_fact = facts.iter().max().copied().context("a fact")?;
-    ensure!(
-        settled - last_fact <= SETTLING,
-        "it came to rest {} ms after its last fact",
-        (settled - last_fact) / 1_000_000
-    );
-    let Some(broke) = broke else { return Ok(format!("{}: broke nothing", wanted.kind)) };
-    let first = told - broke;
-    ensure!(first <= FIRST_REVISION, "the first revision came {} ms after the break", first / 1_000_000);
-    let seen = wanted.broken.iter().filter(|broken| broken.outcome.class != ABANDONED);
-    let exception = seen.map(|broken| broken.outcome.at).min().map(|at| at - broke);
-    Ok(format!(
-        "{}: first line {:.1} ms after the break, the client's exception {:.1} ms after it",
-        wanted.kind,
-        millis(first),
-        millis(exception.unwrap_or_default())
-    ))
+    let settled = rested.map(|rested| rested - last_fact);
+    match settled {
+        None => wrong.add(Aspect::Pace, &format!("before the monitor was stopped it was not {}", wanted.rests_as())),
+        Some(after) if after > SETTLING => {
+            wrong.add(Aspect::Pace, &format!("it came to rest {} ms after its last fact", after / 1_000_000));
+        }
+        Some(_) => {}
+    }
+    let first = broke.map(|broke| told - broke);
+    if let Some(first) = first.filter(|first| *first > FIRST_REVISION) {
+        wrong.add(Aspect::Pace, &format!("the first revision came {} ms after the break", first / 1_000_000));
+    }
+    let seen = wanted.broken.iter().filter(|broken| broken.how.class != "none" && broken.outcome.class != ABANDONED);
+    let exception = seen.map(|broken| broken.outcome.at).min();
+    Ok(Measured {
+        kind: wanted.kind.to_owned(),
+        moment_error_ns: wanted.moment_error(last, case).ok(),
+        told_after_break_ns: first,
+        told_after_exception_ns: exception.map(|at| told - at),
+        settled_after_ns: settled,
+    })
 }
 
-/// For a note only.
-fn millis(nanos: i64) -> f64 {
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, told_after_break_ns: Some(told), .. } = self else {
+            return write!(f, "{}: broke nothing", self.kind);
+        };
+        write!(f, "{kind}: first line {:.1} ms after the break", millis(*told))?;
+        match self.told_after_exception_ns {
+            Some(after) => write!(f, ", {:.1} ms after the client's exception", millis(after)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// For people only.
+#[must_use]
+pub fn millis(nanos: WallNanos) -> f64 {
     std::time::Duration::from_nanos(nanos.unsigned_abs()).as_secs_f64() * 1000.0 * if nanos < 0 { -1.0 } else { 1.0 }
 }

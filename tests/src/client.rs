@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -89,6 +90,24 @@ impl Request {
         self.with("timeout", json!({ "read": seconds }))
     }
 
+    /// As gaia-web's `post_with_retry`, with half a second and a second between its attempts; then the fallback.
+    #[must_use]
+    pub fn retried(self, fallback: Option<&str>) -> Self {
+        self.with("retry", json!({ "fallback": fallback, "waits": [0.5, 1.0] }))
+    }
+
+    /// As `ServiceClient`, which goes to the fallback after a lasting 502, 503 or 504 as well.
+    #[must_use]
+    pub fn retried_for_statuses(self, fallback: &str) -> Self {
+        self.with("retry", json!({ "fallback": fallback, "waits": [0.5, 1.0], "statuses": true }))
+    }
+
+    /// So many connections at once, each used again so many seconds after its first answer, give or take the spread.
+    #[must_use]
+    pub fn reused(self, count: usize, after: f64, spread: f64) -> Self {
+        self.times(count).with("reuse", json!({ "after": after, "spread": spread }))
+    }
+
     /// Cancels the task so many seconds after its start.
     #[must_use]
     pub fn cancel_after(self, seconds: f64) -> Self {
@@ -110,7 +129,9 @@ impl Request {
 
 /// The running client.
 pub struct Client {
+    /// Where it runs; of one on the host, whose files it uses.
     pub container: Container,
+    on_host: Option<std::process::Child>,
     commands: Option<File>,
     events: PathBuf,
     asked: Cell<u32>,
@@ -126,17 +147,41 @@ pub struct Pending {
 impl Client {
     /// Starts the recipe's container and waits until the program in it is ready. `folder` is the case's, mounted at /case.
     pub(crate) fn start(recipe: Recipe, folder: &Path, service: &str) -> Result<Self> {
-        let pipe = folder.join(format!("{service}.commands"));
-        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).context("making the client's pipe")?;
-        let events = folder.join(format!("{service}.events"));
-        let script = format!("exec python3 /workload/client.py </case/{service}.commands >/case/{service}.events");
+        let (pipe, script) = pipe(folder, service)?;
         let container = recipe.start(&["sh", "-c", &script])?;
+        Self::ready(container, None, &pipe, folder, service)
+    }
+
+    /// The same program as a process of the host, as an operator's script is: in the files of a container that only
+    /// lends them, in no namespace and no cgroup of it.
+    pub(crate) fn start_on_host(recipe: Recipe, folder: &Path, service: &str) -> Result<Self> {
+        let (pipe, script) = pipe(folder, service)?;
+        let container = recipe.start(&["sleep", "infinity"])?;
+        let root = format!("/proc/{}/root", container.pid()?);
+        let child = Command::new("chroot").args([&root, "sh", "-c", &script]).stdin(Stdio::null()).spawn();
+        Self::ready(container, Some(child.context("starting the host's client")?), &pipe, folder, service)
+    }
+
+    fn ready(
+        container: Container,
+        on_host: Option<std::process::Child>,
+        pipe: &Path,
+        folder: &Path,
+        service: &str,
+    ) -> Result<Self> {
+        let events = folder.join(format!("{service}.events"));
         // For reading, too: opening it for writing alone would wait for the reader. The client sees the end of its input
         // when this is dropped.
-        let commands = File::options().read(true).write(true).open(&pipe).context("opening the client's pipe")?;
-        let client = Self { container, commands: Some(commands), events, asked: Cell::new(0) };
+        let commands = File::options().read(true).write(true).open(pipe).context("opening the client's pipe")?;
+        let client = Self { container, on_host, commands: Some(commands), events, asked: Cell::new(0) };
         client.events("ready", None, 1, ANSWER_LIMIT)?;
         Ok(client)
+    }
+
+    /// Its container as an incident names it; none on the host.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.on_host.is_none().then(|| self.container.name())
     }
 
     /// Sends it off. The exchange goes on while the test does other things.
@@ -172,6 +217,14 @@ impl Client {
         events.into_iter().map(|event| serde_json::from_value(event).context("an outcome")).collect()
     }
 
+    /// Waits until a retried request is over; each attempt, and what its caller saw in the end.
+    pub fn attempts(&self, pending: &Pending) -> Result<(Vec<Outcome>, Outcome)> {
+        let last = self.ended(pending)?.into_iter().next().context("no end")?;
+        let events = self.events("attempt", Some(&pending.id), 1, ANSWER_LIMIT)?;
+        let attempts = events.into_iter().map(|event| serde_json::from_value(event).context("an attempt"));
+        Ok((attempts.collect::<Result<_>>()?, last))
+    }
+
     /// Sends it and waits for its end.
     pub fn ask(&self, request: Request) -> Result<Vec<Outcome>> {
         self.ended(&self.send(request)?)
@@ -203,6 +256,24 @@ impl Client {
     pub fn leave(&mut self) {
         self.commands = None;
     }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.leave();
+        if let Some(child) = &mut self.on_host {
+            // It ends with its input; a request that is still open must not keep it.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The pipe by which a client gets its commands, and the script that makes a shell the client.
+fn pipe(folder: &Path, service: &str) -> Result<(PathBuf, String)> {
+    let pipe = folder.join(format!("{service}.commands"));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).context("making the client's pipe")?;
+    Ok((pipe, format!("exec python3 /workload/client.py </case/{service}.commands >/case/{service}.events")))
 }
 
 fn get(host: SocketAddr, path: &str) -> String {

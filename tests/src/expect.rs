@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::client::{ABANDONED, Client, Outcome};
 use crate::container::Container;
@@ -23,12 +23,43 @@ pub const MALFORMED: Break = Break { class: "RemoteProtocolError", detail: Some(
 pub const RESET: Break = Break { class: "ReadError", detail: Some("reset"), errno: Some("ECONNRESET") };
 pub const RESET_AFTER_FIN: Break = Break { class: "ReadError", detail: Some("reset_after_fin"), errno: Some("EPIPE") };
 pub const REFUSED: Break = Break { class: "ConnectError", detail: Some("refused"), errno: Some("ECONNREFUSED") };
+pub const UNREACHABLE: Break =
+    Break { class: "ConnectError", detail: Some("unreachable"), errno: Some("EHOSTUNREACH") };
 pub const NAME_UNKNOWN: Break = Break { class: "ConnectError", detail: Some("dns"), errno: Some("EAI_NONAME") };
 pub const NAME_UNSURE: Break = Break { class: "ConnectError", detail: Some("dns"), errno: Some("EAI_AGAIN") };
 pub const NAME_UNANSWERED: Break = Break { class: "ConnectTimeout", detail: Some("dns"), errno: Some("EAI_AGAIN") };
+pub const SYN_TIMEOUT: Break = Break { class: "ConnectTimeout", detail: Some("syn_timeout"), errno: None };
 pub const NO_DATA: Break = Break { class: "ReadTimeout", detail: Some("no_data"), errno: None };
 /// The client went by itself.
 pub const LEFT: Break = Break { class: "none", detail: None, errno: None };
+
+/// What httpx's own account of an exchange says of the way in which it broke, and of its phase; none for an answer.
+/// `uploading`: the request's body was not complete.
+pub fn seen(outcome: &Outcome, uploading: bool) -> Result<Option<(Break, &'static str)>> {
+    let stage = outcome.stage.as_deref().unwrap_or_default();
+    let how = match (outcome.class.as_str(), outcome.errno.as_deref()) {
+        ("none" | "HTTPStatusError", _) => return Ok(None),
+        ("ConnectError", Some("ECONNREFUSED")) => REFUSED,
+        ("ConnectError", Some("EHOSTUNREACH")) => UNREACHABLE,
+        ("ConnectError", Some("EAI_NONAME")) => NAME_UNKNOWN,
+        ("ConnectError", Some("EAI_AGAIN")) => NAME_UNSURE,
+        ("ReadError", Some("ECONNRESET")) => RESET,
+        ("ReadError", Some("EPIPE")) => RESET_AFTER_FIN,
+        ("ReadTimeout", None) => NO_DATA,
+        ("RemoteProtocolError", None) if outcome.message.starts_with("peer closed") => INCOMPLETE_BODY,
+        ("RemoteProtocolError", None) if outcome.message.starts_with("Server disconnected") => NO_RESPONSE,
+        ("RemoteProtocolError", None) => MALFORMED,
+        _ => bail!("what the client saw says nothing certain of the connection: {outcome:?}"),
+    };
+    let phase = match how.detail {
+        Some("dns") => RESOLVING,
+        _ if how.class == "ConnectError" => "connecting",
+        _ if uploading => "sending",
+        _ if stage == "http11.receive_response_body" => "receiving_body",
+        _ => "awaiting_response",
+    };
+    Ok(Some((how, phase)))
+}
 
 /// One entry of `affected` that must be there.
 #[derive(Clone, Debug)]
@@ -53,7 +84,7 @@ pub fn broken(
     how: Break,
     phase: &'static str,
 ) -> Result<Vec<Broken>> {
-    let names = (Some(client.container.name().to_owned()), Some(server.name().to_owned()));
+    let names = (client.name().map(str::to_owned), Some(server.name().to_owned()));
     outcomes.into_iter().map(|outcome| entry(names.clone(), None, outcome, how, phase)).collect()
 }
 
@@ -93,7 +124,7 @@ pub fn own_look_up(server: &Container, holder: &Container, outcome: Outcome, how
 /// The phase of a look-up.
 pub const RESOLVING: &str = "resolving";
 
-fn entry(
+pub(crate) fn entry(
     (client, server): (Option<String>, Option<String>),
     listen: Option<SocketAddr>,
     outcome: Outcome,
@@ -118,12 +149,18 @@ pub enum Moment {
     Exit(u32),
     /// First FIN or RST of the server's socket whose peer has this port.
     ServerClose(u16),
+    /// First FIN or RST of a connection that was made to this address, after this instant.
+    CloseBy { server: SocketAddr, since: WallNanos },
+    /// First FIN or RST of the server's sockets whose peers have these ports.
+    FirstClose(Vec<u16>),
     /// First refused SYN to this address.
     Refused(SocketAddr),
     /// First FIN of the client's socket with this port.
     ClientClose(u16),
     /// Docker's event, by Docker's own time.
     Docker { fact: &'static str, at: WallNanos },
+    /// What `ip monitor` tells of an interface.
+    Link { fact: &'static str, at: WallNanos },
     /// The generation of this signal for this process.
     Signal { pid: u32, signal: u32 },
     /// Somewhere between the two; no tracepoint tells more.
@@ -140,6 +177,8 @@ pub enum Killer {
     Host(u32),
     /// A process in this container.
     Inside(String, u32),
+    /// A process that came and went in this container.
+    Somebody(String),
 }
 
 /// What ends a condition.
@@ -152,6 +191,13 @@ pub enum Until {
         after: WallNanos,
     },
     Docker(WallNanos),
+    /// As `ip monitor` tells of an interface.
+    Link(WallNanos),
+    /// SIGCONT for this process, after this instant.
+    Continued {
+        pid: u32,
+        after: WallNanos,
+    },
 }
 
 /// One incident that must be there. Nothing else in scope may be.
@@ -160,7 +206,10 @@ pub struct Expected {
     pub kind: &'static str,
     pub how: Option<&'static str>,
     pub confidence: &'static str,
-    pub subject: Container,
+    /// None: no container's doing (a bridge's).
+    pub subject: Option<Container>,
+    /// Primary or candidate of a pair, as `subject.role` must say.
+    pub role: &'static str,
     /// The subject's process; none where the contract leaves it open.
     pub pid: Option<u32>,
     pub end: Option<ExitStatus>,
@@ -181,7 +230,8 @@ impl Expected {
             kind,
             how: None,
             confidence: "certain",
-            subject: subject.clone(),
+            subject: Some(subject.clone()),
+            role: "none",
             pid: Some(pid),
             end: Some(end),
             killer: Killer::Nobody,
@@ -200,7 +250,8 @@ impl Expected {
             kind,
             how: None,
             confidence: "certain",
-            subject: subject.clone(),
+            subject: Some(subject.clone()),
+            role: "none",
             pid,
             end: None,
             killer: Killer::Nobody,
@@ -210,6 +261,12 @@ impl Expected {
             broken: Vec::new(),
             because: None,
         }
+    }
+
+    /// What cut off everybody behind a bridge.
+    #[must_use]
+    pub fn bridge(subject: &Container, moment: Moment) -> Self {
+        Self { subject: None, ..Self::living("link_down", subject, None, moment) }
     }
 
     #[must_use]
@@ -239,6 +296,12 @@ impl Expected {
         Self { deaths, ..self }
     }
 
+    /// The subject is one of a pair.
+    #[must_use]
+    pub fn role(self, role: &'static str) -> Self {
+        Self { role, ..self }
+    }
+
     #[must_use]
     pub fn likely(self) -> Self {
         Self { confidence: "likely", ..self }
@@ -251,8 +314,30 @@ impl Expected {
         match &self.condition {
             Some((_, Until::Lasting)) => "settled",
             None if self.kind == "worker_died" => "settled",
-            Some((_, Until::Listening { .. } | Until::Docker(_))) | None => "closed",
+            Some((_, Until::Listening { .. } | Until::Docker(_) | Until::Link(_) | Until::Continued { .. })) | None => {
+                "closed"
+            }
         }
+    }
+
+    /// The subject's container, or what stands for it.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.subject.as_ref().map(Container::name)
+    }
+
+    /// Does this line's incident hold one of the sockets that must be in the expected one? Two incidents may have one
+    /// kind and one subject.
+    #[must_use]
+    pub fn shares_a_socket_with(&self, incident: &crate::line::Incident) -> bool {
+        let ports = || incident.affected.iter().filter_map(|entry| entry.client.port);
+        self.broken.iter().filter_map(|broken| broken.outcome.local).any(|(_, own)| ports().any(|port| port == own))
+    }
+
+    /// Is this line's incident the expected one?
+    #[must_use]
+    pub fn is_told_by(&self, incident: &crate::line::Incident) -> bool {
+        incident.cause.kind == self.kind && incident.subject.container.as_deref() == self.name()
     }
 
     /// Is this incident the expected one, and has it come to rest?
@@ -260,6 +345,6 @@ impl Expected {
     pub fn is_at_rest_in(&self, incident: &gaia_monitor::model::incident::Incident) -> bool {
         let rests = gaia_monitor::model::incident::name_of(&incident.state) == self.rests_as();
         let kind = gaia_monitor::model::incident::name_of(&incident.cause.kind);
-        rests && kind == self.kind && incident.subject.container.as_deref() == Some(self.subject.name())
+        rests && kind == self.kind && incident.subject.container.as_deref() == self.name()
     }
 }

@@ -28,6 +28,8 @@ pub enum Need {
     SystemdAnalyze,
     /// Reads the Compose file that is shipped.
     DockerCompose,
+    /// Network interfaces in the live suite.
+    Iproute,
 }
 
 impl Need {
@@ -43,6 +45,7 @@ impl Need {
             Self::Nft => "nftables",
             Self::SystemdAnalyze => "systemd",
             Self::DockerCompose => "docker-compose",
+            Self::Iproute => "iproute2",
         }
     }
 
@@ -55,6 +58,7 @@ impl Need {
             }
             Self::SystemdAnalyze => in_path("systemd-analyze").is_some(),
             Self::Nft => in_path("nft").is_some(),
+            Self::Iproute => in_path("ip").is_some(),
             Self::DebianKeyring => Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
             Self::Pip => run(Command::new("python3").args(["-m", "pip", "--version"]), OnInterrupt::End).is_ok(),
         }

@@ -284,17 +284,23 @@ pub fn one_line(incident: &Incident) -> String {
     )
 }
 
-/// The binary named by [`BINARY_ENV`], else one built now in this build's own profile.
+static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+/// The binary named by [`use_binary`] or [`BINARY_ENV`], else one built now in this build's own profile.
 ///
 /// # Errors
 /// When it cannot be built.
 pub fn binary() -> Result<PathBuf> {
-    static BINARY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let binary = BINARY.get_or_init(|| match std::env::var_os(BINARY_ENV) {
         Some(path) => Ok(PathBuf::from(path)),
         None => build(!cfg!(debug_assertions)).map_err(|error| format!("{error:#}")),
     });
     binary.clone().map_err(anyhow::Error::msg)
+}
+
+/// Makes this the binary of the whole process; the first choice stands.
+pub fn use_binary(path: &Path) {
+    let _already_chosen = BINARY.set(Ok(path.to_owned()));
 }
 
 /// Builds the binary as users get it and returns its path.

@@ -1,7 +1,7 @@
 //! Plays one live case: the monitor beside a story, then the verdict over everything that it said.
 //!
-//! A case that fails keeps its recording, the monitor's words and the instrument's records in
-//! `target/live-failures/NAME/`; a recording from there, once understood, becomes a golden.
+//! A wrong run keeps its recording, the monitor's words and the instrument's records (a test in
+//! `target/live-failures/NAME/`); a recording from there, once understood, becomes a golden.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,8 +14,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 
 use crate::case::Case;
-use crate::check::{Arrived, Witness, check};
+use crate::check::{Arrived, Measured, Verdict, Witness, check};
 use crate::command::{OnInterrupt, run};
+use crate::difference::{Aspect, Difference, Differences, none_of};
 use crate::expect::Expected;
 use crate::host;
 use crate::instrument::Instrument;
@@ -28,15 +29,70 @@ const REST_LIMIT: Duration = Duration::from_secs(12);
 /// How long a false incident is waited for. A death that broke nothing is told after a second at the latest.
 const SILENCE: Duration = Duration::from_millis(1500);
 
+/// What came of playing a story once.
+#[derive(Debug)]
+pub struct Played {
+    pub verdict: Verdict,
+    /// Where recording, words and records of a wrong run lie.
+    pub kept: Option<PathBuf>,
+}
+
 /// Plays `story` and panics with everything that is wrong. `arguments` are the monitor's.
 pub fn live(name: &str, arguments: &[&str], story: impl FnOnce(&Case) -> Result<Vec<Expected>>) {
     let _turn = Turn::take();
-    if let Err(error) = play(name, arguments, story) {
+    if let Err(error) = right(name, play(arguments, &keep_folder(name), story)) {
         panic!("{name}: {error:#}");
     }
 }
 
-fn play(name: &str, arguments: &[&str], story: impl FnOnce(&Case) -> Result<Vec<Expected>>) -> Result<()> {
+/// Where a wrong run of a test is kept.
+#[must_use]
+pub fn keep_folder(name: &str) -> PathBuf {
+    host::target_dir().join("live-failures").join(name)
+}
+
+/// The same as a result.
+///
+/// # Errors
+/// With everything that is wrong.
+pub fn right(name: &str, played: Played) -> Result<()> {
+    report(name, &played.verdict.measured)?;
+    let Some(kept) = played.kept else { return none_of(&played.verdict.wrong) };
+    none_of(&played.verdict.wrong)
+        .with_context(|| format!("recording and words of the monitor are kept in {}", kept.display()))
+}
+
+/// Plays `story` once. Whatever goes wrong, its own errors among it, is told in the verdict, and the run is then kept in
+/// `keep`.
+pub fn play(arguments: &[&str], keep: &Path, story: impl FnOnce(&Case) -> Result<Vec<Expected>>) -> Played {
+    play_into(arguments, keep, None, story)
+}
+
+/// The same; the recording of a right run goes to `recording`.
+pub fn play_into(
+    arguments: &[&str],
+    keep: &Path,
+    recording: Option<&Path>,
+    story: impl FnOnce(&Case) -> Result<Vec<Expected>>,
+) -> Played {
+    match attempt(arguments, keep, recording, story) {
+        Ok(played) => played,
+        Err(error) => Played { verdict: failed(&error), kept: None },
+    }
+}
+
+/// The verdict on a run of which nothing else can be said.
+fn failed(error: &anyhow::Error) -> Verdict {
+    let wrong = vec![Difference { aspect: Aspect::Story, text: format!("{error:#}") }];
+    Verdict { wrong, ..Verdict::default() }
+}
+
+fn attempt(
+    arguments: &[&str],
+    folder: &Path,
+    recording: Option<&Path>,
+    story: impl FnOnce(&Case) -> Result<Vec<Expected>>,
+) -> Result<Played> {
     ensure!(nix::unistd::geteuid().is_root(), "the live suite needs root: run it with sudo");
     let case = Case::begin(Instrument::get()?)?;
     let options = arguments
@@ -44,21 +100,22 @@ fn play(name: &str, arguments: &[&str], story: impl FnOnce(&Case) -> Result<Vec<
         .fold(Options::default().project(case.stack.project()), |options, argument| options.arg(argument));
     let monitor = Monitor::start(case.stack.folder(), &options)?;
     let mut told = String::new();
-    let verdict = judge(&case, monitor, story, &mut told);
-    match verdict {
-        Ok(notes) => {
-            report(name, &notes)?;
-            case.stack.remove()
-        }
-        Err(error) => {
-            let kept = keep(name, &case, &told).unwrap_or_else(|kept| PathBuf::from(format!("(nothing: {kept:#})")));
-            Err(error.context(format!("recording and words of the monitor are kept in {}", kept.display())))
-        }
+    let verdict = judge(&case, monitor, story, &mut told).unwrap_or_else(|error| failed(&error));
+    if !verdict.wrong.is_empty() {
+        // Its folder goes with the stack; what is in it tells why.
+        let kept = keep(folder, &case, &told)?;
+        return Ok(Played { verdict, kept: Some(kept) });
     }
+    if let Some(to) = recording {
+        let from = case.stack.folder().join("recording.jsonl");
+        fs::copy(&from, to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    }
+    case.stack.remove()?;
+    Ok(Played { verdict, kept: None })
 }
 
 /// What is measured and not asserted: printed, and kept where a passing test's words are not swallowed.
-fn report(name: &str, notes: &[String]) -> Result<()> {
+fn report(name: &str, notes: &[Measured]) -> Result<()> {
     let path = host::target_dir().join("live-report.txt");
     let file = fs::File::options().create(true).append(true).open(&path);
     let mut file = file.with_context(|| format!("opening {}", path.display()))?;
@@ -74,7 +131,7 @@ fn judge(
     mut monitor: Monitor,
     story: impl FnOnce(&Case) -> Result<Vec<Expected>>,
     told: &mut String,
-) -> Result<Vec<String>> {
+) -> Result<Verdict> {
     let played = story(case);
     let expected = played.as_ref().map(Vec::as_slice).unwrap_or_default();
     // Whether they came to rest is judged below, where the message can be better.
@@ -96,15 +153,17 @@ fn judge(
     *told = format!("{}\n--- standard error\n{}", printed(&ended.lines), ended.stderr);
     let expected = played.context("the story")?;
     ensure!(ended.status.success(), "the monitor ended with {}", ended.status);
-    against_schema(&ended.lines)?;
     let witness = Witness::of(case);
     for wanted in &expected {
         wanted.happened(&witness).with_context(|| format!("the case of `{}` did not come about", wanted.kind))?;
     }
     let arrived: Vec<Arrived> = ended.lines.iter().map(arrival).collect::<Result<_>>()?;
-    let notes = check(&expected, &arrived, before_stop, &witness)?;
-    replays(&ended)?;
-    Ok(notes)
+    let mut verdict = check(&expected, &arrived, before_stop, &witness)?;
+    let mut form = Differences::default();
+    form.note(Aspect::Form, "schema", against_schema(&ended.lines));
+    form.note(Aspect::Form, "replay", replays(&ended));
+    verdict.wrong.extend(form.into_found());
+    Ok(verdict)
 }
 
 fn arrival(line: &Line) -> Result<Arrived> {
@@ -153,13 +212,12 @@ pub fn replays(ended: &Ended) -> Result<()> {
     Ok(())
 }
 
-fn keep(name: &str, case: &Case, told: &str) -> Result<PathBuf> {
-    let folder = host::target_dir().join("live-failures").join(name);
+fn keep(folder: &Path, case: &Case, told: &str) -> Result<PathBuf> {
     if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
     }
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    copy_files(case.stack.folder(), &folder)?;
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    copy_files(case.stack.folder(), folder)?;
     fs::write(folder.join("monitor.txt"), told)?;
     let records = case.instrument.since(case.began).iter().fold(String::new(), |mut text, record| {
         // Writing to a String cannot fail.
@@ -167,7 +225,7 @@ fn keep(name: &str, case: &Case, told: &str) -> Result<PathBuf> {
         text
     });
     fs::write(folder.join("instrument.txt"), records)?;
-    Ok(folder)
+    Ok(folder.to_owned())
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<()> {

@@ -2,12 +2,14 @@
 
 A command: {"id", "url", "method"="GET", "library"="httpx"|"requests", "timeout"=seconds or {connect, read, write, pool},
 "count"=1 requests at once, "session"=name of a client that is kept for later commands, "cancel_after"=seconds,
-"upload"={"bytes", "piece", "pause"}, "headers"={}}. {"id", "look_up": name} resolves a name.
+"upload"={"bytes", "piece", "pause"}, "headers"={}, "retry"={"fallback", "waits", "statuses"}}. {"id", "look_up": name}
+resolves a name. {"id", "url", "reuse"={"after", "spread"}, "count"} makes so many connections, each reused once.
 
 Answers, in order of time, each with "id" and "index": {"event": "sent"} when the request is on its way and the answer is
-awaited; {"event": "begun", "status"} when its head has come; {"event": "end", "class", "errno", "status", "bytes",
+awaited; {"event": "begun", "status"} when its head has come; {"event": "attempt", …} for each attempt of a retried
+request, as its end would be; {"event": "end", "class", "errno", "status", "bytes",
 "message", "stage", "local": [ip, port], "started", "at"}. Instants are CLOCK_REALTIME in nanoseconds, taken at the
-exception. "class" is "none" where nothing was raised. It must never retry: each line is one request.
+exception. "class" is "none" where nothing was raised. It must never retry unless it is told to.
 """
 
 import asyncio
@@ -67,8 +69,8 @@ async def upload_body(plan):
         await asyncio.sleep(plan.get("pause", 0))
 
 
-async def httpx_request(command, index):
-    told = {"id": command["id"], "index": index}
+async def by_httpx(command, told, url=None):
+    """One exchange; what it came to."""
     found = {"stage": None, "local": last_local.get(command.get("session"))}
 
     async def trace(name, info):
@@ -96,7 +98,7 @@ async def httpx_request(command, index):
     async def exchange():
         async with client.stream(
             command.get("method", "POST" if plan else "GET"),
-            command["url"],
+            url or command["url"],
             headers=headers,
             content=upload_body(plan) if plan else None,
             extensions={"trace": trace},
@@ -121,7 +123,54 @@ async def httpx_request(command, index):
         last_local[name] = found["local"]
     else:
         await client.aclose()
-    say(event="end", started=started, at=at, stage=found["stage"], local=found["local"], **outcome, **told)
+    return {"started": started, "at": at, "stage": found["stage"], "local": found["local"], **outcome}
+
+
+async def httpx_request(command, index):
+    told = {"id": command["id"], "index": index}
+    say(event="end", **await by_httpx(command, told), **told)
+
+
+async def with_retry(command, index):
+    """gaia-web's `post_with_retry`, with waits of its caller's choice: tries again after `ConnectError`,
+    `RemoteProtocolError` and 502, 503, 504, then asks the fallback once, and raises the primary's last error if that
+    fails as well. After a lasting status it asks the fallback only with "statuses", as `ServiceClient` does."""
+    told = {"id": command["id"], "index": index}
+    plan = command["retry"]
+
+    async def attempt(url):
+        outcome = await by_httpx(command, told, url)
+        if outcome["class"] == "none" and outcome["status"] >= 400:
+            outcome["class"] = "HTTPStatusError"
+        say(event="attempt", **outcome, **told)
+        return outcome
+
+    for wait in [*plan["waits"], None]:
+        seen = await attempt(command["url"])
+        dropped = seen["class"] in ("ConnectError", "RemoteProtocolError")
+        answered = seen["class"] == "HTTPStatusError" and seen["status"] in (502, 503, 504)
+        if not (dropped or answered):
+            break
+        if wait is not None:
+            await asyncio.sleep(wait)
+    else:
+        if plan.get("fallback") and (dropped or plan.get("statuses")):
+            other = await attempt(plan["fallback"])
+            seen = other if other["class"] == "none" else seen
+    say(event="end", **{**seen, "at": time.time_ns()}, **told)
+
+
+async def reused(command, index):
+    """Makes a connection, keeps it, and asks once more over it after a while that varies from one to the other."""
+    told = {"id": command["id"], "index": index}
+    plan = command["reuse"]
+    kept = {**command, "session": f"{command['id']}-{index}"}
+    await by_httpx(kept, told)
+    share = index / max(1, command["count"] - 1)
+    await asyncio.sleep(plan["after"] + plan["spread"] * (2 * share - 1))
+    outcome = await by_httpx(kept, told)
+    say(event="end", **outcome, **told)
+    await sessions.pop(kept["session"]).aclose()
 
 
 def requests_request(command, index):
@@ -178,6 +227,10 @@ async def main():
                 work = look_up(command)
             elif "close" in command:
                 work = sessions.pop(command["close"]).aclose()
+            elif "retry" in command:
+                work = with_retry(command, index)
+            elif "reuse" in command:
+                work = reused(command, index)
             elif command.get("library") == "requests":
                 work = asyncio.to_thread(requests_request, command, index)
             else:

@@ -1,10 +1,12 @@
 """A server that ends, or lives, in every way the live suite asks for. One route, one behaviour.
 
-    server.py http  [--port P] [--workers N] [--delay S] [--keep-alive S]   uvicorn
+    server.py http  [--port P] [--workers N] [--delay S] [--keep-alive S]   uvicorn; [--loop L] [--http P] its own options,
+                    [--importing S] [--starting S] seconds that its application takes to import, to start
     server.py fork  [--port P] [--workers N]                                gunicorn, prefork, sync workers
     server.py raw   [--port P] [--delay S]                                  plain sockets: closes that no framework makes
     server.py proxy [--port P] --to HOST:PORT                               a live server between a client and another server
     server.py front [--port P] --then MODE…                                 a parent that forks a server and can kill it
+    server.py deaf  [--port P]                                              listens for one and never accepts
     server.py die   --delay S --code C                                      no server: ends by itself
 
 Each request prints one JSON line when its handler begins, so that a fault strikes a request that was really
@@ -18,6 +20,7 @@ import asyncio
 import ctypes
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -28,6 +31,8 @@ import time
 from urllib.parse import parse_qs, urlsplit
 
 PORT_VARIABLE = "GAIA_MONITOR_TEST_PORT"
+IMPORTING_VARIABLE = "GAIA_MONITOR_TEST_IMPORTING"
+STARTING_VARIABLE = "GAIA_MONITOR_TEST_STARTING"
 EVENTS_PATH = os.environ.get("GAIA_MONITOR_TEST_EVENTS")
 EVENTS = os.open(EVENTS_PATH, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666) if EVENTS_PATH else None
 
@@ -63,6 +68,17 @@ def end(path, arg):
         os.kill(os.getpid(), getattr(signal, arg("signal", "SIGKILL")))
 
 
+def is_first(arg):
+    """Is it the first request that names this `once`, in all lives of the container? Without one, each is."""
+    if not arg("once", ""):
+        return True
+    try:
+        os.close(os.open(os.path.join("/case", arg("once", "")), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
 # --- ASGI, for uvicorn ------------------------------------------------------------------------------------------
 
 
@@ -89,6 +105,7 @@ async def app(scope, receive, send):
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                await asyncio.sleep(float(os.environ.get(STARTING_VARIABLE, "0")))
                 scope["state"]["announcer"] = asyncio.create_task(announce())
                 await send({"type": "lifespan.startup.complete"})
             else:
@@ -123,7 +140,8 @@ async def app(scope, receive, send):
         await head(content_length=2)
         await body(b"ok")
     elif path == "/slow":
-        await asyncio.sleep(seconds)
+        if is_first(arg):
+            await asyncio.sleep(seconds)
         await head(content_length=2)
         await body(b"ok")
     elif path == "/block":
@@ -155,13 +173,17 @@ async def app(scope, receive, send):
     elif path == "/close":
         await head(content_length=2, connection="close")
         await body(b"ok")
-    elif path in ("/linger", "/hang-up"):
+    elif path == "/system-exit":
+        raise SystemExit(3)
+    elif path in ("/linger", "/hang-up", "/abort-transport"):
         # uvicorn's cycle object, the bound `self` of `receive`, holds the transport.
         transport = receive.__self__.transport
         if path == "/linger":
             duplicate = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
             duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             duplicate.close()
+            transport.abort()
+        elif path == "/abort-transport":
             transport.abort()
         else:
             transport.close()
@@ -172,7 +194,8 @@ async def app(scope, receive, send):
         await head(content_length=len(answer))
         await body(answer)
     else:
-        end(path, arg)
+        if is_first(arg):
+            end(path, arg)
         await head(content_length=2)
         await body(b"ok")
 
@@ -251,7 +274,18 @@ def raw_connection(connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
     elif parts.path == "/garbage":
         connection.sendall(b"this is not http\r\n\r\n")
-        time.sleep(0.3)
+        time.sleep(float(query.get("seconds", ["0.3"])[0]))
+    elif parts.path == "/tls-alert":
+        # What a TLS server says to plain HTTP: fatal, protocol_version (RFC 8446, 6).
+        connection.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
+    elif parts.path == "/bad-status":
+        connection.sendall(b"HTTP/1.1 abc OK\r\nContent-Length: 2\r\n\r\nok")
+    elif parts.path == "/bad-header":
+        connection.sendall(b"HTTP/1.1 200 OK\r\nbad header line\r\nContent-Length: 2\r\n\r\nok")
+    elif parts.path == "/unread-next":
+        # The connection is kept, and closed when the next request has come, without a look at it.
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        select.select([connection], [], [])
     elif parts.path == "/http10":
         connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the close")
     elif parts.path == "/idle-close":
@@ -281,6 +315,13 @@ def serve_raw(options):
     while True:
         connection, _ = listener.accept()
         threading.Thread(target=raw_connection, args=(connection,), daemon=True).start()
+
+
+def serve_deaf(options):
+    listener = socket.create_server(("", options.port), backlog=1)
+    say("listening")
+    signal.pause()
+    listener.close()
 
 
 def serve_proxy(options):
@@ -322,6 +363,8 @@ def serve_http(options):
 
     # Workers are spawned and import this file anew: what they need comes by the environment.
     os.environ[PORT_VARIABLE] = str(options.port)
+    os.environ[IMPORTING_VARIABLE] = str(options.importing)
+    os.environ[STARTING_VARIABLE] = str(options.starting)
     os.chdir(os.path.dirname(os.path.abspath(__file__)))
     uvicorn.run(
         "server:app",
@@ -331,6 +374,8 @@ def serve_http(options):
         log_level="warning",
         timeout_keep_alive=options.keep_alive,
         timeout_graceful_shutdown=options.grace,
+        loop=options.loop,
+        http=options.http,
     )
 
 
@@ -345,12 +390,16 @@ def serve_fork(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=["http", "fork", "raw", "proxy", "front", "die"])
+    parser.add_argument("mode", choices=["http", "fork", "raw", "deaf", "proxy", "front", "die"])
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--delay", type=float, default=0, help="seconds before it binds")
     parser.add_argument("--keep-alive", type=int, default=5)
+    parser.add_argument("--loop", default="auto")
+    parser.add_argument("--http", default="auto")
+    parser.add_argument("--importing", type=float, default=0)
+    parser.add_argument("--starting", type=float, default=0)
     parser.add_argument("--grace", type=int, default=None)
     parser.add_argument("--code", type=int, default=0)
     parser.add_argument("--to", default="")
@@ -364,6 +413,7 @@ def main():
         "http": serve_http,
         "fork": serve_fork,
         "raw": serve_raw,
+        "deaf": serve_deaf,
         "proxy": serve_proxy,
         "front": serve_front,
         "die": lambda options: sys.exit(options.code),
@@ -371,6 +421,8 @@ def main():
     modes[options.mode](options)
 
 
-
 if __name__ == "__main__":
     main()
+else:
+    # uvicorn imports the application.
+    time.sleep(float(os.environ.get(IMPORTING_VARIABLE, "0")))

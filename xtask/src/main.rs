@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod ebpf;
+mod matrix;
 mod privilege;
 mod run;
 mod test;
@@ -33,6 +34,8 @@ enum Verb {
     Test(test::Args),
     /// Show what the monitor costs: workloads without it and beside it, as ratios.
     Bench(bench::Args),
+    /// Play what can go wrong, as often as you like, and tabulate how right the monitor is.
+    Matrix(matrix::Args),
     /// Rebuild the probe object that the binary embeds.
     Ebpf(ebpf::Args),
     /// Check the house rules: headers, lengths, links.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(args),
         Verb::Test(args) => test::run(args),
         Verb::Bench(args) => bench::run(args),
+        Verb::Matrix(args) => matrix::run(args),
         Verb::Ebpf(args) => ebpf::run(args),
         Verb::Tidy => tidy::run(),
     };

@@ -1,0 +1,44 @@
+//! Answers that an operator may not like and that no connection broke for: statuses, and every orderly end of one.
+
+use crate::case::Case;
+use crate::client::Request;
+use crate::expect::Expected;
+use crate::gaia::Gaia;
+use crate::row::{Row, row};
+use anyhow::{Result, ensure};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row("handler-raises", "a handler that raises answers 500, and nothing broke", answered("http", "/raise", 500)),
+        row(
+            "handler-exits",
+            "a handler that raises SystemExit answers 500, and the process lives",
+            answered("http", "/system-exit", 500),
+        ),
+        row("unavailable", "a lasting 503 is retried, and nothing broke", unavailable),
+        row("connection-close", "a close after a complete answer is silent", answered("http", "/close", 200)),
+        row("http10", "an answer that ends with the close is silent", answered("raw", "/http10", 200)),
+        row("client-closes", "a client that closes after its answer is silent", answered("http", "/ok", 200)),
+        row("whole-stream", "a chunked answer to its end is silent", answered("http", "/stream", 200)),
+    ]
+}
+
+fn answered(mode: &'static str, path: &'static str, status: u16) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let gaia = Gaia::begin(case, |recipe| recipe, &[mode])?;
+        let request = gaia.web.send(gaia.retried(Request::get(&gaia.core.url(path))))?;
+        let (attempts, last) = gaia.web.attempts(&request)?;
+        ensure!(attempts.len() == 1 && last.status == Some(status), "{attempts:?}");
+        gaia.web.ask_well(Request::get(&gaia.core.url(path)).by_requests())?;
+        Ok(vec![])
+    }
+}
+
+fn unavailable(case: &Case) -> Result<Vec<Expected>> {
+    let gaia = Gaia::begin(case, |recipe| recipe, &["http"])?;
+    let unavailable = Request::get(&gaia.core.url("/status?code=503"));
+    let request = gaia.web.send(unavailable.retried_for_statuses(&gaia.candidate.url("/ok")))?;
+    let (attempts, last) = gaia.web.attempts(&request)?;
+    ensure!(attempts.len() == 4 && last.status == Some(200), "{attempts:?}");
+    Ok(vec![])
+}

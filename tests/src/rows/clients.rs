@@ -1,0 +1,93 @@
+//! The client leaves first: never the server's fault.
+
+use crate::case::Case;
+use crate::client::Request;
+use crate::expect::{Expected, LEFT, Moment, NO_DATA, broken};
+use crate::row::{Row, row};
+use anyhow::{Context, Result, ensure};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row(
+            "client-cancels",
+            "a client that cancels before its answer is no incident",
+            client_cancels("/slow?seconds=2"),
+        ),
+        row(
+            "client-cancels-mid-stream",
+            "a client that cancels in its answer is no incident",
+            client_cancels("/stream?chunks=50&pause=0.05"),
+        ),
+        row("client-cancels-included", "a client that cancels is told when that is asked for", client_cancels_included)
+            .with(&["--include-cancelled"]),
+        row(
+            "server-slow",
+            "a client that gives up on a silent server says that it was slow",
+            gives_up(Slow { program: &["http"], path: "/slow?seconds=4", phase: "awaiting_response", accepts: true }),
+        ),
+        row(
+            "server-slow-between-chunks",
+            "the same in the middle of the answer",
+            gives_up(Slow {
+                program: &["http"],
+                path: "/stream?chunks=2&pause=4",
+                phase: "receiving_body",
+                accepts: true,
+            }),
+        ),
+        row(
+            "server-blocked",
+            "the same of a server whose event loop is blocked",
+            gives_up(Slow { program: &["http"], path: "/block?seconds=3", phase: "awaiting_response", accepts: true }),
+        ),
+        row(
+            "never-accepted",
+            "a connection that nobody accepts is a slow server's",
+            gives_up(Slow { program: &["deaf"], path: "/ok", phase: "awaiting_response", accepts: false }),
+        ),
+    ]
+}
+
+fn client_cancels(path: &'static str) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let server = case.uvicorn("core")?;
+        let client = case.client("web")?;
+        let outcomes = client.ask(Request::get(&server.url(path)).cancel_after(0.4))?;
+        ensure!(outcomes.iter().all(|outcome| outcome.class == "TimeoutError"), "{outcomes:?}");
+        Ok(vec![])
+    }
+}
+
+fn client_cancels_included(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = Request::get(&server.url("/slow?seconds=2")).cancel_after(0.3);
+    let outcomes = client.ask(request)?;
+    let (_, port) = outcomes.first().and_then(|outcome| outcome.local).context("the client's port")?;
+    let broken = broken(&client, &server.container, outcomes, LEFT, "awaiting_response")?;
+    let pid = client.container.pid()?;
+    let moment = Moment::ClientClose(port);
+    Ok(vec![Expected::living("client_cancelled", &client.container, Some(pid), moment).breaking(broken)])
+}
+
+/// A silence that the client does not wait out.
+struct Slow {
+    program: &'static [&'static str],
+    path: &'static str,
+    phase: &'static str,
+    /// Some process reads the request, and is the subject's.
+    accepts: bool,
+}
+
+fn gives_up(slow: Slow) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let server = case.server(case.recipe("core"), "core", slow.program)?;
+        let client = case.client("web")?;
+        let outcomes = client.ask(Request::get(&server.url(slow.path)).read_timeout(1.5))?;
+        let (_, port) = outcomes.first().and_then(|outcome| outcome.local).context("the client's port")?;
+        let broken = broken(&client, &server.container, outcomes, NO_DATA, slow.phase)?;
+        let pid = slow.accepts.then_some(server.pid);
+        let incident = Expected::living("server_slow", &server.container, pid, Moment::ClientClose(port));
+        Ok(vec![incident.likely().breaking(broken)])
+    }
+}

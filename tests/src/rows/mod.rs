@@ -1,0 +1,62 @@
+//! Every row, in the order of the table. A file is a group; it must never hold how a verdict is reached, only stories.
+
+mod answers;
+mod clients;
+mod comebacks;
+mod deaths;
+mod garbage;
+mod living;
+mod networks;
+mod outside;
+mod pauses;
+mod published;
+mod reuse;
+mod silence;
+mod starting;
+mod stops;
+mod workers;
+
+use crate::row::Row;
+
+/// Rows of a kind.
+struct Group {
+    name: &'static str,
+    rows: fn() -> Vec<Row>,
+}
+
+/// In the order of the table.
+const GROUPS: &[Group] = &[
+    Group { name: "deaths", rows: deaths::rows },
+    Group { name: "stops", rows: stops::rows },
+    Group { name: "workers", rows: workers::rows },
+    Group { name: "comebacks", rows: comebacks::rows },
+    Group { name: "living", rows: living::rows },
+    Group { name: "garbage", rows: garbage::rows },
+    Group { name: "reuse", rows: reuse::rows },
+    Group { name: "pauses", rows: pauses::rows },
+    Group { name: "starting", rows: starting::rows },
+    Group { name: "clients", rows: clients::rows },
+    Group { name: "networks", rows: networks::rows },
+    Group { name: "published", rows: published::rows },
+    Group { name: "outside", rows: outside::rows },
+    Group { name: "answers", rows: answers::rows },
+    Group { name: "silence", rows: silence::rows },
+];
+
+/// All of them.
+#[must_use]
+pub fn all() -> Vec<Row> {
+    GROUPS.iter().flat_map(|group| (group.rows)().into_iter().map(|row| row.of(group.name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_row_has_a_name_of_its_own() {
+        let rows = super::all();
+        let names: BTreeSet<&str> = rows.iter().map(|row| row.id).collect();
+        assert_eq!(names.len(), rows.len());
+    }
+}

@@ -1,0 +1,59 @@
+//! Ways between client and server other than one connection over the usual IPv4 bridge.
+
+use anyhow::Result;
+use std::net::IpAddr;
+
+use crate::case::Case;
+use crate::client::Request;
+use crate::docker::docker;
+use crate::expect::{Broken, Expected, Killer, NO_RESPONSE, broken, unseen};
+use crate::instrument::ExitStatus;
+use crate::row::{Row, row};
+use nix::sys::signal::Signal;
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row("ipv6", "a death over ipv6 is pinned as over ipv4", ipv6),
+        row("chain", "a client behind a living server is affected by the death behind that server", chain),
+    ]
+}
+
+fn ipv6(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core"), "core", &["http", "--host", "::"])?;
+    let client = case.client("web")?;
+    let network = format!("{}-v6", case.stack.project());
+    // A unique local prefix (RFC 4193) of this case's own.
+    let subnet = format!("fd67:6169:{:x}:{:x}::/64", std::process::id() & 0xffff, case.port);
+    let labels = case.stack.run().labels();
+    let create = ["network", "create", "--ipv6", "--subnet", &subnet, "--label", &labels[0], "--label", &labels[1]];
+    docker(create.into_iter().chain([network.as_str()]))?;
+    for container in [&server.container, &client.container] {
+        docker(["network", "connect", &network, container.name()])?;
+    }
+    let template = format!("{{{{(index .NetworkSettings.Networks {network:?}).GlobalIPv6Address}}}}");
+    let ip: IpAddr = server.container.inspect(&template)?.parse()?;
+    let request = Request::get(&format!("http://[{ip}]:{}/slow?seconds=60", case.port));
+    let request = server.holds(&client, "/slow", request)?;
+    server.signal_from_host(server.pid, Signal::SIGKILL)?;
+    let outcomes = client.ended(&request)?;
+    anyhow::ensure!(outcomes.iter().all(|outcome| outcome.local.is_some_and(|(ip, _)| ip.is_ipv6())), "{outcomes:?}");
+    let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
+    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
+    Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken)])
+}
+
+fn chain(case: &Case) -> Result<Vec<Expected>> {
+    let core = case.uvicorn("core")?;
+    let backend = format!("core:{}", case.port);
+    let middle = case.server(case.recipe("middle"), "middle", &["proxy", "--to", &backend])?;
+    let client = case.client("web")?;
+    let request = middle.holds(&client, "/slow", Request::get(&middle.url("/slow?seconds=60")))?;
+    core.entered("/slow", 1)?;
+    core.signal_from_host(core.pid, Signal::SIGKILL)?;
+    let outcomes = client.ended(&request)?;
+    let own = unseen(&middle.container, &core.container, NO_RESPONSE, "awaiting_response");
+    let behind = broken(&client, &core.container, outcomes, NO_RESPONSE, "awaiting_response")?;
+    let behind = behind.into_iter().map(|broken| Broken { listen: Some(middle.address), ..broken });
+    let killed = Expected::death("process_killed", &core.container, core.pid, ExitStatus::Signal(9));
+    Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(vec![own]).breaking(behind.collect())])
+}

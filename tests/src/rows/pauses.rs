@@ -1,0 +1,75 @@
+//! Containers that stand still: Docker's pause, and SIGSTOP.
+
+use crate::case::Case;
+use crate::client::Request;
+use crate::expect::{Expected, Killer, Moment, NO_DATA, Until, broken};
+use crate::instrument::now;
+use crate::row::{Row, row};
+use anyhow::{Result, ensure};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row("paused", "a pause that outlasts the client's patience is told by Docker's event", paused),
+        row("paused-shortly", "a pause that the answer outlives is silent", paused_shortly),
+        row("asked-while-paused", "a request to a container that is paused belongs to the pause", asked_while_paused),
+        row("sigstop", "a SIGSTOP is a pause that the signal begins and SIGCONT ends", sigstop),
+    ]
+}
+
+fn paused(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = Request::get(&server.url("/slow?seconds=60")).read_timeout(2.0);
+    let request = server.holds(&client, "/slow", request)?;
+    server.container.verb("pause")?;
+    let outcomes = client.ended(&request)?;
+    server.container.verb("unpause")?;
+    let broken = broken(&client, &server.container, outcomes, NO_DATA, "awaiting_response")?;
+    let moment = Moment::Docker { fact: "docker_pause", at: case.docker_event(&server.container, "pause")? };
+    let until = Until::Docker(case.docker_event(&server.container, "unpause")?);
+    let paused = Expected::living("container_paused", &server.container, None, moment);
+    Ok(vec![paused.under("paused", until).breaking(broken)])
+}
+
+fn paused_shortly(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=0.3")))?;
+    server.container.verb("pause")?;
+    // The answer was due meanwhile.
+    let again = case.client("again")?;
+    server.container.verb("unpause")?;
+    let outcomes = client.ended(&request)?;
+    ensure!(outcomes.iter().all(|outcome| outcome.status == Some(200)), "{outcomes:?}");
+    drop(again);
+    Ok(vec![])
+}
+
+fn asked_while_paused(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    server.container.verb("pause")?;
+    let outcomes = client.ask(Request::get(&server.url("/ok")).read_timeout(1.5))?;
+    server.container.verb("unpause")?;
+    let broken = broken(&client, &server.container, outcomes, NO_DATA, "awaiting_response")?;
+    let moment = Moment::Docker { fact: "docker_pause", at: case.docker_event(&server.container, "pause")? };
+    let until = Until::Docker(case.docker_event(&server.container, "unpause")?);
+    let paused = Expected::living("container_paused", &server.container, None, moment);
+    Ok(vec![paused.under("paused", until).breaking(broken)])
+}
+
+fn sigstop(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = Request::get(&server.url("/slow?seconds=60")).read_timeout(2.0);
+    let request = server.holds(&client, "/slow", request)?;
+    server.container.kill("STOP")?;
+    let outcomes = client.ended(&request)?;
+    let after = now();
+    server.container.kill("CONT")?;
+    let broken = broken(&client, &server.container, outcomes, NO_DATA, "awaiting_response")?;
+    let moment = Moment::Signal { pid: server.pid, signal: 19 };
+    let paused = Expected::living("container_paused", &server.container, None, moment);
+    let until = Until::Continued { pid: server.pid, after };
+    Ok(vec![paused.by(Killer::Docker("docker kill")).under("paused", until).breaking(broken)])
+}

@@ -1,0 +1,74 @@
+//! The container runs and its port is not open yet.
+
+use crate::case::{Case, Server};
+use crate::client::Request;
+use crate::expect::{Broken, Expected, Moment, REFUSED, Until, broken};
+use crate::gaia::{Gaia, around};
+use crate::row::{Row, row};
+use anyhow::{Context, Result};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row(
+            "refused-while-starting",
+            "a request refused while the server starts is over when it listens",
+            refused_while_starting,
+        ),
+        row(
+            "refused-while-importing",
+            "retries that meet an application still importing end at the candidate",
+            refused_while(&["http", "--importing", "5"]),
+        ),
+        row("refused-in-lifespan", "the same while its lifespan starts", refused_while(&["http", "--starting", "5"])),
+        row(
+            "refused-while-workers-import",
+            "the same of workers whose parent has bound the port and does not listen",
+            refused_while(&["http", "--workers", "2", "--importing", "5"]),
+        ),
+        row(
+            "retries-reach-what-starts",
+            "retries that reach the port when it opens leave one incident",
+            retries_reach_what_starts,
+        ),
+    ]
+}
+
+fn starting(server: &Server, refused: Vec<Broken>) -> Result<Expected> {
+    let after = refused.last().context("one refusal")?.outcome.at;
+    server.listening(1)?;
+    let moment = Moment::Refused(server.address);
+    let starting = Expected::living("not_listening", &server.container, None, moment);
+    let listening = Until::Listening { port: server.address.port(), after };
+    Ok(starting.under("not_listening", listening).breaking(refused))
+}
+
+fn refused_while_starting(case: &Case) -> Result<Vec<Expected>> {
+    let client = case.client("web")?;
+    let server = case.server_that_starts(case.recipe("core"), "core", &["http", "--delay", "3"])?;
+    let outcomes = client.ask(Request::get(&server.url("/ok")))?;
+    let broken = broken(&client, &server.container, outcomes, REFUSED, "connecting")?;
+    Ok(vec![starting(&server, broken)?])
+}
+
+fn refused_while(program: &'static [&'static str]) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let gaia = meets(case, program)?;
+        let request = gaia.web.send(gaia.retried(Request::get(&gaia.core.url("/ok"))))?;
+        let broken = gaia.ended(&request, REFUSED, "connecting")?.by_the_candidate()?;
+        Ok(vec![starting(&gaia.core, broken)?.role("primary")])
+    }
+}
+
+/// The primary comes last, and is not waited for.
+fn meets(case: &Case, program: &[&str]) -> Result<Gaia> {
+    let (candidate, web) = around(case)?;
+    let core = case.server_that_starts(case.recipe("core"), "core", program)?;
+    Ok(Gaia { core, candidate, web })
+}
+
+fn retries_reach_what_starts(case: &Case) -> Result<Vec<Expected>> {
+    let gaia = meets(case, &["raw", "--delay", "1.2"])?;
+    let request = gaia.web.send(gaia.retried(Request::get(&gaia.core.url("/ok"))))?;
+    let broken = gaia.ended(&request, REFUSED, "connecting")?.by_the_primary()?;
+    Ok(vec![starting(&gaia.core, broken)?.role("primary")])
+}

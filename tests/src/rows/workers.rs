@@ -1,0 +1,91 @@
+//! Processes below the first one: workers, a child that its parent kills, the child of an init.
+
+use crate::case::Case;
+use crate::client::Request;
+use crate::expect::{Expected, Killer, NO_RESPONSE, Until, broken};
+use crate::gaia::Gaia;
+use crate::instrument::ExitStatus;
+use crate::row::{Row, row};
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row(
+            "uvicorn-worker-killed",
+            "a killed worker of uvicorn is told while its parent lives",
+            // Each of the two workers says that it listens.
+            killed_worker("http", 2),
+        ),
+        row(
+            "gunicorn-worker-killed",
+            "a killed worker of a preforking gunicorn is told while its arbiter lives",
+            killed_worker("fork", 1),
+        ),
+        row(
+            "worker-killed-by-exec",
+            "a worker killed by a shell that was entered into its container names that container",
+            worker_killed_by_exec,
+        ),
+        row("uvicorn-worker-crashed", "a worker that crashes is told with how", uvicorn_worker_crashed),
+        row("killed-by-parent", "a child killed by its parent names the parent", killed_by_parent),
+    ]
+}
+
+/// `worker_died` of the worker with this pid of the host; the port stays open.
+fn worker_died(server: &crate::case::Server, pid: u32, how: &'static str, end: ExitStatus, killer: Killer) -> Expected {
+    let death = Expected::death("worker_died", &server.container, pid, end).by(killer);
+    Expected { how: Some(how), condition: None, ..death }
+}
+
+fn killed_worker(mode: &'static str, listening: usize) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let server = case.server(case.recipe("core"), "core", &[mode, "--workers", "2"])?;
+        server.listening(listening)?;
+        let client = case.client("web")?;
+        let request = client.send(Request::get(&server.url("/slow?seconds=60")))?;
+        let inner = server.entered("/slow", 1)?.into_iter().next().unwrap_or_default();
+        let pid = server.host_pid(inner)?;
+        server.signal_from_host(pid, Signal::SIGKILL)?;
+        let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
+        let killer = Killer::Host(std::process::id());
+        Ok(vec![worker_died(&server, pid, "process_killed", ExitStatus::Signal(9), killer).breaking(broken)])
+    }
+}
+
+fn worker_killed_by_exec(case: &Case) -> Result<Vec<Expected>> {
+    let gaia = Gaia::begin(case, |recipe| recipe, &["http", "--workers", "2"])?;
+    gaia.core.listening(2)?;
+    let request = gaia.holds("/slow", Request::get(&gaia.core.url("/slow?seconds=60&once=slow")))?;
+    let inner = gaia.core.entered("/slow", 1)?.into_iter().next().unwrap_or_default();
+    let pid = gaia.core.host_pid(inner)?;
+    gaia.core.container.exec(&["sh", "-c", &format!("kill -KILL {inner}")])?;
+    let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_primary()?;
+    let killer = Killer::Somebody(gaia.core.container.name().to_owned());
+    let died = worker_died(&gaia.core, pid, "process_killed", ExitStatus::Signal(9), killer);
+    Ok(vec![died.role("primary").breaking(broken)])
+}
+
+fn uvicorn_worker_crashed(case: &Case) -> Result<Vec<Expected>> {
+    let gaia = Gaia::begin(case, |recipe| recipe, &["http", "--workers", "2"])?;
+    let workers = gaia.core.listening(2)?;
+    let pids = workers.iter().map(|&inner| Ok((inner, gaia.core.host_pid(inner)?))).collect::<Result<Vec<_>>>()?;
+    let request = gaia.holds("/segv", Request::get(&gaia.core.url("/segv?once=segv")))?;
+    let inner = gaia.core.entered("/segv", 1)?.into_iter().next().unwrap_or_default();
+    let pid = pids.iter().find(|(known, _)| *known == inner).map(|(_, pid)| *pid).unwrap_or_default();
+    let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_primary()?;
+    let died = worker_died(&gaia.core, pid, "process_crashed", ExitStatus::Signal(11), Killer::Nobody);
+    Ok(vec![died.role("primary").breaking(broken)])
+}
+
+fn killed_by_parent(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core"), "core", &["front", "--then", "http"])?;
+    let child = server.host_pid(server.listening(1)?.into_iter().next().unwrap_or_default())?;
+    let client = case.client("web")?;
+    let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
+    server.signal_from_host(server.pid, Signal::SIGUSR1)?;
+    let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
+    let killer = Killer::Inside(server.container.name().to_owned(), server.pid);
+    let died = worker_died(&server, child, "process_killed", ExitStatus::Signal(9), killer);
+    Ok(vec![died.under("not_listening", Until::Lasting).breaking(broken)])
+}

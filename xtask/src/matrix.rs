@@ -1,0 +1,183 @@
+//! `cargo xtask matrix`: how right the monitor is, row by row, on real containers beside an independent instrument.
+//!
+//! A wrong run is a counted run, never the end of the table. Each run is written down at once, under the commit, the
+//! kernel and the binary that it is about, so that an interrupted table goes on where it was. It must never decide what
+//! is right: that is the verdict of the live suite, whose rows these are.
+
+mod host;
+mod page;
+mod results;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use gaia_monitor_tests::cleanup;
+use gaia_monitor_tests::docker;
+use gaia_monitor_tests::host::{self as needs, Need};
+use gaia_monitor_tests::monitor::{BINARY_ENV, use_binary};
+use gaia_monitor_tests::row::Row;
+use gaia_monitor_tests::rows;
+
+use crate::privilege;
+use results::{Results, Run};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Rows or groups of rows, by name; none means those of continuous integration.
+    rows: Vec<String>,
+    /// Every row.
+    #[arg(long, conflicts_with = "rows")]
+    all: bool,
+    /// How many runs a row shall have, those of earlier calls included.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// How long the rows of clean traffic last.
+    #[arg(long, value_name = "MINUTES")]
+    minutes: Option<f64>,
+    /// Forget earlier runs of the rows asked for.
+    #[arg(long)]
+    fresh: bool,
+    /// Print the rows and play none.
+    #[arg(long)]
+    list: bool,
+    /// Keep the recording of a right run of each row in this folder, for `tests/recordings`.
+    #[arg(long, value_name = "FOLDER")]
+    record_goldens: Option<PathBuf>,
+    /// Write the table with kernel and versions to gaia-monitor/docs/accuracy.md.
+    #[arg(long)]
+    write: bool,
+}
+
+/// Plays and prints.
+///
+/// # Errors
+/// When something is missing, or a run was wrong.
+pub fn run(args: Args) -> Result<()> {
+    let rows = chosen(&args)?;
+    if args.list {
+        rows.iter().for_each(|row| println!("{:<12} {:<34} {}", row.group, row.id, row.tells));
+        return Ok(());
+    }
+    cleanup::watch_signals()?;
+    if privilege::is_root() {
+        docker::version()?;
+    }
+    let binary = crate::test::build_monitor()?;
+    privilege::become_root(&[(BINARY_ENV, binary.clone().into_os_string())])?;
+    needs::ensure(&[Need::Bpftrace], &mut |step| eprintln!("{step}"))?;
+    use_binary(&binary);
+    if let Some(minutes) = args.minutes {
+        let lasting = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes")?;
+        gaia_monitor_tests::case::traffic_lasts(lasting);
+    }
+    if let Some(folder) = &args.record_goldens {
+        std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    let mut results = Results::open(&binary)?;
+    if args.fresh {
+        results.forget(&rows)?;
+    }
+    eprintln!("runs are written to {}", results.path().display());
+    let played = play(&rows, &args, &mut results);
+    println!("{}", table::of(&rows, &results));
+    for run in results.wrong(&rows) {
+        println!("{}", told(run));
+    }
+    played?;
+    if args.write {
+        page::write(&rows, &results)?;
+    }
+    let wrong = results.wrong(&rows).count();
+    ensure!(wrong == 0, "{wrong} wrong run(s), told above");
+    Ok(())
+}
+
+fn chosen(args: &Args) -> Result<Vec<Row>> {
+    let mut all = rows::all();
+    for name in &args.rows {
+        ensure!(all.iter().any(|row| names(name, row)), "no row and no group is called `{name}`: see --list");
+    }
+    if args.list && args.rows.is_empty() {
+        return Ok(all);
+    }
+    all.retain(|row| match args.rows.as_slice() {
+        [] => args.all || row.in_ci,
+        asked => asked.iter().any(|name| names(name, row)),
+    });
+    Ok(all)
+}
+
+fn names(name: &str, row: &Row) -> bool {
+    row.id == name || row.group == name
+}
+
+/// One turn of all rows before the next, so that a table which is cut short is short by turns, not by rows.
+fn play(rows: &[Row], args: &Args, results: &mut Results) -> Result<()> {
+    let had: BTreeMap<&str, u32> = rows.iter().map(|row| (row.id, results.count(row.id))).collect();
+    for turn in 1..=args.runs {
+        for row in rows.iter().filter(|row| had.get(row.id).is_none_or(|had| *had < turn)) {
+            cleanup::check_interrupt()?;
+            let began = Instant::now();
+            let keep = results.folder().join("wrong").join(format!("{}-{turn}", row.id));
+            let golden = args.record_goldens.as_ref().map(|folder| folder.join(format!("{}.jsonl", row.id)));
+            let played = row.play(&keep, golden.as_deref());
+            if cleanup::is_interrupted() {
+                // What Ctrl-C broke says nothing of the monitor.
+                bail!(cleanup::INTERRUPTED);
+            }
+            let run = Run::of(row.id, turn, began.elapsed(), played);
+            eprintln!("{}", told(&run));
+            results.append(run)?;
+        }
+    }
+    Ok(())
+}
+
+/// One run in words.
+fn told(run: &Run) -> String {
+    let mut text = format!(
+        "{} {}, run {} ({:.1} s)",
+        if run.is_right() { "right" } else { "WRONG" },
+        run.row,
+        run.turn,
+        run.seconds
+    );
+    for difference in &run.verdict.wrong {
+        text.push_str(&format!("\n    {:?}: {}", difference.aspect, difference.text));
+    }
+    if let Some(kept) = &run.kept {
+        text.push_str(&format!("\n    kept in {}", kept.display()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(rows: &[&str], all: bool) -> Args {
+        Args {
+            rows: rows.iter().map(|&row| row.to_owned()).collect(),
+            all,
+            runs: 1,
+            minutes: None,
+            fresh: false,
+            list: false,
+            record_goldens: None,
+            write: false,
+        }
+    }
+
+    #[test]
+    fn rows_are_chosen_by_their_names_by_their_group_or_all() {
+        let one = chosen(&asked(&["docker-kill-before-answer"], false)).unwrap();
+        assert_eq!(one.iter().map(|row| row.id).collect::<Vec<_>>(), ["docker-kill-before-answer"]);
+        let group = chosen(&asked(&["stops"], false)).unwrap();
+        assert!(group.len() > 1 && group.iter().all(|row| row.group == "stops"));
+        assert_eq!(chosen(&asked(&[], true)).unwrap().len(), rows::all().len());
+        assert!(chosen(&asked(&["nothing-of-that-name"], false)).is_err());
+    }
+}
