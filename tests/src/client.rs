@@ -108,6 +108,13 @@ impl Request {
         self.times(count).with("reuse", json!({ "after": after, "spread": spread }))
     }
 
+    /// Connections that are used again, each by a request that httpcore lets go before the server's close and that is
+    /// written after it. `hold` is how the client's thread spends the time between: `busy`, or `on` with its other tasks.
+    #[must_use]
+    pub fn held_back(self, count: usize, hold: &str) -> Self {
+        self.times(count).with("reuse", json!({ "after": 0.5, "spread": 0.0, "hold": hold }))
+    }
+
     /// Cancels the task so many seconds after its start.
     #[must_use]
     pub fn cancel_after(self, seconds: f64) -> Self {

@@ -3,7 +3,7 @@
 A command: {"id", "url", "method"="GET", "library"="httpx"|"requests", "timeout"=seconds or {connect, read, write, pool},
 "count"=1 requests at once, "session"=name of a client that is kept for later commands, "cancel_after"=seconds,
 "upload"={"bytes", "piece", "pause"}, "headers"={}, "retry"={"fallback", "waits", "statuses"}}. {"id", "look_up": name}
-resolves a name. {"id", "url", "reuse"={"after", "spread"}, "count"} makes so many connections, each reused once.
+resolves a name. {"id", "url", "reuse"={"after", "spread", "hold"}, "count"} makes so many connections, each reused once.
 
 Answers, in order of time, each with "id" and "index": {"event": "sent"} when the request is on its way and the answer is
 awaited; {"event": "begun", "status"} when its head has come; {"event": "attempt", …} for each attempt of a retried
@@ -15,6 +15,7 @@ exception. "class" is "none" where nothing was raised. It must never retry unles
 import asyncio
 import errno as numbers
 import json
+import select
 import socket
 import sys
 import threading
@@ -79,6 +80,8 @@ async def by_httpx(command, told, url=None):
             found["stage"] = name.removesuffix(".started")
         if name == "connection.connect_tcp.complete":
             found["local"] = list(info["return_value"].get_extra_info("client_addr")[:2])
+        if name == "http11.send_request_headers.started" and command.get("hold"):
+            await until_closed(command["hold"], kept[0])
         if name == "http11.receive_response_headers.started":
             say(event="sent", at=time.time_ns(), local=found["local"], **told)
 
@@ -109,6 +112,7 @@ async def by_httpx(command, told, url=None):
             async for piece in response.aiter_raw():
                 outcome["bytes"] += len(piece)
 
+    kept = sockets_of(client) if command.get("hold") else []
     try:
         if command.get("cancel_after") is not None:
             async with asyncio.timeout(command["cancel_after"]):
@@ -124,6 +128,24 @@ async def by_httpx(command, told, url=None):
     else:
         await client.aclose()
     return {"started": started, "at": at, "stage": found["stage"], "local": found["local"], **outcome}
+
+
+def sockets_of(client):
+    """The sockets of a client's connections, by what httpcore tells of its streams."""
+    pool = client._transport._pool
+    streams = [connection._connection._network_stream for connection in pool.connections]
+    return [stream.get_extra_info("socket") for stream in streams]
+
+
+async def until_closed(hold, sock):
+    """The request was let go and is not written yet: httpcore found its connection open. Now the server closes it; a
+    thread that is `busy` does not see it, an event loop that runs `on` does."""
+    if hold == "busy":
+        select.select([sock], [], [], NO_TIMEOUT_SECONDS)
+        return
+    while not select.select([sock], [], [], 0)[0]:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
 
 
 async def httpx_request(command, index):
@@ -168,7 +190,7 @@ async def reused(command, index):
     await by_httpx(kept, told)
     share = index / max(1, command["count"] - 1)
     await asyncio.sleep(plan["after"] + plan["spread"] * (2 * share - 1))
-    outcome = await by_httpx(kept, told)
+    outcome = await by_httpx({**kept, "hold": plan.get("hold")}, told)
     say(event="end", **outcome, **told)
     await sessions.pop(kept["session"]).aclose()
 

@@ -13,8 +13,6 @@ pub struct Evidence {
     pub symptom: Symptom,
     pub phase: Phase,
     pub errno: Option<String>,
-    /// The client sent nothing after the FIN that a reset followed: it may have read the FIN first.
-    pub silent_since_fin: bool,
 }
 
 /// `retried` is left false: policy decides it.
@@ -31,10 +29,8 @@ pub fn client_error(evidence: &Evidence) -> ClientError {
         Symptom::SynUnanswered => (ConnectTimeout, None, Some(Detail::SynTimeout)),
         Symptom::Fin => (RemoteProtocolError, None, Some(cut)),
         Symptom::Reset => (ReadError, None, Some(Detail::Reset)),
-        Symptom::ResetAfterFin => {
-            let or = evidence.silent_since_fin.then_some(RemoteProtocolError);
-            (ReadError, or, Some(Detail::ResetAfterFin))
-        }
+        // An event loop that saw the FIN before the RST tells its reader of the end, also when it had written meanwhile.
+        Symptom::ResetAfterFin => (ReadError, Some(RemoteProtocolError), Some(Detail::ResetAfterFin)),
         Symptom::GivenUp => (ReadError, None, Some(Detail::TimedOut)),
         Symptom::Malformed => (RemoteProtocolError, None, Some(Detail::Malformed)),
         // A client whose request is stuck half way waits for room to write, or for an answer that it reads meanwhile.
@@ -67,7 +63,7 @@ mod tests {
 
     fn class(symptom: Symptom, phase: Phase, errno: Option<&str>) -> (HttpxClass, Option<Detail>) {
         let errno = errno.map(str::to_owned);
-        let error = client_error(&Evidence { symptom, phase, errno, silent_since_fin: false });
+        let error = client_error(&Evidence { symptom, phase, errno });
         (error.httpx, error.detail)
     }
 
@@ -75,6 +71,13 @@ mod tests {
     fn a_reset_is_a_read_error_even_while_the_body_is_sent() {
         let found = class(Symptom::Reset, Phase::Sending, Some("ECONNRESET"));
         assert_eq!(found, (HttpxClass::ReadError, Some(Detail::Reset)));
+    }
+
+    #[test]
+    fn a_reset_after_the_fin_may_be_read_as_the_fin() {
+        let (symptom, errno) = (Symptom::ResetAfterFin, Some("EPIPE".to_owned()));
+        let error = client_error(&Evidence { symptom, phase: Phase::AwaitingResponse, errno });
+        assert_eq!((error.httpx, error.or), (HttpxClass::ReadError, Some(HttpxClass::RemoteProtocolError)));
     }
 
     #[test]
