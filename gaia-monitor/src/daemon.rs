@@ -26,10 +26,12 @@ use manager::Manager;
 use privileges::Role;
 use ready::{Ready, remove};
 
+use crate::engine::settings::Scope;
 use crate::model::event::Fact;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::Outlet;
 use crate::sinks::notice::warn;
+use crate::sources::dns::Names;
 use crate::sources::docker::{DockerError, FilterChange, Source};
 use crate::sources::ebpf::cgroup::enter_host_namespace;
 use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
@@ -57,6 +59,8 @@ pub struct Options {
     pub ready_file: Option<PathBuf>,
     /// From the start on; `None`: until a signal.
     pub duration: Option<Duration>,
+    /// Names outside it are not asked for.
+    pub scope: Scope,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -168,11 +172,16 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
     let (own, own_outlet) = (filter.clone(), outlet.clone());
     let links = Links::start(broker.clone(), clock.clone(), outlet.of("pipeline.netlink"))
         .map_err(|source| DaemonError::Start { what: "watch of network interfaces", source })?;
-    let heed_links = {
+    let names = Names::start(broker.clone(), options.scope.clone(), clock.clone(), outlet.of("pipeline.dns"))
+        .map_err(|source| DaemonError::Start { what: "look-ups", source })?;
+    let tell = {
         let links = links.clone();
-        move |fact: &Fact| links.heed(fact)
+        move |fact: &Fact| {
+            links.heed(fact);
+            names.heed(fact);
+        }
     };
-    let mut hub = Hub::new(belt, clock.clone(), losses, publisher(filter.clone(), outlet.clone()), heed_links);
+    let mut hub = Hub::new(belt, clock.clone(), losses, publisher(filter.clone(), outlet.clone()), tell);
     let mut signals = Signals::listen()?;
     let mut kernel = tokio::spawn(probe.run(clock.clone(), outlet.clone(), end_of(stopped.clone())));
     let mut docker: Option<JoinHandle<()>> = None;

@@ -32,11 +32,13 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let mut belt = belt(&config)?;
+    let scope = config.clone().into_settings().scope;
     let fail_on = config.fail_on;
     if !fail_on.is_empty() {
         belt.await_outcome();
     }
     let options = daemon::Options {
+        scope,
         docker_host: config.docker_host,
         ready_file: config.ready_file,
         duration: config.duration.map(Seconds::length),

@@ -21,6 +21,7 @@ pub enum Role {
     Reader,
     Inventory,
     Links,
+    Names,
     Writer,
 }
 
@@ -28,8 +29,16 @@ pub enum Role {
 pub type Kept = (Capability, &'static str);
 
 impl Role {
-    pub const ALL: [Role; 7] =
-        [Role::Main, Role::Sources, Role::Broker, Role::Reader, Role::Inventory, Role::Links, Role::Writer];
+    pub const ALL: [Role; 8] = [
+        Role::Main,
+        Role::Sources,
+        Role::Broker,
+        Role::Reader,
+        Role::Inventory,
+        Role::Links,
+        Role::Names,
+        Role::Writer,
+    ];
 
     /// The thread's name in `/proc/PID/task/TID/comm`.
     #[must_use]
@@ -41,6 +50,7 @@ impl Role {
             Role::Reader => "proc-reader",
             Role::Inventory => "inventory",
             Role::Links => "links",
+            Role::Names => "names",
             Role::Writer => "gaia-writer",
         }
     }
@@ -54,6 +64,7 @@ impl Role {
             Role::Reader => "looks at a container's first process when Docker tells of it",
             Role::Inventory => "reads once what was there before the probe, then ends",
             Role::Links => "reads what rtnetlink(7) tells of network interfaces, from the broker's sockets",
+            Role::Names => "looks names up inside containers' network namespaces, by the broker's sockets",
             Role::Writer => {
                 "writes journal, recording and standard output: files that are open, in directories of its own user"
             }
@@ -66,7 +77,7 @@ impl Role {
     pub const fn keeps(self) -> &'static [Kept] {
         const PTRACE: &str = "/proc/PID/ns of processes with more capabilities than its own (ptrace_may_access)";
         match self {
-            Role::Main | Role::Sources | Role::Links | Role::Writer => &[],
+            Role::Main | Role::Sources | Role::Links | Role::Names | Role::Writer => &[],
             Role::Broker => &[
                 (Capability::CAP_SYS_ADMIN, "setns(2) into a network namespace"),
                 (Capability::CAP_SYS_PTRACE, PTRACE),

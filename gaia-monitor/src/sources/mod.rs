@@ -1,5 +1,6 @@
 //! Where facts come from. The types of aya, bollard and netlink stop here: what leaves is an `Observation`.
 
+pub mod dns;
 pub mod docker;
 pub mod ebpf;
 pub mod inventory;

@@ -34,6 +34,8 @@ impl SocketKind {
         kind: SockType::Datagram,
         protocol: Some(SockProtocol::NetlinkSockDiag),
     };
+    /// A datagram to an IPv4 name server.
+    pub const UDP: Self = Self { family: AddressFamily::Inet, kind: SockType::Datagram, protocol: None };
     /// `NETLINK_ROUTE` (rtnetlink(7)).
     pub const ROUTE: Self =
         Self { family: AddressFamily::Netlink, kind: SockType::Datagram, protocol: Some(SockProtocol::NetlinkRoute) };

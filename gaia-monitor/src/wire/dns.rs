@@ -53,7 +53,9 @@ pub fn message(bytes: &[u8]) -> Option<Message> {
     })
 }
 
-fn answer(code: ResponseCode, addresses: Vec<IpAddr>) -> NameAnswer {
+/// What a response with these addresses of the wanted type says of the name.
+#[must_use]
+pub fn answer(code: ResponseCode, addresses: Vec<IpAddr>) -> NameAnswer {
     match code {
         ResponseCode::NoError if addresses.is_empty() => NameAnswer::NoData,
         ResponseCode::NoError => NameAnswer::Addresses(addresses),
