@@ -78,11 +78,12 @@ pub fn tcp(skb: Typed, netns: u32) -> Option<Packet> {
 #[inline(always)]
 pub fn netns(skb: Typed) -> u32 {
     let device = skb.follow(layout!(skb_dev));
-    if device.is_null() {
-        socket::netns(skb.follow(layout!(skb_sk)))
-    } else {
-        netns_of(device.follow(layout!(dev_net)))
+    if !device.is_null() {
+        return netns_of(device.follow(layout!(dev_net)));
     }
+    let sender = skb.follow(layout!(skb_sk));
+    // The verifier wants the comparison: it knows that a packet may have no socket.
+    if sender.is_null() { 0 } else { socket::netns(sender) }
 }
 
 /// Where netfilter would meet it. A packet of the namespace's own has no device before it is routed out (net/ipv4/ip_output.c,

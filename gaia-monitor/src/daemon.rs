@@ -118,7 +118,7 @@ pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
     enter_host_namespace();
     let probe = Probe::load()?;
     for missing in probe.missing() {
-        warn(format_args!("this kernel has no {}: {}", missing.name, missing.loses));
+        warn(format_args!("without {}, nobody sees {}: {}", missing.name, missing.loses, missing.why));
     }
     let helpers = Helpers::start(ready).map_err(|source| DaemonError::Start { what: "helping threads", source })?;
     privileges::reduce(Role::Main).map_err(|source| DaemonError::Start { what: "run without privileges", source })?;

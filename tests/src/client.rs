@@ -115,6 +115,11 @@ impl Request {
         self.times(count).with("reuse", json!({ "after": 0.5, "spread": 0.0, "hold": hold }))
     }
 
+    #[must_use]
+    pub fn connect_timeout(self, seconds: f64) -> Self {
+        self.with("timeout", json!({ "connect": seconds }))
+    }
+
     /// Cancels the task so many seconds after its start.
     #[must_use]
     pub fn cancel_after(self, seconds: f64) -> Self {

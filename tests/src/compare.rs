@@ -39,7 +39,8 @@ impl Expected {
                 | Fact::State { .. }
                 | Fact::ResetSent { .. }
                 | Fact::ResetReceived { .. }
-                | Fact::OomVictim { .. } => false,
+                | Fact::OomVictim { .. }
+                | Fact::Filtered { .. } => false,
             };
             case.instrument.wait(case.began, RECORD_LIMIT, fatal, "signal by the expected sender").map(drop)
         };
@@ -159,6 +160,10 @@ impl Expected {
                 let continues = |fact: &Fact| matches!(fact, Fact::Signal { signal: 18, target, .. } if target == pid);
                 case.instrument.wait(*after, RECORD_LIMIT, continues, "SIGCONT").map(|record| record.at)
             }
+            Until::Connected { to, after } => {
+                let answered = |fact: &Fact| matches!(fact, Fact::State { old: tcp_state::SYN_SENT, new: tcp_state::ESTABLISHED, remote, .. } if remote == to);
+                case.instrument.wait(*after, RECORD_LIMIT, answered, "answered connect").map(|record| record.at)
+            }
         };
         let Some(until) = condition.until.as_deref() else {
             return wrong.add(Cause, "condition.until is null, but it is over");
@@ -249,7 +254,11 @@ impl Broken {
                     && matches!((*old, *new), (tcp_state::ESTABLISHED, _) | (tcp_state::SYN_SENT, tcp_state::CLOSE))
             }
             Fact::ResetReceived { local, .. } => *local == socket,
-            Fact::Exit { .. } | Fact::ResetSent { .. } | Fact::Signal { .. } | Fact::OomVictim { .. } => false,
+            Fact::Exit { .. }
+            | Fact::ResetSent { .. }
+            | Fact::Signal { .. }
+            | Fact::OomVictim { .. }
+            | Fact::Filtered { .. } => false,
         };
         let records: Vec<Record> =
             case.instrument.since(case.began).into_iter().filter(|record| told(&record.fact)).collect();
@@ -305,6 +314,15 @@ impl Moment {
                 "signal",
                 &|fact| matches!(fact, Fact::Signal { signal: s, target, ignored: false, .. } if (s, target) == (signal, pid)),
             )?,
+            Self::Filtered(address) => find(
+                "dropped packet",
+                &|fact| matches!(fact, Fact::Filtered { from, to } if from == address || to == address),
+            )?,
+            Self::Syn { to, after } => {
+                let syn =
+                    |fact: &Fact| matches!(fact, Fact::State { new: tcp_state::SYN_SENT, remote, .. } if remote == to);
+                case.instrument.wait(*after, RECORD_LIMIT, syn, "SYN")?.at
+            }
             Self::Docker { at, .. } | Self::Link { at, .. } => *at,
             Self::Between { fact, from, to } => return Ok((fact, *from, *to)),
         };
@@ -314,6 +332,8 @@ impl Moment {
             Self::Refused(_) => "refused",
             Self::ClientClose(_) => "client_close",
             Self::Signal { .. } => "signal",
+            Self::Filtered(_) => "packet_filtered",
+            Self::Syn { .. } => "syn_unanswered",
             Self::Docker { fact, .. } | Self::Link { fact, .. } | Self::Between { fact, .. } => fact,
         };
         Ok((fact, at, at))

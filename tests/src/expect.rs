@@ -157,6 +157,10 @@ pub enum Moment {
     Refused(SocketAddr),
     /// First FIN of the client's socket with this port.
     ClientClose(u16),
+    /// First packet from or to this address that a packet filter threw away.
+    Filtered(SocketAddr),
+    /// First SYN to this address since then.
+    Syn { to: SocketAddr, after: WallNanos },
     /// Docker's event, by Docker's own time.
     Docker { fact: &'static str, at: WallNanos },
     /// What `ip monitor` tells of an interface.
@@ -188,6 +192,11 @@ pub enum Until {
     /// The server's port listens again, at the instrument's record of it after this instant.
     Listening {
         port: u16,
+        after: WallNanos,
+    },
+    /// The first connect to this address that is answered after that instant.
+    Connected {
+        to: SocketAddr,
         after: WallNanos,
     },
     Docker(WallNanos),
@@ -314,9 +323,15 @@ impl Expected {
         match &self.condition {
             Some((_, Until::Lasting)) => "settled",
             None if self.kind == "worker_died" => "settled",
-            Some((_, Until::Listening { .. } | Until::Docker(_) | Until::Link(_) | Until::Continued { .. })) | None => {
-                "closed"
-            }
+            Some((
+                _,
+                Until::Listening { .. }
+                | Until::Connected { .. }
+                | Until::Docker(_)
+                | Until::Link(_)
+                | Until::Continued { .. },
+            ))
+            | None => "closed",
         }
     }
 

@@ -58,6 +58,8 @@ pub enum Fact {
     Signal { signal: u32, target: u32, ignored: bool, sender: u32, comm: String },
     /// The kernel chose a process to free its memory.
     OomVictim { pid: u32 },
+    /// A packet filter threw a TCP packet over IPv4 away.
+    Filtered { from: SocketAddr, to: SocketAddr },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,7 +176,8 @@ impl Instrument {
             | Fact::ResetSent { .. }
             | Fact::ResetReceived { .. }
             | Fact::Signal { .. }
-            | Fact::OomVictim { .. } => false,
+            | Fact::OomVictim { .. }
+            | Fact::Filtered { .. } => false,
         };
         Ok(self.wait(since, limit, wanted, &format!("close of {local} to {remote}"))?.at)
     }

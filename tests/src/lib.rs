@@ -15,6 +15,7 @@ pub mod difference;
 pub mod docker;
 pub mod elsewhere;
 pub mod expect;
+pub mod firewall;
 pub mod gaia;
 pub mod host;
 pub mod image;

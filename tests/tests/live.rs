@@ -2,6 +2,8 @@
 //! Docker and fails without them. One case: `cargo xtask test --live -- NAME`.
 
 mod live {
+    mod backlog;
+    mod filters;
     mod links;
     mod names;
     mod privileges;

@@ -7,6 +7,7 @@
     server.py proxy [--port P] --to HOST:PORT                               a live server between a client and another server
     server.py front [--port P] --then MODE…                                 a parent that forks a server and can kill it
     server.py deaf  [--port P]                                              listens for one and never accepts
+    server.py hoard [--port P] [--fill N]                                   listens with a queue of one and never accepts
     server.py die   --delay S --code C                                      no server: ends by itself
 
 Each request prints one JSON line when its handler begins, so that a fault strikes a request that was really
@@ -348,6 +349,14 @@ def serve_proxy(options):
         threading.Thread(target=relay, args=(connection,), daemon=True).start()
 
 
+def serve_hoard(options):
+    """A queue for one connection (the kernel lets one more in), N of them taken by itself, and nobody who accepts."""
+    listener = socket.create_server(("", options.port), backlog=1)
+    kept = [listener] + [socket.create_connection(("127.0.0.1", options.port)) for _ in range(options.fill)]
+    say("listening", kept=len(kept))
+    signal.pause()
+
+
 def serve_front(options):
     """A first process that is no server: it forks one, and a SIGUSR1 makes it kill that child."""
     rest = ["--port", str(options.port), *options.then[1:]]
@@ -390,7 +399,7 @@ def serve_fork(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=["http", "fork", "raw", "deaf", "proxy", "front", "die"])
+    parser.add_argument("mode", choices=["http", "fork", "raw", "deaf", "proxy", "front", "hoard", "die"])
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1)
@@ -402,6 +411,7 @@ def main():
     parser.add_argument("--starting", type=float, default=0)
     parser.add_argument("--grace", type=int, default=None)
     parser.add_argument("--code", type=int, default=0)
+    parser.add_argument("--fill", type=int, default=0)
     parser.add_argument("--to", default="")
     parser.add_argument("--then", nargs=argparse.REMAINDER, default=[])
     options = parser.parse_args()
@@ -416,6 +426,7 @@ def main():
         "deaf": serve_deaf,
         "proxy": serve_proxy,
         "front": serve_front,
+        "hoard": serve_hoard,
         "die": lambda options: sys.exit(options.code),
     }
     modes[options.mode](options)

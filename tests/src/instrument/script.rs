@@ -32,6 +32,7 @@ pub(super) fn program() -> Result<String> {
     } else {
         r#"printf("sent %llu %s %d %s %d\n", nsecs, ntop(args->saddr_v6), args->sport, ntop(args->daddr_v6), args->dport);"#
     };
+    let filtered = dropped_by_netfilter(&format("skb/kfree_skb")?)?;
     Ok(format!(
         r#"
 BEGIN {{ printf("ready %llu\n", nsecs); }}
@@ -50,8 +51,27 @@ tracepoint:signal:signal_generate /args->sig != 17 && args->sig != 13 && args->s
     printf("signal %llu %d %d %d %d %s\n", nsecs, args->sig, args->pid, args->result, pid, comm);
 }}
 tracepoint:oom:mark_victim {{ printf("oom %llu %d\n", nsecs, args->pid); }}
+tracepoint:skb:kfree_skb /args->reason == {filtered}/ {{
+    $skb = (struct sk_buff *)args->skbaddr;
+    $ip = (struct iphdr *)($skb->head + $skb->network_header);
+    if ($ip->version == 4 && $ip->protocol == 6) {{
+        $tcp = (struct tcphdr *)($skb->head + $skb->network_header + $ip->ihl * 4);
+        printf("filtered %llu %s %d %s %d\n", nsecs, ntop($ip->saddr), $tcp->source, ntop($ip->daddr), $tcp->dest);
+    }}
+}}
 "#
     ))
+}
+
+/// The running kernel's number of the reason, from the tracepoint's own list of names.
+fn dropped_by_netfilter(format: &str) -> Result<u32> {
+    let (_, list) = format
+        .split_once("NETFILTER_DROP")
+        .map(|(before, _)| before)
+        .and_then(|before| before.rsplit_once('{'))
+        .context("this kernel's kfree_skb does not name the reason NETFILTER_DROP")?;
+    let number = list.trim().trim_end_matches(['"', ' ', ',']).trim();
+    number.parse().with_context(|| format!("a number of a drop reason: {number:?}"))
 }
 
 pub(super) fn parse(line: &str) -> Result<Line> {
@@ -98,6 +118,13 @@ pub(super) fn parse(line: &str) -> Result<Line> {
                 sender: sender.parse()?,
                 comm: comm.to_owned(),
             }
+        }
+        "filtered" => {
+            let [from, from_port, to, to_port] = split(rest)?;
+            let wire = |ip: &str, port: &str| {
+                Ok::<_, anyhow::Error>(SocketAddr::new(ip.parse()?, port.parse::<u16>()?.swap_bytes()))
+            };
+            Fact::Filtered { from: wire(from, from_port)?, to: wire(to, to_port)? }
         }
         "oom" => Fact::OomVictim { pid: rest.trim().parse()? },
         _ => return Ok(Line::Other),

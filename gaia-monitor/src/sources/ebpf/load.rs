@@ -28,6 +28,8 @@ pub struct Missing {
     pub name: String,
     /// What nobody sees without it.
     pub loses: String,
+    /// The event lacks, or the kernel refused the program.
+    pub why: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -175,8 +177,12 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
             (Ok(()), Need::Mandatory | Need::Optional { .. }) => attached.push(tracepoint.program.to_owned()),
             (Err(error), Need::Mandatory) => return Err(error),
             (Err(error @ ProbeError::Broken { .. }), Need::Optional { .. }) => return Err(error),
-            (Err(_), Need::Optional { loses }) => {
-                missing.push(Missing { name: tracepoint.program.to_owned(), loses: loses.to_owned() });
+            (Err(error), Need::Optional { loses }) => {
+                missing.push(Missing {
+                    name: tracepoint.program.to_owned(),
+                    loses: loses.to_owned(),
+                    why: error.to_string(),
+                });
             }
         }
     }
