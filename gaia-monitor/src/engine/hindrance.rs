@@ -137,7 +137,9 @@ fn silent(world: &World, case: &Break, end: &End) -> Option<Met> {
         sender.and_then(|sender| sender.again).is_none_or(|again| again.last.minus(ON_THE_SPOT) <= dropped.at)
     };
     let lost_answer = answer.filter(|dropped| nothing_since(dropped) && last_try(peer, dropped));
-    let lost_bytes = (end.unacknowledged > 0).then_some(*last);
+    let sent = packets.iter().rev().find(|dropped| !to_client(dropped) && dropped.payload).copied();
+    let lost_bytes = sent.filter(|dropped| end.is_unheard(dropped.at));
+    let lost_bytes = lost_bytes.or((end.unacknowledged > 0).then_some(*last));
     // Acknowledgements that do not arrive: the server sends again what the client has long had.
     let lost_word = asked.filter(|dropped| {
         let again = peer.and_then(|peer| peer.again);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
-    Fact, Handshake, Hook, IcmpSent, ListenOverflow, PacketDropped, Retransmitted, Socket, Unreachable,
+    Fact, Handshake, Hook, IcmpSent, ListenOverflow, PacketDropped, Retransmitted, Socket, TcpState, Unreachable,
 };
 use gaia_monitor::model::ids::NetnsId;
 
@@ -60,7 +60,11 @@ impl Script {
     pub(super) fn retransmit(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         let side = which(words)?;
+        let now = self.facts.now;
         let end = self.wires.get(&wire)?.end(side)?;
+        if end.state != TcpState::SynSent {
+            end.sent = Some(now);
+        }
         let fact = Retransmitted { socket: end.socket, state: end.state };
         self.facts.kernel(Fact::Retransmitted(fact));
         Ok(())

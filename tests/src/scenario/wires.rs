@@ -25,7 +25,7 @@ pub struct End {
     pub state: TcpState,
     /// The process that holds it, by its name.
     pub actor: String,
-    sent: Option<Stamp>,
+    pub sent: Option<Stamp>,
     received: Option<Stamp>,
     /// Its process has read from it.
     read: bool,

@@ -145,13 +145,14 @@ fn kept_away(world: &World, at: Stamp, end: &End, server: Option<&End>) -> Optio
     let container = world.route(end.socket.cookie, at).and_then(|route| route.container);
     let packets = world.dropped_of(end, container.as_ref(), at);
     let mut lost = packets.iter().filter(|dropped| dropped.payload);
-    if end.unacknowledged > 0 {
-        let request = lost.find(|dropped| dropped.source == end.socket.local).map(|dropped| dropped.at);
-        let queue = || {
-            let full = server.is_none() && world.overflowed(end, container.as_ref(), at) == Some(true);
-            full.then_some(end.opened)
-        };
-        return request.or_else(queue).map(|since| (Phase::AwaitingResponse, since));
+    let own = || packets.iter().filter(|dropped| dropped.payload && dropped.source == end.socket.local);
+    if let Some(last) = own().next_back()
+        && end.is_unheard(last.at)
+    {
+        return own().next().map(|first| (Phase::AwaitingResponse, first.at));
+    }
+    if server.is_none() && end.unacknowledged > 0 && world.overflowed(end, container.as_ref(), at) == Some(true) {
+        return Some((Phase::AwaitingResponse, end.opened));
     }
     let asked = end.sent.begun_at?;
     let received = end.last_received.unwrap_or(end.opened);

@@ -23,6 +23,9 @@ const REFUSALS: usize = 8;
 const OVERFLOWS: usize = 4_096;
 /// How long after its effect a drop may be told: a refusal leaves before the packet that it answers is thrown away.
 const AFTERWARDS: Nanos = Nanos::from_millis(10);
+/// A client that asks for the error of its connect at once gets it, and closes. One that waits is told by the kernel when it
+/// sends the SYN again, a second later at the earliest.
+const TOLD_SOFTLY: Nanos = Nanos::from_millis(500);
 /// The namespace's own counter is read once a second.
 const COUNTED_EVERY: Nanos = Nanos::from_millis(1_500);
 
@@ -132,6 +135,21 @@ impl Drops {
         if self.overflows.len() > OVERFLOWS {
             self.overflows.pop_front();
         }
+    }
+
+    /// The error that an ICMP message left for a connect while its system call was still under way: it stays on the socket as
+    /// a soft one, for SO_ERROR to find, and no event tells of it (net/ipv4/tcp_ipv4.c, `tcp_v4_err`; the table is
+    /// `icmp_err_convert` in net/ipv4/icmp.c).
+    pub(super) fn soft_error(&self, local: SocketAddr, at: Stamp) -> Option<&'static str> {
+        let refused = self.at(local).flat_map(|(_, trace)| &trace.refused);
+        let last = refused.filter(|refused| refused.at <= at && at.since(refused.at) <= TOLD_SOFTLY).last()?;
+        Some(match last.code {
+            Unreachable::Port => "ECONNREFUSED",
+            Unreachable::Protocol => "ENOPROTOOPT",
+            Unreachable::Network | Unreachable::NetworkProhibited => "ENETUNREACH",
+            Unreachable::Host | Unreachable::HostProhibited | Unreachable::AdminProhibited => "EHOSTUNREACH",
+            Unreachable::Other => return None,
+        })
     }
 
     fn trace(&mut self, one: SocketAddr, two: SocketAddr) -> &mut Trace {

@@ -124,6 +124,13 @@ impl End {
         self.close = Some(Close { at, task: change.task.clone(), reset, unread: change.unread, first });
     }
 
+    /// Does what it sent last lie on the way? Unacknowledged, or thrown away (`dropped`: when the last of it was) and not
+    /// sent again since.
+    #[must_use]
+    pub fn is_unheard(&self, dropped: Stamp) -> bool {
+        self.unacknowledged > 0 || self.close.is_some() && dropped > self.last_sent.unwrap_or(self.opened)
+    }
+
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.gone.is_some() || self.close.is_some() || self.fin_in.is_some()

@@ -288,7 +288,12 @@ impl World {
         if change.new == TcpState::Listen || (change.old == TcpState::Listen && change.new == TcpState::Close) {
             self.note_listener(at, change, &mut changes);
         }
-        let found = self.sockets.state_changed(at, change);
+        let softly = change.errno.is_none() && !change.task.exiting;
+        let soft = (softly && (change.old, change.new) == (TcpState::SynSent, TcpState::Close))
+            .then(|| self.drops.soft_error(change.socket.local, at))
+            .flatten();
+        let with_error = soft.map(|errno| TcpStateChange { errno: Some(errno.to_owned()), ..change.clone() });
+        let found = self.sockets.state_changed(at, with_error.as_ref().unwrap_or(change));
         for found in &found {
             match found {
                 SocketChange::Connecting { client: cookie } | SocketChange::ServerReady { server: cookie } => {

@@ -193,7 +193,11 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
     match attach_release(&mut programs) {
         Ok(()) => attached.push(ASKER_CLOSED.to_owned()),
         Err(error @ ProbeError::Broken { .. }) => return Err(error),
-        Err(_) => missing.push(Missing { name: ASKER_CLOSED.to_owned(), loses: LOSES_CLOSES.to_owned() }),
+        Err(error) => missing.push(Missing {
+            name: ASKER_CLOSED.to_owned(),
+            loses: LOSES_CLOSES.to_owned(),
+            why: error.to_string(),
+        }),
     }
     Ok(Probe { programs, ring, lost, filter, names, gauge: RingGauge::new(RING_BYTES), attached, missing })
 }
