@@ -5,7 +5,7 @@
 use std::io;
 
 use crate::engine::Engine;
-use crate::engine::effect::Effect;
+use crate::engine::effect::{Effect, Wanted};
 use crate::engine::settings::Settings;
 use crate::model::event::Event;
 use crate::model::time::Stamp;
@@ -22,6 +22,8 @@ pub struct Belt {
     awaited: bool,
     /// Reused by every step.
     effects: Vec<Effect>,
+    /// What the last event made the engine ask for.
+    wanted: Vec<Wanted>,
 }
 
 /// What is left when a run is over.
@@ -35,8 +37,16 @@ pub struct Outcome {
 
 impl Belt {
     #[must_use]
-    pub fn new(settings: Settings, sinks: Sinks) -> Self {
-        Self { engine: Engine::new(settings), sinks, recording: None, awaited: false, effects: Vec::new() }
+    pub fn new(settings: Settings, mut sinks: Sinks) -> Self {
+        sinks.summary = std::mem::take(&mut sinks.summary).with_waits(settings.policy.waits.clone());
+        Self {
+            engine: Engine::new(settings),
+            sinks,
+            recording: None,
+            awaited: false,
+            effects: Vec::new(),
+            wanted: Vec::new(),
+        }
     }
 
     /// Records every event from now on; `writer` works on a thread of its own.
@@ -54,10 +64,20 @@ impl Belt {
             recording.offer(event.clone());
         }
         self.sinks.summary.pass(event.seen);
+        self.wanted.clear();
         self.engine.step(event, &mut self.effects);
         for effect in self.effects.drain(..) {
-            self.sinks.tell(effect);
+            match effect {
+                Effect::Wanted(wanted) => self.wanted.push(wanted),
+                told @ (Effect::Incident(_) | Effect::Explained { .. } | Effect::Counted(_)) => self.sinks.tell(told),
+            }
         }
+    }
+
+    /// Takes what the last event made the engine ask for.
+    #[must_use]
+    pub fn wanted(&mut self) -> Vec<Wanted> {
+        std::mem::take(&mut self.wanted)
     }
 
     /// When the engine wants to be fed a `Tick`, if nothing else comes before.
@@ -92,6 +112,10 @@ impl Belt {
 impl crate::daemon::Belt for Belt {
     fn feed(&mut self, event: &Event) {
         Self::feed(self, event);
+    }
+
+    fn wanted(&mut self) -> Vec<Wanted> {
+        Self::wanted(self)
     }
 
     fn next_deadline(&self) -> Option<Stamp> {

@@ -157,6 +157,9 @@ pub struct Explain {
     /// Look in a recording, judged anew
     #[arg(long, value_name = "FILE")]
     pub recording: Option<PathBuf>,
+    /// TOML file with the clients' policy, for stories told from a journal; a recording has its own
+    #[arg(long, value_name = "FILE", conflicts_with = "recording")]
+    pub config: Option<PathBuf>,
     /// When the error was seen
     #[arg(long, value_name = "TIME")]
     pub at: Option<When>,

@@ -12,8 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use values::{Age, FailOn, Seconds, Size};
 
-use crate::engine::settings::{Policy, Scope, Settings};
+use crate::engine::settings::{Logs, Policy, Scope, Settings, Waits};
 use crate::model::incident::HttpxClass;
+use crate::model::time::Nanos;
 use crate::sinks::journal::Limits;
 
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,19 @@ pub struct Config {
     pub journal: JournalConfig,
     pub scope: ScopeConfig,
     pub policy: PolicyConfig,
+    pub logs: LogsConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogsConfig {
+    pub lines: usize,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self { lines: Logs::default().lines }
+    }
 }
 
 /// What standard output carries.
@@ -105,14 +119,18 @@ pub struct ScopeConfig {
 pub struct PolicyConfig {
     #[serde(deserialize_with = "classes")]
     pub default: Vec<HttpxClass>,
+    pub waits: Vec<Age>,
     #[serde(deserialize_with = "services")]
     pub services: BTreeMap<String, Vec<HttpxClass>>,
+    pub service_waits: BTreeMap<String, Vec<Age>>,
 }
 
 impl Default for PolicyConfig {
     fn default() -> Self {
-        let Policy { default, services } = Policy::default();
-        Self { default, services }
+        let Policy { default, services, waits } = Policy::default();
+        let ages = |waits: Vec<Nanos>| waits.into_iter().map(Age).collect();
+        let service_waits = waits.services.into_iter().map(|(name, waits)| (name, ages(waits))).collect();
+        Self { default, waits: ages(waits.default), services, service_waits }
     }
 }
 
@@ -223,13 +241,19 @@ impl Config {
     /// What the engine is told.
     #[must_use]
     pub fn into_settings(self) -> Settings {
-        let Config { include_cancelled, scope, policy, .. } = self;
+        let Config { include_cancelled, scope, policy, logs, .. } = self;
         let ScopeConfig { projects, containers, labels } = scope;
-        let PolicyConfig { default, services } = policy;
+        let PolicyConfig { default, waits, services, service_waits } = policy;
+        let spans = |ages: Vec<Age>| ages.into_iter().map(|age| age.0).collect();
+        let waits = Waits {
+            default: spans(waits),
+            services: service_waits.into_iter().map(|(name, ages)| (name, spans(ages))).collect(),
+        };
         Settings {
             scope: Scope { projects, containers, labels },
-            policy: Policy { default, services },
+            policy: Policy { default, services, waits },
             include_cancelled,
+            logs: Logs { lines: logs.lines },
         }
     }
 }

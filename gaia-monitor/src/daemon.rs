@@ -4,6 +4,7 @@
 //! load and attach, the threads that keep a privilege, give up all others, then the runtime; the probe before the
 //! inventory (what changes between them is told twice, never missed), and the ready file last. Nothing that acts on a container may ever be called here.
 
+mod asked;
 mod hub;
 mod manager;
 pub mod privileges;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
+use asked::Asked;
 pub use hub::Belt;
 use hub::Hub;
 use manager::Manager;
@@ -36,6 +38,7 @@ use crate::sources::docker::{DockerError, FilterChange, Source};
 use crate::sources::ebpf::cgroup::enter_host_namespace;
 use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
 use crate::sources::inventory;
+use crate::sources::logs;
 use crate::sources::netlink::Links;
 use crate::sources::netns::Broker;
 use crate::sources::worker::Worker;
@@ -170,6 +173,10 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
     let mut ready = Some(Ready::of(&probe));
     let Helpers { broker, reader, inventory, mut herald } = helpers;
     let (own, own_outlet) = (filter.clone(), outlet.clone());
+    let (asked, questions) = Asked::new(reader.clone(), clock.clone(), outlet.clone());
+    let answers = outlet.of("pipeline.logs");
+    let logs = tokio::spawn(logs::Source::new(options.docker_host.clone(), clock.clone(), answers, questions).run());
+    let publish = publisher(filter.clone(), outlet.clone());
     let links = Links::start(broker.clone(), clock.clone(), outlet.of("pipeline.netlink"))
         .map_err(|source| DaemonError::Start { what: "watch of network interfaces", source })?;
     let names = Names::start(broker.clone(), options.scope.clone(), clock.clone(), outlet.of("pipeline.dns"))
@@ -181,7 +188,7 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
             names.heed(fact);
         }
     };
-    let mut hub = Hub::new(belt, clock.clone(), losses, publisher(filter.clone(), outlet.clone()), tell);
+    let mut hub = Hub::new(belt, clock.clone(), losses, publish, tell, |wanted| asked.ask(wanted));
     let mut signals = Signals::listen()?;
     let mut kernel = tokio::spawn(probe.run(clock.clone(), outlet.clone(), end_of(stopped.clone())));
     let mut docker: Option<JoinHandle<()>> = None;
@@ -249,6 +256,7 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
     if let Some(docker) = docker {
         let _ = timeout(FAREWELL, docker).await;
     }
+    logs.abort();
     hub.drain(&mut batches);
     hub.keep_house();
     hub.own(Fact::Shutdown);

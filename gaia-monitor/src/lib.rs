@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod engine;
 pub mod exit;
 pub mod explain;
+pub mod logline;
 pub mod model;
 #[cfg(feature = "live")]
 pub mod pipeline;
@@ -22,4 +23,5 @@ pub mod recording;
 pub mod sinks;
 #[cfg(feature = "live")]
 pub mod sources;
+pub mod story;
 pub mod wire;

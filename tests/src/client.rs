@@ -135,7 +135,8 @@ impl Request {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.0.get("count").and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
+        let count = self.0.get("count");
+        count.and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok()).unwrap_or(1)
     }
 }
 

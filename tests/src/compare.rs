@@ -14,7 +14,7 @@ use crate::difference::Aspect::{Cause, Class, Coverage, Form, Moment as Instant}
 use crate::difference::Differences;
 use crate::expect::{Broken, Expected, Killer, MALFORMED, Moment, RESOLVING, Until};
 use crate::instrument::{ExitStatus, Fact, Record, WallNanos, tcp_state};
-use crate::line::{Affected, Incident, wall};
+use crate::line::{Affected, Entry, Incident, wall};
 
 /// How far an instant may lie from the instrument's record of the same fact.
 const TOLERANCE: WallNanos = 1_000_000;
@@ -74,6 +74,10 @@ impl Expected {
         self.check_condition(incident, case, wrong);
         self.check_affected(incident, case, wrong);
         wrong.note(Form, "timeline", check_timeline(incident));
+        for (source, text) in &self.said {
+            let said = |entry: &Entry| entry.source == *source && entry.text.contains(text.as_str());
+            wrong.unless(Form, &format!("the timeline says {text:?}"), &incident.timeline.iter().any(said), &true);
+        }
         wrong.unless(Form, "lost_events", &incident.lost_events, &BTreeMap::new());
     }
 

@@ -227,6 +227,8 @@ pub struct Expected {
     pub condition: Option<(&'static str, Until)>,
     pub deaths: u32,
     pub broken: Vec<Broken>,
+    /// What a line of the timeline from this source must contain.
+    pub said: Vec<(&'static str, String)>,
     /// The kind of the incident that `because` must name; not looked at without.
     pub because: Option<&'static str>,
 }
@@ -248,6 +250,7 @@ impl Expected {
             condition: Some(("container_down", Until::Lasting)),
             deaths: 1,
             broken: Vec::new(),
+            said: Vec::new(),
             because: None,
         }
     }
@@ -268,8 +271,16 @@ impl Expected {
             condition: None,
             deaths: 0,
             broken: Vec::new(),
+            said: Vec::new(),
             because: None,
         }
+    }
+
+    /// The timeline says so.
+    #[must_use]
+    pub fn saying(mut self, source: &'static str, text: impl Into<String>) -> Self {
+        self.said.push((source, text.into()));
+        self
     }
 
     /// What cut off everybody behind a bridge.

@@ -15,6 +15,7 @@ mod cli {
     pub mod explain;
     pub mod host;
     pub mod replay;
+    pub mod story;
     pub mod usage;
 }
 

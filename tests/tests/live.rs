@@ -5,8 +5,10 @@ mod live {
     mod backlog;
     mod filters;
     mod links;
+    mod logs;
     mod names;
     mod privileges;
     mod remains;
     mod shipped;
+    mod stories;
 }

@@ -107,7 +107,7 @@ fn verdicts(played: &play::Played) -> Result<Vec<serde_json::Value>> {
 
 /// Is it one of Docker's own facts, which another source may overtake?
 fn is_dockers(fact: &Fact) -> bool {
-    matches!(fact, Fact::Docker(_) | Fact::ContainerSeen(_))
+    matches!(fact, Fact::Docker(_) | Fact::ContainerSeen(_) | Fact::Log(_) | Fact::LogsUnread(_))
 }
 
 /// The same facts with Docker's released later; the order within each source stays.

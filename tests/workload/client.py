@@ -9,7 +9,8 @@ Answers, in order of time, each with "id" and "index": {"event": "sent"} when th
 awaited; {"event": "begun", "status"} when its head has come; {"event": "attempt", …} for each attempt of a retried
 request, as its end would be; {"event": "end", "class", "errno", "status", "bytes",
 "message", "stage", "local": [ip, port], "started", "at"}. Instants are CLOCK_REALTIME in nanoseconds, taken at the
-exception. "class" is "none" where nothing was raised. It must never retry unless it is told to.
+exception. "class" is "none" where nothing was raised. What was raised is logged to standard error in one line, as a
+service would. It must never retry unless it is told to.
 """
 
 import asyncio
@@ -34,6 +35,12 @@ def say(**fields):
     with write_lock:
         sys.stdout.write(json.dumps(fields) + "\n")
         sys.stdout.flush()
+
+
+def log(text):
+    with write_lock:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 def errno_of(error):
@@ -127,6 +134,9 @@ async def by_httpx(command, told, url=None):
         last_local[name] = found["local"]
     else:
         await client.aclose()
+    if outcome["class"] != "none":
+        method = command.get("method", "POST" if plan else "GET")
+        log(f"{method} {url or command['url']} failed ({outcome['class']}): {outcome['message']}".rstrip(": "))
     return {"started": started, "at": at, "stage": found["stage"], "local": found["local"], **outcome}
 
 
@@ -178,7 +188,10 @@ async def with_retry(command, index):
     else:
         if plan.get("fallback") and (dropped or plan.get("statuses")):
             other = await attempt(plan["fallback"])
-            seen = other if other["class"] == "none" else seen
+            if other["class"] == "none":
+                seen = other
+            else:
+                log(f"HA fallback POST {plan['fallback']} also failed ({other['class']}). Raising original error.")
     say(event="end", **{**seen, "at": time.time_ns()}, **told)
 
 

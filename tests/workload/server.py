@@ -62,6 +62,8 @@ def end(path, arg):
     if path == "/abort":
         os.abort()
     if path == "/segv":
+        # Where a relative core pattern writes to; the workload itself lies on a read-only mount.
+        os.chdir(arg("in", os.getcwd()))
         ctypes.string_at(0)
     if path == "/oom":
         allocate_until_killed()

@@ -108,10 +108,12 @@ fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
         window_len: 0,
         window: [0; WINDOW as usize],
     };
-    // One step a byte at most, and one that finds the end.
+    // One step a byte at most, and one that finds the end. Where the kernel writes the loop out itself it compares all 64
+    // bits of this number (kernel/bpf/verifier.c, `inline_bpf_loop`), and the compiler leaves the upper ones as they are.
+    let steps = segment.len.wrapping_add(1) & STEPS_MASK;
     // SAFETY: the callback gets this structure, and it outlives the loop.
     unsafe {
-        bpf_loop(segment.len.wrapping_add(1), step::<OUT> as *mut c_void, ptr::from_mut(&mut walk).cast(), 0);
+        bpf_loop(steps, step::<OUT> as *mut c_void, ptr::from_mut(&mut walk).cast(), 0);
     }
     let entry = unsafe { &mut *flow };
     let mut facts = Facts::from_bits(walk.facts);
@@ -142,6 +144,9 @@ fn open<const OUT: bool>(sock: TcpSock, cookie: u64, segment: &Segment) -> Optio
     unsafe { (*flow).open(opening, filter::peer_is_outside(&socket)) };
     Some(flow)
 }
+
+/// More steps than a packet has bytes.
+const STEPS_MASK: u32 = 0xff_ffff;
 
 /// Bytes that one look at the packet fetches.
 const WINDOW: u32 = 64;

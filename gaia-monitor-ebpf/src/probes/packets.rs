@@ -59,22 +59,22 @@ pub fn segment(skb: *mut __sk_buff, header: &IpHeader) -> Option<Segment> {
     // SAFETY: a field of the context.
     let whole = unsafe { (*skb).len };
     let seq = u32::from_be(direct(skb, header.len + 4)?);
-    // Two bytes, of which the first counts: where one is read, the compiler compares for "at or behind the end", from which
-    // the verifier learns nothing.
-    let [tcp_len, _]: [u8; 2] = direct(skb, header.len + 12)?;
-    let tcp_len = u32::from(tcp_len >> 4) * 4;
+    let tcp_len = u32::from(direct::<u8>(skb, header.len + 12)? >> 4) * 4;
     let payload = header.len + tcp_len;
     let len = whole.wrapping_sub(payload);
     (whole > payload && tcp_len >= TCP_MIN as u32).then_some(Segment { seq, len, payload })
 }
 
-/// Reads from the headers, which lie in the packet's linear part.
+/// Reads from the headers, which lie in the packet's linear part. Of a single byte the next one must be there, too, as it is
+/// in every header: for one alone the compiler compares with "at or behind the end", from which the verifier learns nothing
+/// (kernel/bpf/verifier.c, `find_good_pkt_pointers`).
 #[inline(always)]
 pub fn direct<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
     // SAFETY: fields of the context.
     let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
     let place = data + offset as usize;
-    if place + size_of::<T>() > end {
+    let read = if size_of::<T>() == 1 { 2 } else { size_of::<T>() };
+    if place + read > end {
         return None;
     }
     // SAFETY: the verifier accepts only what the comparison above has shown to lie inside.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use crate::engine::effect::Wanted;
 use crate::model::event::{Event, Fact, Observation};
 use crate::model::time::Stamp;
 use crate::pipeline::clock::Clock;
@@ -19,6 +20,9 @@ use crate::sources::procfs;
 pub trait Belt {
     fn feed(&mut self, event: &Event);
 
+    /// What the last event made it ask for.
+    fn wanted(&mut self) -> Vec<Wanted>;
+
     /// When it wants a `Tick`, if nothing else comes before.
     fn next_deadline(&self) -> Option<Stamp>;
 
@@ -26,7 +30,7 @@ pub trait Belt {
     fn is_unheard(&self) -> bool;
 }
 
-pub(super) struct Hub<'a, B, P, H> {
+pub(super) struct Hub<'a, B, P, H, A> {
     merge: Merge,
     belt: &'a mut B,
     clock: Arc<Clock>,
@@ -35,21 +39,30 @@ pub(super) struct Hub<'a, B, P, H> {
     publish: P,
     /// Tells other sources of what they may have to look at.
     heed: H,
+    /// Takes what the belt asks for.
+    ask: A,
 }
 
-impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact)> Hub<'a, B, P, H> {
-    pub(super) fn new(belt: &'a mut B, clock: Arc<Clock>, losses: Losses, publish: P, heed: H) -> Self {
-        Self { merge: Merge::default(), belt, clock, losses, publish, heed }
+impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact), A: Fn(Wanted)> Hub<'a, B, P, H, A> {
+    pub(super) fn new(belt: &'a mut B, clock: Arc<Clock>, losses: Losses, publish: P, heed: H, ask: A) -> Self {
+        Self { merge: Merge::default(), belt, clock, losses, publish, heed, ask }
     }
 
     pub(super) fn is_unheard(&self) -> bool {
         self.belt.is_unheard()
     }
 
+    fn feed(&mut self, event: &Event) {
+        self.belt.feed(event);
+        for wanted in self.belt.wanted() {
+            (self.ask)(wanted);
+        }
+    }
+
     pub(super) fn take(&mut self, batch: Batch) {
         for observation in batch {
             let event = self.merge.release(self.clock.now(), observation);
-            self.belt.feed(&event);
+            self.feed(&event);
             self.follow(&event);
         }
     }
@@ -64,7 +77,7 @@ impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact)> Hub<'a, B, P, H> {
             (self.publish)(proxy.listen.port());
             let seen = Observation { at: event.at, fact: Fact::ProxySeen(proxy) };
             let event = self.merge.release(self.clock.now(), seen);
-            self.belt.feed(&event);
+            self.feed(&event);
         }
     }
 
@@ -76,19 +89,19 @@ impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact)> Hub<'a, B, P, H> {
 
     pub(super) fn own(&mut self, fact: Fact) {
         let event = self.merge.own(self.clock.now(), fact);
-        self.belt.feed(&event);
+        self.feed(&event);
     }
 
     pub(super) fn tick(&mut self) {
         if let Some(event) = self.merge.tick(self.clock.now(), self.belt.next_deadline()) {
-            self.belt.feed(&event);
+            self.feed(&event);
         }
     }
 
     pub(super) fn keep_house(&mut self) {
         self.clock.anchor();
         for event in self.merge.lost(self.clock.now(), self.losses.take()) {
-            self.belt.feed(&event);
+            self.feed(&event);
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Belt, Hub};
+use crate::engine::effect::Wanted;
 use crate::model::event::{Event, Fact, Observation, Process, ProcessExec};
 use crate::model::ids::{CgroupId, NetnsId, Pid};
 use crate::model::time::{Nanos, Stamp};
@@ -17,11 +18,16 @@ use crate::sources::procfs;
 struct Kept {
     events: Vec<Event>,
     deadline: Option<Stamp>,
+    wanted: Vec<Wanted>,
 }
 
 impl Belt for Kept {
     fn feed(&mut self, event: &Event) {
         self.events.push(event.clone());
+    }
+
+    fn wanted(&mut self) -> Vec<Wanted> {
+        std::mem::take(&mut self.wanted)
     }
 
     fn next_deadline(&self) -> Option<Stamp> {
@@ -33,8 +39,23 @@ impl Belt for Kept {
     }
 }
 
-fn hub<P: Fn(u16)>(belt: &mut Kept, losses: Losses, publish: P) -> Hub<'_, Kept, P, fn(&Fact)> {
-    Hub::new(belt, Arc::new(Clock::new()), losses, publish, |_| ())
+/// A hub whose belt is asked nothing of.
+type Plain<'a, P> = Hub<'a, Kept, P, fn(&Fact), fn(Wanted)>;
+
+fn hub<P: Fn(u16)>(belt: &mut Kept, losses: Losses, publish: P) -> Plain<'_, P> {
+    Hub::new(belt, Arc::new(Clock::new()), losses, publish, |_| {}, |_| {})
+}
+
+#[test]
+fn what_the_belt_asks_for_is_passed_on_once() {
+    let wanted = Wanted::Core { pid: Pid(7) };
+    let mut belt = Kept { wanted: vec![wanted.clone()], ..Kept::default() };
+    let asked = RefCell::new(Vec::new());
+    let clock = Arc::new(Clock::new());
+    let ask = |wanted| asked.borrow_mut().push(wanted);
+    let mut hub = Hub::new(&mut belt, clock, Losses::default(), |_| {}, |_| {}, ask);
+    hub.take(vec![victim(1), victim(2)]);
+    assert_eq!(*asked.borrow(), [wanted]);
 }
 
 fn victim(pid: u32) -> Observation {

@@ -61,7 +61,9 @@ impl Role {
             Role::Main => "orders and judges events",
             Role::Sources => "the probe's ring, Docker, timers; tells the probe's maps what else belongs to containers",
             Role::Broker => "opens sockets inside containers' network namespaces",
-            Role::Reader => "looks at a container's first process when Docker tells of it",
+            Role::Reader => {
+                "looks at a container's first process when Docker tells of it, and at one that is about to dump its core"
+            }
             Role::Inventory => "reads once what was there before the probe, then ends",
             Role::Links => "reads what rtnetlink(7) tells of network interfaces, from the broker's sockets",
             Role::Names => "looks names up inside containers' network namespaces, by the broker's sockets",

@@ -23,7 +23,7 @@ const AT_ONCE: Nanos = Nanos::from_millis(1_000);
 /// The longest grace of a stop that is still joined to the kill that ends it.
 const GRACE: Nanos = Nanos::from_secs(300);
 /// Raised by the kernel, or by the process itself, when native code breaks.
-const CRASH: [&str; 7] = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"];
+pub const CRASH: [&str; 7] = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"];
 /// The signals that ask a process to end in order.
 const POLITE: [(&str, u8); 3] = [("SIGHUP", 1), ("SIGINT", 2), ("SIGTERM", 15)];
 

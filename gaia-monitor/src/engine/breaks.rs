@@ -11,12 +11,16 @@ use crate::model::time::{Stamp, Utc};
 
 use super::cases::CaseId;
 use super::hindrance::Met;
+use super::world::logs::Line;
 use super::world::route::Route;
 
 const CAP: usize = 65_536;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BreakId(pub u64);
+
+/// Lines of the client's log that are joined to one broken connection: a helper's word, and a traceback's last line.
+const LOG: usize = 3;
 
 /// What the client's socket got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +88,8 @@ pub struct Break {
     pub met: Option<Hindrance>,
     /// Events were lost while the connection was open.
     pub lossy: bool,
+    /// What the client's own log says of it, and the error that each line names.
+    pub log: Vec<(Line, &'static str)>,
 }
 
 impl Break {
@@ -91,6 +97,12 @@ impl Break {
     pub fn at(&self) -> Stamp {
         let Utc(at) = self.entry.at;
         at
+    }
+
+    /// Another line of the client's log fits.
+    #[must_use]
+    pub fn has_room_for_a_line(&self) -> bool {
+        self.log.len() < LOG
     }
 
     /// Did it cost the client anything?

@@ -1,5 +1,6 @@
 //! What the engine tells: sinks are folds over these.
 
+use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::Incident;
 use crate::model::time::Stamp;
 
@@ -11,6 +12,19 @@ pub enum Effect {
     Explained { at: Stamp, text: String },
     /// Something that is counted and is no incident.
     Counted(Counted),
+    /// Further facts that would help to tell an incident. A live run looks them up; a replay has them already.
+    Wanted(Wanted),
+}
+
+/// What is to be looked up. Nothing waits for it: what comes too late, or never, is not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// What the subject wrote since then, and which errors its clients' logs name.
+    Logs { subject: Option<ContainerId>, clients: Vec<ContainerId>, since: Stamp },
+    /// The memory that a container holds whose process the OOM killer has just chosen.
+    Memory { container: ContainerId, victim: Pid },
+    /// How cores are written here, and what the pattern's placeholders stand for in this process.
+    Core { pid: Pid },
 }
 
 /// What is only counted.
@@ -20,6 +34,8 @@ pub enum Counted {
     ClientCancelled { client: String, server: String },
     /// A server closed an idle connection.
     IdleClose { server: String },
+    /// Docker cannot give a container's log back.
+    LogsUnread { container: String, why: String },
     /// Events lost before the engine.
     Lost { stage: String, count: u64 },
 }

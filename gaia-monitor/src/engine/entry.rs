@@ -66,6 +66,7 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
         opaque: found.opaque,
         doubtful: believed || end.sent.doubtful || peer.is_some_and(|peer| peer.sent.doubtful),
         lossy: end.lossy,
+        log: Vec::new(),
     })
 }
 
@@ -114,6 +115,7 @@ pub fn of_look_up(world: &World, lost: &LostName, policy: &Policy) -> Option<Bre
         opaque: false,
         doubtful: inquiry.doubtful,
         lossy: inquiry.doubtful,
+        log: Vec::new(),
     })
 }
 

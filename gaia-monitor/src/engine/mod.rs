@@ -9,9 +9,11 @@ pub mod attribution;
 pub mod breaks;
 pub mod cases;
 pub mod client_error;
+pub mod core_file;
 pub mod draft;
 pub mod effect;
 mod entry;
+mod hearing;
 pub mod hindrance;
 mod lookups;
 mod passage;
@@ -87,12 +89,13 @@ impl Engine {
     }
 
     fn sheet(&self) -> Sheet<'_> {
-        Sheet { world: &self.world, breaks: &self.breaks, cases: &self.cases }
+        Sheet { world: &self.world, breaks: &self.breaks, cases: &self.cases, settings: &self.settings }
     }
 
     fn ring(&mut self, alarm: Alarm, effects: &mut Vec<Effect>) {
         match alarm {
             Alarm::Case(id) => self.advance(id, effects),
+            Alarm::Logs(id) => self.listen_again(id, effects),
             Alarm::ExitOverdue(pid) => self.exit_told(pid, effects),
             Alarm::Round => self.look_round(effects),
             Alarm::LookUpOverdue(id) => {

@@ -62,8 +62,15 @@ impl Engine {
                     self.advance(case, effects);
                 }
             }
-            Change::Exited(pid) => self.exit_told(*pid, effects),
+            Change::Exited(pid) => {
+                self.look_at_core(*pid, effects);
+                self.exit_told(*pid, effects);
+            }
+            Change::Logged(container, line) => self.join_line(container, line),
+            Change::LogsUnread(unread) => self.unread(unread, effects),
             Change::Signalled(pid) | Change::OomMarked(pid) => {
+                self.look_at_memory(*pid, change, effects);
+                self.look_at_core(*pid, effects);
                 if let Some(container) = self.world.container_of(*pid) {
                     self.news_of(&container, effects);
                 }

@@ -37,6 +37,7 @@ impl Engine {
                 Step::Withdraw => return self.withdraw(id, effects),
             }
         }
+        self.listen(id, effects);
         if let Some(oldest) = self.cases.overflow() {
             self.close(oldest, effects);
         }
@@ -45,6 +46,7 @@ impl Engine {
     /// Returns whether the case lives on.
     fn tell(&mut self, id: CaseId, state: State, effects: &mut Vec<Effect>) -> bool {
         let now = self.world.now;
+        self.gather(id);
         let Some(case) = self.cases.get(id) else { return false };
         // The incident behind it is told first, so that a reader knows its id.
         if let Some(behind) =
@@ -100,6 +102,7 @@ impl Engine {
 
     fn forget(&mut self, id: CaseId) {
         self.agenda.set(Alarm::Case(id), None);
+        self.agenda.set(Alarm::Logs(id), None);
         self.cases.remove(id);
     }
 

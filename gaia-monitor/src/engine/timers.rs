@@ -12,6 +12,8 @@ use super::world::lookups::InquiryId;
 pub enum Alarm {
     /// A case may be told, revised, settled or closed.
     Case(CaseId),
+    /// The logs of a case are asked for once more.
+    Logs(CaseId),
     /// Containers that are down are looked at: one without ports comes back by running.
     Round,
     /// A process closed sockets while dying, and its exit should have been seen by now.

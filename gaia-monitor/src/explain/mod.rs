@@ -5,12 +5,14 @@
 pub mod when;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::engine::settings::Waits;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Affected, Confidence, HttpxClass, Incident, Party, State, name_of};
 use crate::model::time::{Nanos, Stamp};
 use crate::sinks::terminal::text::{party, span};
+use crate::story::{self, Story};
 use when::Window;
 
 /// How far before the time asked for a fact may lie: a log line comes after the error that it tells of, and helpers
@@ -76,6 +78,16 @@ pub fn rank<'a>(shelf: &'a Shelf, query: &Query) -> Vec<Fit<'a>> {
     let mut fits: Vec<_> = shelf.incidents().filter_map(|incident| fit(incident, query)).collect();
     fits.sort_by(|one, other| one.place.cmp(&other.place).then_with(|| one.incident.id.cmp(&other.incident.id)));
     fits
+}
+
+/// The stories of the requests that these incidents broke, as far as they are the client's that is asked for.
+#[must_use]
+pub fn stories(shelf: &Shelf, fits: &[Fit<'_>], query: &Query, waits: &Waits) -> Vec<Story> {
+    let fitting: BTreeSet<&IncidentId> = fits.iter().map(|fit| &fit.incident.id).collect();
+    let asked_for = |story: &Story| query.client.as_ref().is_none_or(|client| story.is_of(client));
+    // An attempt may be of an incident that does not fit by itself: the whole shelf is put together first.
+    let all = story::of(shelf.incidents(), waits).into_iter();
+    all.filter(|story| asked_for(story) && story.incidents().any(|id| fitting.contains(id))).collect()
 }
 
 fn fit<'a>(incident: &'a Incident, query: &Query) -> Option<Fit<'a>> {

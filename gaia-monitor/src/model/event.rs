@@ -9,6 +9,7 @@ mod links;
 mod names;
 mod process;
 mod tcp;
+mod traces;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub use process::{
 pub use tcp::{
     ProxySeen, Reading, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, TcpState, TcpStateChange,
 };
+pub use traces::{CoreDump, LogLine, LogStream, LogsUnread, MemoryUse};
 
 use super::ids::{ContainerId, Pid};
 use super::time::Stamp;
@@ -88,6 +90,11 @@ pub enum Fact {
         containers: Vec<ContainerId>,
     },
     Docker(DockerEvent),
+    // What the engine asked for, when it told an incident.
+    Log(Box<LogLine>),
+    LogsUnread(LogsUnread),
+    Memory(MemoryUse),
+    CoreDump(Box<CoreDump>),
     // The monitor itself.
     Lost {
         stage: String,

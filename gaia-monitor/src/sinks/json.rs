@@ -85,7 +85,7 @@ impl<W: Write + Send + 'static> Drain<Arc<Effect>> for JsonLines<W> {
                 }
                 Ok(())
             }
-            Effect::Counted(_) => Ok(()),
+            Effect::Counted(_) | Effect::Wanted(_) => Ok(()),
         }
     }
 

@@ -49,7 +49,7 @@ impl Sinks {
             Effect::Incident(_) | Effect::Explained { .. } => {}
             // Only the summary tells these. A flood of them would wake every writer for nothing, and crowd incidents out
             // of its queue.
-            Effect::Counted(_) => return,
+            Effect::Counted(_) | Effect::Wanted(_) => return,
         }
         let effect = Arc::new(effect);
         for lane in &mut self.lanes {

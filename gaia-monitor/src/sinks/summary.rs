@@ -9,12 +9,16 @@ use std::fmt::{self, Write as _};
 use super::lane::Shortfall;
 use super::terminal::text::{counted, harmless};
 use crate::engine::effect::{Counted, Effect};
+use crate::engine::settings::Waits;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{CauseKind, HttpxClass, Incident, State, name_of};
 use crate::model::time::{Nanos, Stamp};
+use crate::story::{self, ledger::Ledger};
 
 /// Services (or containers without one) that are told apart; a host that made up more loses their names here.
 const SERVICES: usize = 1_000;
+/// Kinds of requests' stories that are printed.
+const STORIES: usize = 10;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Broken {
@@ -55,10 +59,21 @@ pub struct Summary {
     lost: BTreeMap<String, u64>,
     idle_closes: u64,
     cancelled: u64,
+    /// Containers whose logs Docker cannot give back, and why.
+    unread: BTreeMap<String, String>,
+    /// What each client's request came to.
+    ledger: Ledger,
+    waits: Waits,
     span: Option<(Stamp, Stamp)>,
 }
 
 impl Summary {
+    /// How long this run's clients wait before they ask again.
+    #[must_use]
+    pub fn with_waits(self, waits: Waits) -> Self {
+        Self { waits, ..self }
+    }
+
     /// The run reached this instant.
     pub fn pass(&mut self, seen: Stamp) {
         let (first, last) = self.span.get_or_insert((seen, seen));
@@ -75,9 +90,14 @@ impl Summary {
     pub fn fold(&mut self, effect: &Effect) {
         match effect {
             Effect::Incident(incident) => self.fold_incident(incident),
-            Effect::Explained { .. } => {}
+            Effect::Explained { .. } | Effect::Wanted(_) => {}
             Effect::Counted(Counted::ClientCancelled { .. }) => self.cancelled += 1,
             Effect::Counted(Counted::IdleClose { .. }) => self.idle_closes += 1,
+            Effect::Counted(Counted::LogsUnread { container, why }) => {
+                if self.unread.len() < SERVICES {
+                    self.unread.insert(container.clone(), why.clone());
+                }
+            }
             Effect::Counted(Counted::Lost { stage, count }) => {
                 *self.lost.entry(stage.clone()).or_default() += count;
             }
@@ -85,6 +105,7 @@ impl Summary {
     }
 
     fn fold_incident(&mut self, incident: &Incident) {
+        self.ledger.put(incident);
         match incident.state {
             State::Withdrawn => drop(self.open.remove(&incident.id)),
             State::Closed => {
@@ -99,6 +120,29 @@ impl Summary {
                 self.open.insert(incident.id.clone(), (key(incident), Broken::of(incident)));
             }
         }
+    }
+
+    /// What the callers saw, alike ones together.
+    fn write_stories(&self, text: &mut String) -> fmt::Result {
+        let stories = self.ledger.stories(&self.waits);
+        let alike = story::alike(&stories);
+        if alike.is_empty() {
+            return Ok(());
+        }
+        writeln!(text, "  what the callers saw:")?;
+        for (count, story) in alike.iter().take(STORIES) {
+            writeln!(text, "  {count:>4} × {}", harmless(&story.text))?;
+        }
+        let more = alike.iter().skip(STORIES).map(|(count, _)| count).sum::<u64>();
+        if more > 0 {
+            writeln!(text, "         and {} more of other kinds", counted(more, "request", "requests"))?;
+        }
+        let left_out = self.ledger.left_out();
+        if left_out > 0 {
+            let broken = counted(left_out, "broken connection", "broken connections");
+            writeln!(text, "         {broken} of the beginning left out")?;
+        }
+        Ok(())
     }
 
     /// Incidents that stand, by cause and service.
@@ -143,8 +187,12 @@ impl Summary {
             let kind = name_of(kind);
             writeln!(text, "  {:>4} × {kind:kinds$}  {service:services$}  {}", broken.incidents, connections(broken))?;
         }
+        self.write_stories(text)?;
         if self.cancelled > 0 {
             writeln!(text, "  {} left before the answer", counted(self.cancelled, "client", "clients"))?;
+        }
+        for (container, why) in &self.unread {
+            writeln!(text, "  the log of {} could not be read: {}", harmless(container), harmless(why))?;
         }
         if self.lost.is_empty() {
             writeln!(text, "  no events lost")?;
@@ -207,6 +255,9 @@ mod tests {
             text,
             "\nSummary of 1 min 5 s: 1 incident, 2 connections broken, 1 NOT retried by the client's policy\n     \
              1 × process_killed  gaia-core-candidate  2 connections broken, 1 NOT retried by the client's policy\n  \
+             what the callers saw:\n     1 × gaia-web asked gaia-core-candidate: RemoteProtocolError. gaia-web asks again on \
+             RemoteProtocolError, and no further failure was seen.\n     1 × gaia-web asked gaia-core-candidate: ReadError. \
+             ReadError is not in gaia-web's retry list: no retry; its caller saw ReadError.\n  \
              7 events lost at stage ring\n  1 item left out of standard output\n"
         );
     }

@@ -9,7 +9,7 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Jobs that wait: each has an asker who waits for it, so more than the askers there are can never queue up.
+/// Jobs that wait. Most have an asker who waits for them; of the others, what finds no room is not taken.
 const JOBS: usize = 1_024;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -32,6 +32,11 @@ impl Worker {
         };
         start(name, reduce, serve)?;
         Ok(Self(sender))
+    }
+
+    /// Has a job done without waiting for it. `false`: there is no room for it.
+    pub fn begin(&self, job: impl FnOnce() + Send + 'static) -> bool {
+        self.0.try_send(Box::new(job)).is_ok()
     }
 
     /// Has a job done; ready with what it returned.

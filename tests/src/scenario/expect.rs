@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
-use gaia_monitor::engine::effect::{Counted, Effect};
+use gaia_monitor::engine::effect::{Counted, Effect, Wanted as Asked};
 use gaia_monitor::model::ids::IncidentId;
 use gaia_monitor::model::incident::{Affected, Incident, name_of};
 use gaia_monitor::model::time::Stamp;
@@ -34,6 +34,8 @@ struct Wanted {
     alias: Option<String>,
     entries: Vec<Entry>,
     notes: Vec<String>,
+    /// What no line of the timeline says.
+    unsaid: Vec<String>,
 }
 
 /// One entry of `affected`: `CLIENT > SERVER CLASS [DETAIL]`.
@@ -74,7 +76,8 @@ impl Expected {
                 let kind = words.next("the cause")?;
                 let subject = words.next("the subject")?;
                 let fields = words.pairs().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-                let wanted = Wanted { kind, subject, fields, alias, entries: Vec::new(), notes: Vec::new() };
+                let wanted =
+                    Wanted { kind, subject, fields, alias, entries: Vec::new(), notes: Vec::new(), unsaid: Vec::new() };
                 self.incidents.push(wanted);
                 ensure!(words.maybe().is_none(), "too many words");
                 return Ok(());
@@ -89,7 +92,7 @@ impl Expected {
             let last: Vec<String> = played.last().into_iter().map(shown).collect();
             let reasons = played.0.iter().filter_map(|told| match &told.effect {
                 Effect::Explained { text, .. } => Some(format!("because: {text}")),
-                Effect::Incident(_) | Effect::Counted(_) => None,
+                Effect::Incident(_) | Effect::Counted(_) | Effect::Wanted(_) => None,
             });
             let reasons: Vec<String> = reasons.collect();
             anyhow::anyhow!("{error:#}\n{}\n{}", reasons.join("\n"), last.join("\n"))
@@ -132,6 +135,10 @@ impl Expected {
                     Effect::Counted(Counted::ClientCancelled { .. }) => "cancelled",
                     Effect::Counted(Counted::IdleClose { .. }) => "idle",
                     Effect::Counted(Counted::Lost { .. }) => "lost",
+                    Effect::Counted(Counted::LogsUnread { .. }) => "unread",
+                    Effect::Wanted(Asked::Logs { .. }) => "asked_logs",
+                    Effect::Wanted(Asked::Memory { .. }) => "asked_memory",
+                    Effect::Wanted(Asked::Core { .. }) => "asked_core",
                     Effect::Incident(_) | Effect::Explained { .. } => "",
                 };
                 name == key
@@ -207,6 +214,10 @@ impl Expected {
             let told = incident.timeline.iter().any(|entry| entry.text.contains(note.as_str()));
             ensure!(told, "the timeline does not say {note:?}");
         }
+        for text in &wanted.unsaid {
+            let told = incident.timeline.iter().find(|entry| entry.text.contains(text.as_str()));
+            ensure!(told.is_none(), "the timeline says {told:?}");
+        }
         Ok(())
     }
 
@@ -248,6 +259,10 @@ impl Wanted {
         let first = words.next("an entry")?;
         if first == "note" {
             self.notes.push(words.next("what the timeline says")?);
+            return Ok(());
+        }
+        if first == "unsaid" {
+            self.unsaid.push(words.next("what the timeline does not say")?);
             return Ok(());
         }
         ensure!(words.next("an arrow")? == ">", "an entry reads CLIENT > SERVER CLASS");

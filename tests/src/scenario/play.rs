@@ -27,7 +27,7 @@ impl Played {
     pub fn revisions(&self) -> impl Iterator<Item = (Stamp, &Incident)> {
         self.0.iter().filter_map(|told| match &told.effect {
             Effect::Incident(incident) => Some((told.seen, incident.as_ref())),
-            Effect::Explained { .. } | Effect::Counted(_) => None,
+            Effect::Explained { .. } | Effect::Counted(_) | Effect::Wanted(_) => None,
         })
     }
 

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result, bail};
 use gaia_monitor::engine::settings::Settings;
 use gaia_monitor::model::event::{
-    DockerAction, DockerEvent, Event, ExitStatus, Fact, HttpWhat, ProcessExec, ProcessExited, ProcessSeen,
-    ProcessStarted, Signal, SignalSender, Socket, SocketSeen, TcpState, TcpStateChange,
+    CoreDump, DockerAction, DockerEvent, Event, ExitStatus, Fact, HttpWhat, LogLine, LogStream, LogsUnread, MemoryUse,
+    ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Socket, SocketSeen, TcpState,
+    TcpStateChange,
 };
 use gaia_monitor::model::ids::{Cookie, Pid};
 use gaia_monitor::model::time::{Nanos, Stamp};
@@ -166,6 +167,15 @@ impl Script {
                 let pid = self.actor(words)?.process.pid;
                 self.facts.kernel(Fact::OomVictim { pid });
             }
+            "log" => self.log(words)?,
+            "unread" => {
+                let name = words.next("the container")?;
+                let container = self.cast.player(&name)?.info.id.clone();
+                let why = "configured logging driver does not support reading".to_owned();
+                self.facts.docker(Fact::LogsUnread(LogsUnread { container, why }));
+            }
+            "memory" => self.memory(words)?,
+            "dumps" => self.dumps(words)?,
             "exit" => self.exit(words)?,
             "die" => self.die(words)?,
             "docker" => self.docker(words)?,
@@ -334,6 +344,36 @@ impl Script {
         let process = gaia_monitor::model::event::Process { comm, ..actor.process };
         let fact = ProcessExited { process, parent: actor.parent, parent_outside: actor.parent_outside, status };
         self.facts.kernel(Fact::ProcessExited(fact));
+        Ok(())
+    }
+
+    /// `log CONTAINER [stdout] "TEXT"`: a line that was asked for; Docker's stamp is the statement's own time.
+    fn log(&mut self, words: &mut Words) -> Result<()> {
+        let stream = if words.flag("stdout") { LogStream::Stdout } else { LogStream::Stderr };
+        let name = words.next("the container")?;
+        let text = words.next("the line")?;
+        let container = self.cast.player(&name)?.info.id.clone();
+        self.facts.docker(Fact::Log(Box::new(LogLine { container, stream, text })));
+        Ok(())
+    }
+
+    fn memory(&mut self, words: &mut Words) -> Result<()> {
+        let (limit, in_use, peak) = (words.number("limit")?, words.number("now")?, words.number("peak")?);
+        let victim = words.next("the victim")?;
+        let container = self.cast.player(Cast::container_of(&victim))?.info.id.clone();
+        let victim = self.cast.actor(&victim)?.process.pid;
+        self.facts.own(Fact::Memory(MemoryUse { container, victim, limit, in_use, peak }));
+        Ok(())
+    }
+
+    /// How the core of a process is written, by the host's pattern.
+    fn dumps(&mut self, words: &mut Words) -> Result<()> {
+        let uses_pid = words.flag("uses-pid");
+        let (cwd, executable) = (words.value("cwd"), words.value("exe"));
+        let pid = self.actor(words)?.process.pid;
+        let pattern = words.next("the pattern")?;
+        let dump = CoreDump { pid, pattern, uses_pid, cwd, executable, hostname: None, uid: None, gid: None };
+        self.facts.own(Fact::CoreDump(Box::new(dump)));
         Ok(())
     }
 

@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gaia_monitor::model::event::{
-    AskerClosed, BodyFraming, ContainerInfo, DockerAction, DockerEvent, Event, ExitStatus, Fact, Handshake, Hook,
-    HttpFact, HttpWhat, IcmpSent, ListenOverflow, LookUp, LookUpWhat, NameAnswer, NameChecked, NetworkAddress,
-    PacketDropped, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, PublishedPort, Reading,
-    ResetReceived, ResetSent, Retransmitted, Signal, SignalSender, Socket, SocketError, SocketSeen, Task, TcpState,
-    TcpStateChange, Unreachable,
+    AskerClosed, BodyFraming, ContainerInfo, CoreDump, DockerAction, DockerEvent, Event, ExitStatus, Fact, Handshake,
+    Hook, HttpFact, HttpWhat, IcmpSent, ListenOverflow, LogLine, LogStream, LookUp, LookUpWhat, MemoryUse, NameAnswer,
+    NameChecked, NetworkAddress, PacketDropped, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted,
+    PublishedPort, Reading, ResetReceived, ResetSent, Retransmitted, Signal, SignalSender, Socket, SocketError,
+    SocketSeen, Task, TcpState, TcpStateChange, Unreachable,
 };
 use gaia_monitor::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use gaia_monitor::model::time::{Nanos, Stamp};
@@ -285,6 +285,31 @@ fn any_fact() -> BoxedStrategy<Fact> {
         let container = ContainerId(format!("{number:0>64x}"));
         Fact::Docker(DockerEvent { container, name: format!("c{number}"), action })
     });
+    let line =
+        (0_u32..3, select(vec!["GET /", "attempt failed: ReadError", "Fatal Python error: x", "ConnectionError"]));
+    let log = line.prop_map(|(number, text)| {
+        let container = ContainerId(format!("{number:0>64x}"));
+        Fact::Log(Box::new(LogLine { container, stream: LogStream::Stderr, text: text.to_owned() }))
+    });
+    let traces = (process(), 0_u32..3, any::<bool>()).prop_map(|(process, number, memory)| {
+        let container = ContainerId(format!("{number:0>64x}"));
+        let (victim, some) = (process.pid, Some(1 << 26));
+        if memory {
+            Fact::Memory(MemoryUse { container, victim, limit: some, in_use: None, peak: some })
+        } else {
+            let pattern = "/c/%e.%p".to_owned();
+            Fact::CoreDump(Box::new(CoreDump {
+                pid: victim,
+                pattern,
+                uses_pid: false,
+                cwd: None,
+                executable: None,
+                hostname: None,
+                uid: None,
+                gid: None,
+            }))
+        }
+    });
     let packets = (socket(), select(vec!["NETFILTER_DROP", "NEIGH_FAILED", "TCP_LISTEN_OVERFLOW"]), 0_u32..4).prop_map(
         |(socket, reason, kind)| match kind {
             0 => Fact::IcmpSent(IcmpSent {
@@ -329,6 +354,8 @@ fn any_fact() -> BoxedStrategy<Fact> {
         1 => seen,
         1 => inspected,
         4 => docker,
+        3 => log,
+        1 => traces,
         1 => own,
     ]
     .boxed()

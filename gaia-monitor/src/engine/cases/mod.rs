@@ -14,6 +14,7 @@ use crate::model::time::Stamp;
 
 use super::breaks::BreakId;
 use super::world::demise::DemiseId;
+use super::world::logs::Line;
 use key::CaseKey;
 
 const OPEN_CAP: usize = 4_096;
@@ -56,6 +57,22 @@ pub struct Case {
     pub passed: Option<Stamp>,
     /// Docker's health status of the subject when it opened.
     pub health: Option<String>,
+    /// The subject's log around the moment, as far as it is told.
+    pub log: BTreeSet<Line>,
+    pub heard: Heard,
+}
+
+/// How far the logs have been asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// When they were last asked for.
+    pub at: Option<Stamp>,
+    /// The last fact of the case by then; [`None`] until the time after it has been asked for.
+    pub after: Option<Stamp>,
+    /// How often.
+    pub times: u32,
+    /// Of so many deaths Docker's `die` was known.
+    pub dies: usize,
 }
 
 impl Case {
@@ -132,6 +149,8 @@ impl Cases {
             moved_to: None,
             passed: None,
             health,
+            log: BTreeSet::new(),
+            heard: Heard::default(),
         };
         self.all.insert(id, case);
         id

@@ -6,6 +6,7 @@ mod condition;
 mod filters;
 mod names;
 mod timeline;
+pub mod traces;
 pub mod verdict;
 mod words;
 
@@ -13,14 +14,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::ids::{ContainerId, IncidentId};
 use crate::model::incident::{
-    Affected, Cause, Condition, ConditionKind, HttpxClass, Incident, Moment, Role, SCHEMA, State, Subject, name_of,
+    Affected, Cause, CauseKind, Condition, ConditionKind, HttpxClass, Incident, Moment, Role, SCHEMA, State, Subject,
+    name_of,
 };
 use crate::model::time::{Stamp, Utc};
 
 use super::breaks::{Break, Breaks};
 use super::cases::{Case, Cases};
+use super::settings::Settings;
 use super::world::World;
 use super::world::pairs;
+pub use timeline::BEGAN;
 use verdict::Verdict;
 
 /// Entries of `affected` that are written out.
@@ -32,6 +36,7 @@ pub struct Sheet<'a> {
     pub world: &'a World,
     pub breaks: &'a Breaks,
     pub cases: &'a Cases,
+    pub settings: &'a Settings,
 }
 
 impl Sheet<'_> {
@@ -84,7 +89,7 @@ impl Sheet<'_> {
                 because,
             },
             moment: Moment { at: Utc(verdict.at), fact: verdict.fact },
-            failover_of: self.failover_of(&verdict),
+            failover_of: self.failover_of(case, &verdict),
             condition,
             deaths: verdict.deaths,
             affected: self.affected(case),
@@ -125,22 +130,29 @@ impl Sheet<'_> {
         }
     }
 
-    /// The open incident of the primary that the subject stands by for.
-    fn failover_of(&self, verdict: &Verdict) -> Option<IncidentId> {
+    /// The open incident of the primary that the subject stands by for, as it was at the moment: what came later on was
+    /// no failover, and what is over by now was one.
+    fn failover_of(&self, case: &Case, verdict: &Verdict) -> Option<IncidentId> {
+        if let Some(known) = case.told.as_ref().and_then(|told| told.failover_of.clone()) {
+            return Some(known);
+        }
         let candidate = self.world.containers.get(verdict.container.as_ref()?)?;
-        let primary_down = |other: &&Case| {
-            let told = other.told.as_ref();
-            let container = told.and_then(|told| told.subject.container_id.as_ref());
-            let primary = container.and_then(|id| self.world.containers.get(id));
-            let down = told
-                .and_then(|told| told.condition)
-                .is_some_and(|condition| condition.kind == ConditionKind::ContainerDown && condition.until.is_none());
-            down && primary.is_some_and(|primary| {
-                primary.info.id != candidate.info.id && pairs::is_pair(&self.world.containers, primary, candidate)
-            })
+        let of_primary = |other: &Case| {
+            let told = other.told.as_ref()?;
+            let primary = self.world.containers.get(told.subject.container_id.as_ref()?)?;
+            let is_pair =
+                primary.info.id != candidate.info.id && pairs::is_pair(&self.world.containers, primary, candidate);
+            let fits = is_pair && other.opened <= verdict.at && told.cause.kind != CauseKind::ClientCancelled;
+            let lasts = told.condition.filter(|condition| condition.until.is_none()).map(|condition| condition.kind);
+            let rank = match lasts {
+                Some(ConditionKind::ContainerDown) => 0,
+                Some(_) => 1,
+                None if told.state == State::Open => 2,
+                None => return None,
+            };
+            fits.then(|| (rank, std::cmp::Reverse(other.opened), told.id.clone()))
         };
-        let found = self.cases.open().find(primary_down)?;
-        found.told.as_ref().map(|told| told.id.clone())
+        self.cases.open().filter_map(of_primary).min().map(|(_, _, id)| id)
     }
 }
 

@@ -14,17 +14,20 @@ use crate::model::incident::{Detail, HttpxClass, TimelineEntry, TimelineSource, 
 use crate::model::time::{Nanos, Stamp, Utc};
 
 use super::verdict::Verdict;
-use super::{Sheet, filters, names};
+use super::{Sheet, filters, names, traces};
 
 const FIRST: usize = 150;
 const LAST: usize = 50;
 /// Docker's word from before the case that may still belong to it: the order that began it.
 const LEAD: Nanos = Nanos::from_secs(2);
+/// How a line reads that says when a client, with its port, began to ask a server.
+pub const BEGAN: &str = " began its request to ";
 /// Broken connections told step by step; of further ones only what the client got is told.
 const IN_FULL: usize = 20;
 /// Lines about interfaces, the first ones.
 const NOTES: usize = 50;
 
+/// An instant, where it is known from, and what happened.
 pub type Line = (Stamp, TimelineSource, String);
 
 pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, u64) {
@@ -37,8 +40,11 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>,
     for pid in pids(sheet, case, verdict) {
         if let Some(found) = sheet.world.processes.get(pid) {
             process(found, from, &mut lines);
+            traces::memory(found, &mut lines);
+            traces::core(found, container.map(|container| container.info.name.as_str()), &mut lines);
         }
     }
+    traces::log(sheet, case, verdict.container.as_ref(), sheet.settings.logs.lines, &mut lines);
     for id in &case.demises {
         if let (Some(over), Some(container)) = (sheet.world.demises.get(*id).and_then(|demise| demise.over), container)
         {
@@ -154,7 +160,7 @@ fn steps(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
     let end = sheet.world.sockets.get(found.route.client);
     if let Some(begun) = end.and_then(|end| end.sent.begun_at) {
-        lines.push((begun, TimelineSource::Http, format!("{client} began its request to {server}")));
+        lines.push((begun, TimelineSource::Http, format!("{client}{BEGAN}{server}")));
     }
     filters::steps(sheet, found, &client, &server, lines);
     let Some(end) = found.route.server.and_then(|cookie| sheet.world.sockets.get(cookie)) else { return };

@@ -10,6 +10,7 @@ pub mod drops;
 pub mod end;
 pub mod exchange;
 pub mod links;
+pub mod logs;
 pub mod lookups;
 pub mod names;
 pub mod outages;
@@ -24,7 +25,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::model::event::{
-    DockerAction, DockerEvent, Event, Fact, ProcessExited, Signal, Socket, SocketSeen, TcpState, TcpStateChange,
+    DockerAction, DockerEvent, Event, Fact, LogsUnread, ProcessExited, Signal, Socket, SocketSeen, TcpState,
+    TcpStateChange,
 };
 use crate::model::ids::{ContainerId, Cookie, NetnsId, Pid};
 use crate::model::time::{Nanos, Stamp};
@@ -34,6 +36,7 @@ use demise::{DemiseId, Demises};
 use drops::Drops;
 use end::Side;
 use links::Links;
+use logs::{Line, Logs};
 use lookups::{Change as LookUpChange, LookUps};
 use names::Names;
 use outages::OutageId;
@@ -57,6 +60,7 @@ pub struct World {
     pub sockets: Sockets,
     pub demises: Demises,
     pub hops: Hops,
+    pub logs: Logs,
     pub links: Links,
     pub names: Names,
     pub look_ups: LookUps,
@@ -101,6 +105,9 @@ pub enum Change {
     Overflowed(NetnsId),
     /// Docker said something, or an inspection added to what is known.
     Docker(ContainerId),
+    /// A container's log has a further line.
+    Logged(ContainerId, Line),
+    LogsUnread(LogsUnread),
     Lost {
         stage: String,
         count: u64,
@@ -206,6 +213,19 @@ impl World {
                 self.name_listeners(&mut changes);
                 changes.extend(self.look_for_back(&info.id));
                 changes
+            }
+            Fact::Log(said) => {
+                let line = self.logs.take(at, said);
+                line.map(|line| Change::Logged(said.container.clone(), line)).into_iter().collect()
+            }
+            Fact::LogsUnread(unread) => vec![Change::LogsUnread(unread.clone())],
+            Fact::Memory(found) => {
+                self.processes.measured(found);
+                Vec::new()
+            }
+            Fact::CoreDump(found) => {
+                self.processes.dumps_by(found);
+                Vec::new()
             }
             Fact::Docker(said) => self.told(at, seen, said),
             Fact::Lost { stage, count } => {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::event::{ExitStatus, Process as Named, ProcessExited, Signal, SignalSender};
+use crate::model::event::{CoreDump, ExitStatus, MemoryUse, Process as Named, ProcessExited, Signal, SignalSender};
 use crate::model::ids::{CgroupId, NetnsId, Pid};
 use crate::model::time::Stamp;
 
@@ -29,6 +29,10 @@ pub struct Process {
     /// It holds or held a listening socket or an accepted connection.
     pub serves: bool,
     pub oom: Option<Stamp>,
+    /// What its container's memory cgroup said after that.
+    pub memory: Option<MemoryUse>,
+    /// How its core would be written.
+    pub core: Option<CoreDump>,
     pub signals: VecDeque<SignalSeen>,
     pub exit: Option<Exit>,
 }
@@ -141,6 +145,21 @@ impl Processes {
         }
     }
 
+    pub(super) fn measured(&mut self, found: &MemoryUse) {
+        if let Some(process) = self.by_pid.get_mut(&found.victim) {
+            process.memory = Some(found.clone());
+        }
+    }
+
+    /// What was read while it still lived says the most.
+    pub(super) fn dumps_by(&mut self, found: &CoreDump) {
+        if let Some(process) = self.by_pid.get_mut(&found.pid)
+            && (process.core.is_none() || found.cwd.is_some())
+        {
+            process.core = Some(found.clone());
+        }
+    }
+
     pub(super) fn exited(&mut self, at: Stamp, seen: Stamp, exited: &ProcessExited) {
         // The record's own comm is often that of the thread which went last: a known one stays.
         let process = self.known(&exited.process, Some((exited.parent, exited.parent_outside)));
@@ -194,6 +213,8 @@ fn bare(named: &Named) -> Process {
         entered: false,
         serves: false,
         oom: None,
+        memory: None,
+        core: None,
         signals: VecDeque::new(),
         exit: None,
     }

@@ -99,7 +99,7 @@ impl<W: Write + Send + 'static> Drain<Arc<Effect>> for Terminal<W> {
                     page.put(Tone::Quiet, &format!("· {at} {}", text::harmless(text))).end_line();
                 }
             }
-            Effect::Counted(_) => {}
+            Effect::Counted(_) | Effect::Wanted(_) => {}
         }
         self.write(page)
     }

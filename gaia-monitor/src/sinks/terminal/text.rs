@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::logline::is_harmful;
 use crate::model::incident::{Incident, MomentFact, Party, Phase};
 use crate::model::time::Nanos;
 
@@ -20,12 +21,6 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(plain)
-}
-
-/// Control characters, line ends that are none of ASCII's, and marks that change the direction of text.
-fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
 
 /// `1 incident`, `2 incidents`.

@@ -1,0 +1,204 @@
+//! Where a core file went, by the host's pattern (core(5), `format_corename` in fs/coredump.c). Pure text.
+//!
+//! What is not known stands as `*`. Nothing looks for the file: a container's file system is not the monitor's.
+
+use crate::model::event::CoreDump;
+use crate::model::time::Stamp;
+
+/// What the placeholders stand for, beside what [`CoreDump`] says.
+#[derive(Clone, Copy, Debug)]
+pub struct Dead<'a> {
+    pub pid: u32,
+    /// In its own pid namespace.
+    pub ns_pid: u32,
+    pub comm: &'a str,
+    pub signal: &'a str,
+    pub at: Stamp,
+    /// By name, where it is one.
+    pub container: Option<&'a str>,
+}
+
+/// A sentence for the timeline, without its subject.
+#[must_use]
+pub fn place(dump: &CoreDump, dead: Dead<'_>) -> String {
+    let pattern = dump.pattern.trim();
+    if let Some(handler) = pattern.strip_prefix('|') {
+        let program = handler.split_whitespace().next().unwrap_or_default();
+        let name = program.rsplit('/').next().unwrap_or_default();
+        return match name {
+            "systemd-coredump" => format!("handed to systemd-coredump on the host: coredumpctl info {}", dead.pid),
+            "apport" => format!("handed to apport on the host ({program}): look in /var/crash"),
+            "" => "handed to a program on the host".to_owned(),
+            _ => format!("handed to {program} on the host"),
+        };
+    }
+    if pattern.starts_with('@') {
+        // A socket of the host's, since 6.16.
+        return format!("handed to the host's socket {}", pattern.trim_start_matches('@'));
+    }
+    let mut path = expanded(pattern, dump, dead);
+    // The kernel adds the pid where it is asked to and the pattern has none.
+    if dump.uses_pid && !names_pid(pattern) {
+        path.push_str(&format!(".{}", dead.ns_pid));
+    }
+    let place = match dead.container {
+        Some(container) => format!(" in the file system of {container}"),
+        None => String::new(),
+    };
+    if path.starts_with('/') {
+        return match dead.container {
+            Some(container) if !path.contains('*') => {
+                format!("{path}{place} (docker cp {container}:{path} .)")
+            }
+            Some(_) | None => format!("{path}{place}"),
+        };
+    }
+    match &dump.cwd {
+        Some(cwd) => {
+            let path = format!("{}/{path}", cwd.trim_end_matches('/'));
+            match dead.container {
+                Some(container) if !path.contains('*') => {
+                    format!("{path}{place} (docker cp {container}:{path} .)")
+                }
+                Some(_) | None => format!("{path}{place}"),
+            }
+        }
+        None => match dead.container {
+            Some(container) => format!("{path} in the directory of {container} that the process worked in"),
+            None => format!("{path} in the directory that the process worked in"),
+        },
+    }
+}
+
+/// `%p` alone counts (`pid_in_pattern`).
+fn names_pid(pattern: &str) -> bool {
+    let mut rest = pattern.chars();
+    while let Some(character) = rest.next() {
+        if character == '%' && rest.next() == Some('p') {
+            return true;
+        }
+    }
+    false
+}
+
+fn expanded(pattern: &str, dump: &CoreDump, dead: Dead<'_>) -> String {
+    let mut path = String::new();
+    let mut rest = pattern.chars();
+    while let Some(character) = rest.next() {
+        if character != '%' {
+            path.push(character);
+            continue;
+        }
+        // A single % at the end is dropped, and an unknown placeholder with it.
+        let Some(placeholder) = rest.next() else { break };
+        let executable = || dump.executable.clone().unwrap_or_else(|| "*".to_owned());
+        match placeholder {
+            '%' => path.push('%'),
+            'p' => path.push_str(&dead.ns_pid.to_string()),
+            'P' => path.push_str(&dead.pid.to_string()),
+            'u' => path.push_str(&known(dump.uid)),
+            'g' => path.push_str(&known(dump.gid)),
+            's' => path.push_str(&known(number(dead.signal))),
+            't' => path.push_str(&dead.at.0.div_euclid(1_000_000_000).to_string()),
+            'h' => path.push_str(&dump.hostname.clone().unwrap_or_else(|| "*".to_owned())),
+            // A thread may have another name than its process.
+            'e' => path.push_str(&dead.comm.replace('/', "!")),
+            'f' => path.push_str(executable().rsplit('/').next().unwrap_or("*")),
+            'E' => path.push_str(&executable().replace('/', "!")),
+            // Thread ids, the dump mode, the limit, the processor, a pidfd: not known here.
+            'i' | 'I' | 'd' | 'c' | 'C' | 'F' => path.push('*'),
+            _ => {}
+        }
+    }
+    path
+}
+
+fn known<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "*".to_owned(), |value| value.to_string())
+}
+
+/// Of the signals that dump a core (signal(7), x86 and arm).
+fn number(signal: &str) -> Option<u8> {
+    Some(match signal {
+        "SIGQUIT" => 3,
+        "SIGILL" => 4,
+        "SIGTRAP" => 5,
+        "SIGABRT" => 6,
+        "SIGBUS" => 7,
+        "SIGFPE" => 8,
+        "SIGSEGV" => 11,
+        "SIGXCPU" => 24,
+        "SIGXFSZ" => 25,
+        "SIGSYS" => 31,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dead, place};
+    use crate::model::event::CoreDump;
+    use crate::model::ids::Pid;
+    use crate::model::time::Stamp;
+
+    fn dump(pattern: &str) -> CoreDump {
+        CoreDump {
+            pid: Pid(4_242),
+            pattern: pattern.to_owned(),
+            uses_pid: false,
+            cwd: None,
+            executable: Some("/usr/bin/python3.11".to_owned()),
+            hostname: Some("ab12".to_owned()),
+            uid: Some(1_000),
+            gid: None,
+        }
+    }
+
+    const DEAD: Dead<'_> = Dead {
+        pid: 4_242,
+        ns_pid: 1,
+        comm: "python3",
+        signal: "SIGSEGV",
+        at: Stamp(1_700_000_000_999_999_999),
+        container: Some("core"),
+    };
+
+    fn told(pattern: &str) -> String {
+        place(&dump(pattern), DEAD)
+    }
+
+    #[test]
+    fn an_absolute_path_lies_in_the_containers_file_system() {
+        let path = "/cores/core.python3.1.4242.11.1700000000.ab12.1000";
+        let wanted = format!("{path} in the file system of core (docker cp core:{path} .)");
+        assert_eq!(told("/cores/core.%e.%p.%P.%s.%t.%h.%u"), wanted);
+        assert!(told("/c/%f-%E-%%").starts_with("/c/python3.11-!usr!bin!python3.11-% in"));
+        assert_eq!(place(&dump("/c/%p\n"), Dead { container: None, ..DEAD }), "/c/1");
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_star_and_no_path_to_copy() {
+        assert_eq!(told("/c/%i.%g.%x"), "/c/*.*. in the file system of core");
+        assert_eq!(place(&dump("/c/%s"), Dead { signal: "SIGRTMIN", ..DEAD }), "/c/* in the file system of core");
+    }
+
+    #[test]
+    fn a_relative_path_begins_where_the_process_worked() {
+        assert_eq!(told("core"), "core in the directory of core that the process worked in");
+        let known = CoreDump { cwd: Some("/".to_owned()), ..dump("core") };
+        assert_eq!(place(&known, DEAD), "/core in the file system of core (docker cp core:/core .)");
+        let known = CoreDump { cwd: Some("/app".to_owned()), uses_pid: true, ..dump("core") };
+        assert!(place(&known, DEAD).starts_with("/app/core.1 in"));
+        let named = CoreDump { uses_pid: true, ..dump("/c/%p") };
+        assert!(place(&named, DEAD).starts_with("/c/1 in"), "the pid stands in it already");
+    }
+
+    #[test]
+    fn a_pipe_is_read_by_a_program_of_the_host() {
+        let systemd = told("|/usr/lib/systemd/systemd-coredump %P %u %g %s %t %c %h");
+        assert_eq!(systemd, "handed to systemd-coredump on the host: coredumpctl info 4242");
+        assert!(told("|/usr/share/apport/apport -p%p").contains("/usr/share/apport/apport"));
+        assert_eq!(told("|/opt/mine %p"), "handed to /opt/mine on the host");
+        assert_eq!(told("@/run/core.sock"), "handed to the host's socket /run/core.sock");
+    }
+}

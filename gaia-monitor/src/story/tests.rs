@@ -1,0 +1,198 @@
+//! Requests told from hand-made incidents.
+
+use super::ledger::Ledger;
+use super::{Ending, Story, Sureness, alike, of};
+use crate::engine::draft::BEGAN;
+use crate::engine::settings::Waits;
+use crate::model::ids::{IncidentId, Pid};
+use crate::model::incident::{
+    Affected, Detail, Hop, HttpxClass, Incident, Phase, State, TimelineEntry, TimelineSource,
+};
+use crate::model::time::{Nanos, Utc};
+use crate::sinks::sample;
+
+const MILLIS: i64 = 1_000_000;
+
+/// An incident of `server` that breaks requests of gaia-web at these milliseconds.
+fn broke(id: &str, server: &str, class: HttpxClass, detail: Detail, at: &[i64]) -> Incident {
+    let entries = (40_000..).zip(at).map(|(port, at)| {
+        let mut entry = sample::affected(Nanos(at * MILLIS), port, class, detail, Phase::AwaitingResponse);
+        entry.server.container = Some(server.to_owned());
+        entry.server.service = Some(server.to_owned());
+        entry
+    });
+    let affected: Vec<Affected> = entries.collect();
+    let mut incident = Incident { id: IncidentId(id.to_owned()), affected, ..sample::killed() };
+    incident.timeline.clear();
+    incident.subject.container = Some(server.to_owned());
+    incident.subject.service = Some(server.to_owned());
+    incident
+}
+
+fn refused(at: &[i64]) -> Incident {
+    broke("inc-primary", "gaia-core", HttpxClass::ConnectError, Detail::Refused, at)
+}
+
+fn candidate(class: HttpxClass, detail: Detail, at: &[i64]) -> Incident {
+    let mut incident = broke("inc-candidate", "gaia-core-candidate", class, detail, at);
+    incident.failover_of = Some(IncidentId("inc-primary".to_owned()));
+    incident
+}
+
+/// The timeline says when the request of the only entry began.
+fn begun(mut incident: Incident, at: i64) -> Incident {
+    let text = format!("gaia-web:40000{BEGAN}{}", incident.affected[0].server.container.clone().unwrap());
+    let at = Utc(sample::MOMENT.plus(Nanos(at * MILLIS)));
+    incident.timeline.push(TimelineEntry { at, offset_ns: Nanos(0), source: TimelineSource::Http, text });
+    incident
+}
+
+fn told(incidents: &[Incident]) -> Vec<Story> {
+    of(incidents, &Waits::default())
+}
+
+fn only(incidents: &[Incident]) -> Story {
+    let [story] = told(incidents).try_into().unwrap_or_else(|all| panic!("one story, not {all:#?}"));
+    story
+}
+
+#[test]
+fn a_failed_failover_is_one_request_whose_last_error_was_swallowed() {
+    let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[11_000]), 6_005);
+    // In whatever order the incidents come.
+    for incidents in [[refused(&[0, 2_003, 6_002]), crashed.clone()], [crashed, refused(&[0, 2_003, 6_002])]] {
+        let story = only(&incidents);
+        assert_eq!(
+            story.text,
+            "gaia-web asked gaia-core 3 times (ConnectError, ConnectError, ConnectError), then gaia-core-candidate: \
+             ReadError. Its caller saw ConnectError of gaia-core; gaia-core-candidate's ReadError was swallowed."
+        );
+        assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, Sureness::Likely));
+        assert_eq!((story.caller_saw, story.swallowed), (Some(HttpxClass::ConnectError), Some(HttpxClass::ReadError)));
+        let fallback = story.fallback_attempt.unwrap();
+        assert_eq!(fallback.failover_of, Some(IncidentId("inc-primary".to_owned())));
+    }
+}
+
+#[test]
+fn a_connection_that_broke_behind_another_server_was_that_servers() {
+    let mut behind = broke("inc-mcp", "gaia-mcp", HttpxClass::RemoteProtocolError, Detail::NoResponse, &[0]);
+    let hop = Hop { pid: None, comm: None, container: Some("gaia_gaia-core_1".to_owned()), listen: None };
+    behind.affected[0].via = Some(hop);
+    let mut known = refused(&[500_000]);
+    known.subject.container = Some("gaia_gaia-core_1".to_owned());
+    let stories = told(&[behind, known]);
+    assert!(stories[0].text.starts_with("gaia-web asked gaia-core: RemoteProtocolError"), "{}", stories[0].text);
+}
+
+#[test]
+fn a_class_that_is_not_retried_ends_the_request() {
+    let story = only(&[broke("inc-a", "gaia-core", HttpxClass::ReadError, Detail::Reset, &[0])]);
+    let text = "gaia-web asked gaia-core: ReadError. ReadError is not in gaia-web's retry list: no retry; its caller saw \
+                ReadError.";
+    assert_eq!(story.text, text);
+    assert_eq!((story.ending, story.caller_saw), (Ending::NotRetried, Some(HttpxClass::ReadError)));
+    // With a candidate that is known, what did not happen is said, too.
+    let other = candidate(HttpxClass::RemoteProtocolError, Detail::NoResponse, &[900_000]);
+    let stories = told(&[broke("inc-a", "gaia-core", HttpxClass::ReadError, Detail::Reset, &[0]), other]);
+    assert!(stories[0].text.contains("no retry, no failover"), "{}", stories[0].text);
+    assert_eq!(stories.len(), 2);
+}
+
+#[test]
+fn a_failover_that_went_well_is_told_by_what_was_not_seen() {
+    let known = candidate(HttpxClass::RemoteProtocolError, Detail::NoResponse, &[900_000]);
+    let stories = told(&[refused(&[0, 2_003, 6_002]), known]);
+    assert_eq!((stories[0].ending, stories[0].caller_saw), (Ending::FallenBack, None));
+    assert!(stories[0].text.contains("then gaia-core-candidate, of which no failure was seen"));
+    // Without one, the last error is the caller's.
+    let story = only(&[refused(&[0, 2_003, 6_002])]);
+    assert_eq!((story.ending, story.caller_saw), (Ending::GivenUp, Some(HttpxClass::ConnectError)));
+}
+
+#[test]
+fn an_attempt_at_another_time_is_another_request() {
+    let stories = told(&[refused(&[0, 9_000])]);
+    assert_eq!(stories.iter().map(|story| story.ending).collect::<Vec<_>>(), [Ending::AskedAgain; 2]);
+    // Begun when nobody would have asked again, however it ended.
+    let late =
+        begun(broke("inc-b", "gaia-core", HttpxClass::RemoteProtocolError, Detail::NoResponse, &[60_000]), 50_000);
+    assert_eq!(told(&[refused(&[0]), late]).len(), 2);
+    let in_time =
+        begun(broke("inc-b", "gaia-core", HttpxClass::RemoteProtocolError, Detail::NoResponse, &[60_000]), 2_010);
+    assert_eq!(told(&[refused(&[0]), in_time]).len(), 1);
+}
+
+#[test]
+fn requests_of_one_process_at_once_are_told_as_possible() {
+    let stories = told(&[refused(&[0, 1, 2_003, 2_004, 6_005, 6_006])]);
+    assert_eq!(stories.len(), 2);
+    assert!(stories.iter().all(|story| story.confidence == Sureness::Possible && story.attempts.len() == 3));
+    let groups = alike(&stories);
+    assert_eq!(groups.len(), 1);
+    assert_eq!(groups[0].0, 2);
+    assert!(groups[0].1.text.ends_with("(possible: its attempts can be put together in another way)."));
+}
+
+#[test]
+fn another_process_is_another_client() {
+    let mut other = refused(&[2_003]);
+    other.id = IncidentId("inc-other".to_owned());
+    other.affected[0].client.pid = Some(Pid(7));
+    assert_eq!(told(&[refused(&[0]), other]).len(), 2);
+}
+
+#[test]
+fn a_client_with_other_pauses_is_told_by_them() {
+    let waits = Waits { services: [("gaia-web".to_owned(), Vec::new())].into(), ..Waits::default() };
+    let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[4_000]), 20);
+    let stories = of(&[refused(&[0]), crashed], &waits);
+    assert_eq!(stories.len(), 1);
+    assert_eq!((stories[0].ending, stories[0].confidence), (Ending::FallbackFailed, Sureness::Likely));
+}
+
+#[test]
+fn a_fallback_before_every_attempt_was_seen_to_fail_is_possible() {
+    // The others may have got a 503, which breaks nothing.
+    let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[4_000]), 20);
+    let story = only(&[refused(&[0]), crashed]);
+    assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, Sureness::Possible));
+}
+
+#[test]
+fn a_pair_that_only_an_environment_declares_is_known_by_the_failover() {
+    let mut standby = candidate(HttpxClass::ReadError, Detail::Reset, &[6_500]);
+    standby.subject.container = Some("spare".to_owned());
+    standby.subject.service = Some("spare".to_owned());
+    standby.affected[0].server.container = Some("spare".to_owned());
+    standby.affected[0].server.service = Some("spare".to_owned());
+    let story = only(&[begun(standby, 6_005), refused(&[0, 2_003, 6_002])]);
+    assert_eq!(story.fallback.as_deref(), Some("spare"));
+}
+
+#[test]
+fn the_ledger_tells_the_same_by_last_revisions_and_forgets_what_was_none() {
+    let mut ledger = Ledger::default();
+    let mut early = refused(&[0, 2_003]);
+    ledger.put(&early);
+    early.revision = 2;
+    early.affected = refused(&[0, 2_003, 6_002]).affected;
+    ledger.put(&early);
+    let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[11_000]), 6_005);
+    ledger.put(&crashed);
+    assert_eq!(ledger.stories(&Waits::default()), told(&[early, crashed.clone()]));
+    ledger.put(&Incident { state: State::Withdrawn, ..crashed });
+    assert_eq!(ledger.stories(&Waits::default()).len(), 1);
+    assert_eq!(ledger.left_out(), 0);
+}
+
+#[test]
+fn the_ledger_is_bounded_and_counts_what_went() {
+    let mut ledger = Ledger::default();
+    for number in 0..120 {
+        let mut incident = refused(&[0; 100]);
+        incident.id = IncidentId(format!("inc-{number:03}"));
+        ledger.put(&incident);
+    }
+    assert_eq!(ledger.left_out(), 2_000);
+}

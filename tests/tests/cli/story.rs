@@ -1,0 +1,89 @@
+//! A request's whole story, in `explain` and at the end of a replay: from a recording that a scenario's text makes.
+
+use std::io::Write;
+
+use gaia_monitor::model::time::Stamp;
+use gaia_monitor::recording::format::Header;
+use gaia_monitor_tests::scenario;
+
+use crate::{Ended, lines, run};
+
+/// GAIA's case: the primary is stopped, the helper asks three times, then the candidate, which dies of an upload.
+const FAILED_FAILOVER: &str = "\
+container web name=gaia-web endpoint=CORE:gaia-core fallback=CORE:gaia-core-candidate
+container core name=gaia-core listens=6415
+container cand name=gaia-core-candidate listens=6415
+signal core SIGTERM by runc
+docker core kill SIGTERM
++10ms unlisten core 6415
++1ms refused web core c1
++2s refused web core c2
++4s refused web core c3
++5ms connect web cand c4
+request c4 partial
+wait 5s
+signal cand SIGKILL by host.bash
+exit cand SIGKILL
++4ms close c4 server dying rst unread=90000
+log web \"HA fallback POST http://gaia-core-candidate:6415/x also failed (ReadError). Raising original error.\"
+wait 20ms
+docker cand die 137
+silent
+";
+
+const TOLD: &str = "gaia-web asked gaia-core 3 times (ConnectError, ConnectError, ConnectError), then \
+                    gaia-core-candidate: ReadError. Its caller saw ConnectError of gaia-core; gaia-core-candidate's \
+                    ReadError was swallowed.";
+
+fn recording() -> tempfile::NamedTempFile {
+    let scenario = scenario::read(FAILED_FAILOVER).unwrap();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let header = Header::new("6.18.0".into(), Stamp(1), Stamp(0), scenario.settings);
+    writeln!(file, "{}", serde_json::to_string(&header).unwrap()).unwrap();
+    for event in &scenario.events {
+        writeln!(file, "{}", serde_json::to_string(event).unwrap()).unwrap();
+    }
+    file
+}
+
+fn explain(arguments: &[&str]) -> Ended {
+    let file = recording();
+    let path = file.path().to_str().unwrap();
+    run(&[&["explain", "--recording", path], arguments].concat())
+}
+
+#[test]
+fn explain_tells_what_the_caller_saw_and_what_was_swallowed() {
+    // The error that reached the caller and the one that stands in the helper's line lead to the same story.
+    for error in ["ConnectError", "ReadError"] {
+        let ended = explain(&["--client", "gaia-web", "--error", error]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains(TOLD), "{}", ended.stdout);
+        assert!(ended.stdout.contains("is part of the failover of incident inc-"), "{}", ended.stdout);
+    }
+    let ended = explain(&["--server", "gaia-core-candidate", "--client", "gaia-web"]);
+    assert!(ended.stdout.contains("gaia-web's log names ReadError: HA fallback POST"), "{}", ended.stdout);
+}
+
+#[test]
+fn explain_writes_stories_behind_the_incidents_told_apart_by_their_schema() {
+    let ended = explain(&["--error", "ReadError", "--output", "json"]);
+    let all = lines(&ended.stdout);
+    let [incident, story] = &all[..] else { panic!("{}", ended.stdout) };
+    assert_eq!(incident["schema"], "gaia-monitor.incident/1");
+    assert_eq!(story["schema"], "gaia-monitor.story/1");
+    assert_eq!(story["text"], TOLD);
+    assert_eq!(story["ending"], "fallback_failed");
+    assert_eq!((&story["caller_saw"], &story["swallowed"]), (&"ConnectError".into(), &"ReadError".into()));
+    assert_eq!(story["attempts"].as_array().map(Vec::len), Some(3));
+    assert_eq!(story["fallback_attempt"]["incident"], incident["id"]);
+    assert_eq!(story["fallback_attempt"]["failover_of"], story["attempts"][0]["incident"]);
+}
+
+#[test]
+fn the_summary_of_a_replay_tells_it_too() {
+    let file = recording();
+    let ended = run(&["replay", file.path().to_str().unwrap()]);
+    assert_eq!(ended.code, Some(0));
+    ended.says(&["what the callers saw:\n     1 × ", TOLD]);
+}
