@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gaia_monitor::pipeline::clock::Clock;
 use gaia_monitor::pipeline::merge::Merge;
 use gaia_monitor::pipeline::outlet::Outlet;
-use gaia_monitor::sources::docker::Source;
+use gaia_monitor::sources::docker::{Connected, Source};
 use gaia_monitor::sources::inventory;
 use gaia_monitor::sources::netns::Broker;
 use gaia_monitor::sources::worker::Worker;
@@ -22,7 +22,9 @@ async fn main() -> anyhow::Result<()> {
     let (outlet, mut batches, losses) = Outlet::new("docker");
     let filter = |change| eprintln!("filter {change:?}");
     let reader = Worker::start("proc-reader", || Ok(()))?;
-    let (source, listing) = Source::start(host.as_deref(), reader, clock.clone(), outlet.clone(), filter).await?;
+    let connected = Connected::default();
+    let (source, listing) =
+        Source::start(host.as_deref(), reader, clock.clone(), outlet.clone(), filter, connected).await?;
     let found = inventory::read(&listing, &broker, clock.now());
     eprintln!("inventory {} facts, proxied {:?}, unread {}", found.observations.len(), found.proxied, found.unread);
     outlet.offer(found.observations);

@@ -12,7 +12,11 @@ use crate::model::time::Stamp;
 use crate::recording::writer;
 use crate::sinks::Sinks;
 use crate::sinks::lane::{Drain, Lane, Pace, Shortfall};
+#[cfg(feature = "live")]
+use crate::sinks::metrics::{Metrics, Readings};
 use crate::sinks::summary::Summary;
+#[cfg(feature = "live")]
+use crate::vitals::Vitals;
 
 pub struct Belt {
     engine: Engine,
@@ -20,6 +24,8 @@ pub struct Belt {
     recording: Option<Lane<Event>>,
     /// Somebody waits for the outcome, whatever becomes of the writers.
     awaited: bool,
+    #[cfg(feature = "live")]
+    metrics: Option<(Metrics, std::sync::Arc<Vitals>)>,
     /// Reused by every step.
     effects: Vec<Effect>,
     /// What the last event made the engine ask for.
@@ -44,6 +50,8 @@ impl Belt {
             sinks,
             recording: None,
             awaited: false,
+            #[cfg(feature = "live")]
+            metrics: None,
             effects: Vec::new(),
             wanted: Vec::new(),
         }
@@ -58,6 +66,20 @@ impl Belt {
         Ok(())
     }
 
+    /// Measures from now on.
+    #[cfg(feature = "live")]
+    pub fn measure(&mut self, metrics: Metrics, vitals: std::sync::Arc<Vitals>) {
+        self.metrics = Some((metrics, vitals));
+    }
+
+    /// Hands what was counted over to whoever renders metrics.
+    #[cfg(feature = "live")]
+    pub fn keep_house(&mut self, now: Stamp) {
+        let Some((metrics, vitals)) = &mut self.metrics else { return };
+        let outputs = self.sinks.lost().chain(self.recording.as_ref().map(Lane::lost)).collect();
+        metrics.publish(now, &mut self.engine, &Readings { outputs, ..vitals.read() });
+    }
+
     /// Records the event, lets the engine judge it, and tells what follows.
     pub fn feed(&mut self, event: &Event) {
         if let Some(recording) = &mut self.recording {
@@ -67,6 +89,10 @@ impl Belt {
         self.wanted.clear();
         self.engine.step(event, &mut self.effects);
         for effect in self.effects.drain(..) {
+            #[cfg(feature = "live")]
+            if let Some((metrics, _)) = &mut self.metrics {
+                metrics.fold(&effect, event.seen);
+            }
             match effect {
                 Effect::Wanted(wanted) => self.wanted.push(wanted),
                 told @ (Effect::Incident(_) | Effect::Explained { .. } | Effect::Counted(_)) => self.sinks.tell(told),
@@ -124,5 +150,9 @@ impl crate::daemon::Belt for Belt {
 
     fn is_unheard(&self) -> bool {
         Self::is_unheard(self)
+    }
+
+    fn keep_house(&mut self, now: Stamp) {
+        Self::keep_house(self, now);
     }
 }

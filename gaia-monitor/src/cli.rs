@@ -79,6 +79,9 @@ pub struct Run {
     /// Record every event, so that `replay` can judge them again
     #[arg(long, value_name = "FILE", env = "GAIA_MONITOR_RECORD")]
     pub record: Option<PathBuf>,
+    /// Serve metrics for Prometheus, health and the latest incidents here, such as 127.0.0.1:9435
+    #[arg(long, value_name = "ADDR", env = "GAIA_MONITOR_LISTEN", value_parser = parse_listen)]
+    pub listen: Option<std::net::SocketAddr>,
     /// Create this file once every probe is attached and every container known
     #[arg(long, value_name = "FILE", env = "GAIA_MONITOR_READY_FILE")]
     pub ready_file: Option<PathBuf>,
@@ -228,6 +231,11 @@ Example:
 pub struct Completions {
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+#[cfg(feature = "live")]
+fn parse_listen(text: &str) -> Result<std::net::SocketAddr, String> {
+    text.parse().map_err(|_| "write an address and a port, such as 127.0.0.1:9435 or [::1]:9435".to_owned())
 }
 
 /// Reads a word of the contract by the name that it has in the JSON.

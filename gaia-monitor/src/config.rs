@@ -6,6 +6,7 @@
 mod values;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -40,6 +41,8 @@ pub struct Config {
     pub duration: Option<Seconds>,
     pub fail_on: Vec<FailOn>,
     pub include_cancelled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
     pub journal: JournalConfig,
     pub scope: ScopeConfig,
     pub policy: PolicyConfig,
@@ -222,6 +225,7 @@ impl Config {
         over_option(&mut self.docker_host, flags.docker_host.as_ref());
         over(&mut self.output, flags.output.as_ref());
         over_option(&mut self.record, flags.record.as_ref());
+        over_option(&mut self.listen, flags.listen.as_ref());
         over_option(&mut self.ready_file, flags.ready_file.as_ref());
         over_option(&mut self.duration, flags.duration.as_ref());
         over(&mut self.fail_on, Some(&flags.fail_on).filter(|flag| !flag.is_empty()));

@@ -34,7 +34,7 @@ use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::Outlet;
 use crate::sinks::notice::warn;
 use crate::sources::dns::Names;
-use crate::sources::docker::{DockerError, FilterChange, Source};
+use crate::sources::docker::{Connected, DockerError, FilterChange, Source};
 use crate::sources::ebpf::cgroup::enter_host_namespace;
 use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
 use crate::sources::inventory;
@@ -42,6 +42,7 @@ use crate::sources::logs;
 use crate::sources::netlink::Links;
 use crate::sources::netns::Broker;
 use crate::sources::worker::Worker;
+use crate::vitals::Vitals;
 
 /// How often the clocks are compared and losses are told. The clocks drift apart only where the system's one is
 /// stepped: until the next comparison, kernel facts keep the old time.
@@ -64,6 +65,8 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Names outside it are not asked for.
     pub scope: Scope,
+    /// Told how the run is.
+    pub vitals: Arc<Vitals>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +126,7 @@ pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
     for missing in probe.missing() {
         warn(format_args!("without {}, nobody sees {}: {}", missing.name, missing.loses, missing.why));
     }
+    options.vitals.attached(&probe);
     let helpers = Helpers::start(ready).map_err(|source| DaemonError::Start { what: "helping threads", source })?;
     privileges::reduce(Role::Main).map_err(|source| DaemonError::Start { what: "run without privileges", source })?;
     // Its threads, blocking ones too, inherit from here: nothing.
@@ -198,6 +202,7 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
         clock.clone(),
         outlet,
         filter,
+        options.vitals.docker(),
     )));
     let mut housekeeping = interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -234,6 +239,8 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
                 let read = links.clone();
                 spawn_blocking(move || read.settle()).await.map_err(DaemonError::Source)?;
                 hub.drain(&mut batches);
+                hub.keep_house();
+                options.vitals.inventory_read();
                 manager.ready(&status);
                 if let (Some(path), Some(herald), Some(ready)) = (&options.ready_file, herald.take(), ready.take()) {
                     let place = path.clone();
@@ -270,11 +277,12 @@ async fn start(
     clock: Arc<Clock>,
     outlet: Outlet,
     filter: FilterHandle,
+    connected: Connected,
 ) -> Result<Source<impl Fn(FilterChange) + Send + 'static>, DaemonError> {
     let inventory = outlet.of("pipeline.inventory");
     let docker = outlet.of("pipeline.docker");
     let (told, publish) = (changer(filter.clone(), outlet.clone()), publisher(filter, outlet));
-    let (source, listing) = Source::start(host.as_deref(), reader, clock.clone(), docker, told).await?;
+    let (source, listing) = Source::start(host.as_deref(), reader, clock.clone(), docker, told, connected).await?;
     let found = worker.run(move || inventory::read(&listing, &broker, clock.now())).await;
     let found = found.map_err(|source| DaemonError::Start { what: "inventory", source })?;
     found.proxied.into_iter().for_each(publish);

@@ -20,8 +20,12 @@ pub mod model;
 #[cfg(feature = "live")]
 pub mod pipeline;
 pub mod recording;
+#[cfg(feature = "live")]
+pub mod serve;
 pub mod sinks;
 #[cfg(feature = "live")]
 pub mod sources;
 pub mod story;
+#[cfg(feature = "live")]
+pub mod vitals;
 pub mod wire;

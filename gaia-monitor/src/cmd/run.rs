@@ -1,23 +1,31 @@
 //! `run`: watches this host. What is wrong with options, files or the host is said before anything is touched.
 
 use std::io;
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{no_thread, print};
 use crate::belt::Belt;
 use crate::cli::{Output, Run};
 use crate::config::{Config, Seconds};
+use crate::daemon::privileges::Role;
 use crate::daemon::{self, DaemonError, privileges};
 use crate::exit::{Exit, Failure, chain};
 use crate::pipeline::clock::Clock;
 use crate::recording::format::Header;
 use crate::recording::writer::Writer;
+use crate::serve::pages::Pages;
+use crate::serve::recent::Recent;
+use crate::serve::{self, ListenError, Server};
 use crate::sinks::journal::Journal;
 use crate::sinks::json::JsonLines;
 use crate::sinks::lane::{Drain, Pace, Trouble};
+use crate::sinks::metrics::Metrics;
 use crate::sinks::terminal::{Terminal, stdout_takes_colour};
 use crate::sinks::{Sinks, notice};
+use crate::vitals::Vitals;
 
 pub fn run(args: Run) -> Result<Exit, Failure> {
     let config = match &args.config {
@@ -31,8 +39,10 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
         print(&text)?;
         return Ok(Exit::Ok);
     }
-    let mut belt = belt(&config)?;
     let scope = config.clone().into_settings().scope;
+    let listen = config.listen.map(serve::bind).transpose()?;
+    let vitals = Arc::new(Vitals::default());
+    let (mut belt, server) = belt(&config, listen, &vitals)?;
     let fail_on = config.fail_on;
     if !fail_on.is_empty() {
         belt.await_outcome();
@@ -42,8 +52,10 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
         docker_host: config.docker_host,
         ready_file: config.ready_file,
         duration: config.duration.map(Seconds::length),
+        vitals,
     };
     let ended = daemon::run(&options, &mut belt);
+    drop(server);
     let outcome = belt.finish();
     if outcome.summary.has_begun() {
         notice::print(outcome.summary.text(&outcome.shortfalls));
@@ -56,6 +68,12 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
         ));
     }
     Ok(Exit::Ok)
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        Failure::new(Exit::Usage, error)
+    }
 }
 
 impl From<DaemonError> for Failure {
@@ -71,7 +89,7 @@ impl From<DaemonError> for Failure {
     }
 }
 
-fn belt(config: &Config) -> Result<Belt, Failure> {
+fn belt(config: &Config, listen: Option<TcpListener>, vitals: &Arc<Vitals>) -> Result<(Belt, Option<Server>), Failure> {
     let settings = config.clone().into_settings();
     let clock = Clock::new();
     let started_at = clock.now();
@@ -81,6 +99,10 @@ fn belt(config: &Config) -> Result<Belt, Failure> {
         let journal = Journal::create(directory, config.journal.limits(), move || clock.now())?;
         let foreign = privileges::is_foreign(directory);
         sinks.add(Reduced { writer: journal, foreign }).map_err(no_thread)?;
+    }
+    let recent = Recent::default();
+    if listen.is_some() {
+        sinks.add(Reduced::of(recent.clone())).map_err(no_thread)?;
     }
     match config.output {
         Output::Pretty => sinks.add(Reduced::of(Terminal::new(io::stdout(), stdout_takes_colour(), false))),
@@ -98,7 +120,17 @@ fn belt(config: &Config) -> Result<Belt, Failure> {
     if let Some(writer) = recording {
         belt.record(Reduced::of(writer)).map_err(no_thread)?;
     }
-    Ok(belt)
+    let Some(listener) = listen else { return Ok((belt, None)) };
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), &kernel(), started_at);
+    let pages = Pages { metrics: metrics.handle(), vitals: Arc::clone(vitals), recent };
+    belt.measure(metrics, Arc::clone(vitals));
+    Ok((
+        belt,
+        Some(
+            Server::start(listener, pages, Role::Server.thread(), || privileges::reduce(Role::Server))
+                .map_err(no_thread)?,
+        ),
+    ))
 }
 
 /// A writer whose thread gives up what it inherited from this one: it starts before the privileges are dropped.
@@ -115,6 +147,9 @@ impl<W> Reduced<W> {
 }
 
 impl<T, W: Drain<T>> Drain<T> for Reduced<W> {
+    fn kind(&self) -> &'static str {
+        self.writer.kind()
+    }
     fn name(&self) -> String {
         self.writer.name()
     }

@@ -45,13 +45,14 @@ fn what_is_printed_reads_back() {
 #[test]
 fn every_option_of_a_run_can_stand_in_the_file() {
     let text = "docker_host = 'unix:///d'\noutput = 'json'\nrecord = 'r'\nready_file = 'f'\nduration = 1.5\n\
-                fail_on = ['any', 'oom_killed']\n[journal]\ndirectory = 'j'\nmax_file_size = '1 MiB'\n\
+                fail_on = ['any', 'oom_killed']\nlisten = '127.0.0.1:9435'\n[journal]\ndirectory = 'j'\nmax_file_size = '1 MiB'\n\
                 max_file_age = '2h'\nmax_total_size = 5000\nmax_age = '7 days'\n";
     let config = Config::parse("C", text).unwrap();
     let limits = config.journal.limits();
     assert_eq!((limits.file_bytes, limits.total_bytes), (1 << 20, 5000));
     assert_eq!((limits.file_age, limits.age), (Nanos::from_secs(7_200), Nanos::from_secs(7 * 86_400)));
     assert_eq!(config.duration.unwrap().length(), std::time::Duration::from_millis(1_500));
+    assert_eq!(config.listen.unwrap().port(), 9435);
     assert_eq!(config.fail_on, [FailOn::Any, FailOn::Kind(CauseKind::OomKilled)]);
     assert_eq!(Config::parse("C", &toml::to_string(&config).unwrap()).unwrap(), config);
 }

@@ -28,6 +28,9 @@ pub trait Belt {
 
     /// Nobody is left who would be told anything: the run ends.
     fn is_unheard(&self) -> bool;
+
+    /// About once a second: time for what need not happen with each event.
+    fn keep_house(&mut self, now: Stamp);
 }
 
 pub(super) struct Hub<'a, B, P, H, A> {
@@ -103,6 +106,7 @@ impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact), A: Fn(Wanted)> Hub<'a, B, P, H, A> {
         for event in self.merge.lost(self.clock.now(), self.losses.take()) {
             self.feed(&event);
         }
+        self.belt.keep_house(self.clock.now());
     }
 
     /// Ready when the belt's next timer is due; never if it has none.

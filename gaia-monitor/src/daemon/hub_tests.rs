@@ -37,6 +37,8 @@ impl Belt for Kept {
     fn is_unheard(&self) -> bool {
         false
     }
+
+    fn keep_house(&mut self, _now: Stamp) {}
 }
 
 /// A hub whose belt is asked nothing of.

@@ -23,13 +23,14 @@ pub enum Role {
     Links,
     Names,
     Writer,
+    Server,
 }
 
 /// A capability that a thread keeps, and the call that fails without it.
 pub type Kept = (Capability, &'static str);
 
 impl Role {
-    pub const ALL: [Role; 8] = [
+    pub const ALL: [Role; 9] = [
         Role::Main,
         Role::Sources,
         Role::Broker,
@@ -38,6 +39,7 @@ impl Role {
         Role::Links,
         Role::Names,
         Role::Writer,
+        Role::Server,
     ];
 
     /// The thread's name in `/proc/PID/task/TID/comm`.
@@ -52,6 +54,7 @@ impl Role {
             Role::Links => "links",
             Role::Names => "names",
             Role::Writer => "gaia-writer",
+            Role::Server => "gaia-server",
         }
     }
 
@@ -70,6 +73,7 @@ impl Role {
             Role::Writer => {
                 "writes journal, recording and standard output: files that are open, in directories of its own user"
             }
+            Role::Server => "answers on the port of `--listen`, which was taken before",
         }
     }
 
@@ -79,7 +83,7 @@ impl Role {
     pub const fn keeps(self) -> &'static [Kept] {
         const PTRACE: &str = "/proc/PID/ns of processes with more capabilities than its own (ptrace_may_access)";
         match self {
-            Role::Main | Role::Sources | Role::Links | Role::Names | Role::Writer => &[],
+            Role::Main | Role::Sources | Role::Links | Role::Names | Role::Writer | Role::Server => &[],
             Role::Broker => &[
                 (Capability::CAP_SYS_ADMIN, "setns(2) into a network namespace"),
                 (Capability::CAP_SYS_PTRACE, PTRACE),

@@ -1,8 +1,8 @@
 //! What the engine tells: sinks are folds over these.
 
 use crate::model::ids::{ContainerId, Pid};
-use crate::model::incident::Incident;
-use crate::model::time::Stamp;
+use crate::model::incident::{CauseKind, HttpxClass, Incident};
+use crate::model::time::{Nanos, Stamp};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
@@ -38,4 +38,12 @@ pub enum Counted {
     LogsUnread { container: String, why: String },
     /// Events lost before the engine.
     Lost { stage: String, count: u64 },
+    /// A broken connection, once its cause can be relied on; see `tally`. Services as metrics call them.
+    Broken { client: String, server: String, httpx: HttpxClass, cause: CauseKind, retried: bool },
+    /// A container that had run before was started again.
+    Restarted { container: String, service: String },
+    /// The kernel chose a process of this container when memory ran out.
+    OomKill { container: String, service: String },
+    /// After its container went down, a service, or its candidate, gave its first complete answer.
+    ServedAgain { service: String, after: Nanos },
 }

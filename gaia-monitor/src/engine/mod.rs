@@ -22,6 +22,7 @@ mod reaction;
 pub mod rules;
 pub mod scope;
 pub mod settings;
+pub mod tally;
 mod telling;
 pub mod timers;
 pub mod world;
@@ -36,6 +37,7 @@ use cases::Cases;
 use draft::Sheet;
 use effect::Effect;
 use settings::Settings;
+use tally::Tally;
 use timers::{Agenda, Alarm};
 use world::World;
 use world::lookups::InquiryId;
@@ -54,6 +56,7 @@ pub struct Engine {
     waiting: BTreeMap<Pid, Vec<BreakId>>,
     /// Look-ups that failed, for the time in which they may still go on.
     failed: BTreeMap<InquiryId, BreakId>,
+    tally: Tally,
 }
 
 impl Engine {
@@ -67,6 +70,7 @@ impl Engine {
             agenda: Agenda::default(),
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -79,7 +83,9 @@ impl Engine {
         }
         for change in self.world.absorb(event) {
             self.react(event.at, &change, effects);
+            self.tally.change(&self.world, &self.settings.scope, event.at, &change, effects);
         }
+        self.tally.event(&self.world, &self.settings.scope, event, effects);
     }
 
     /// When the next timer is due: the pipeline sends a `Tick` then, if nothing else comes before.
@@ -104,6 +110,7 @@ impl Engine {
                     self.react(at, &change, effects);
                 }
             }
+            Alarm::Count => self.count_due(effects),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! puts them down to something else.
 
 use crate::model::ids::{ContainerId, Pid};
-use crate::model::incident::Hop;
+use crate::model::incident::{Hop, HttpxClass};
 use crate::model::time::{Nanos, Stamp, Utc};
 
 use super::account;
@@ -340,6 +340,9 @@ impl Engine {
             case.add(at, id, class, now);
             case.last_fact = now;
             case.dirty = true;
+        }
+        if class != HttpxClass::None {
+            self.await_count(id);
         }
     }
 

@@ -68,6 +68,10 @@ impl Engine {
             case.told = Some(draft.clone());
             effects.push(Effect::Incident(Box::new(draft)));
         }
+        match state {
+            State::Settled | State::Closed => self.count_case(id, effects),
+            State::Open | State::Withdrawn => {}
+        }
         if state == State::Closed {
             self.forget(id);
             return false;

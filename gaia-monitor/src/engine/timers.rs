@@ -1,4 +1,5 @@
-//! The engine's alarms. An alarm belongs to a case, an expected exit or a look-up, and each owner has one at most.
+//! The engine's alarms. An alarm belongs to a case, an expected exit, a look-up or the tally, and each owner has one at
+//! most.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,8 @@ pub enum Alarm {
     ExitOverdue(Pid),
     /// A look-up should have been answered by now.
     LookUpOverdue(InquiryId),
+    /// A broken connection has had its cause long enough to be counted.
+    Count,
 }
 
 /// Bounded by its owners: open cases, awaited exits and look-ups.

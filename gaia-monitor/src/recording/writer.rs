@@ -120,6 +120,10 @@ impl<T: Target> Writer<T> {
 }
 
 impl<T: Target> Drain<Event> for Writer<T> {
+    fn kind(&self) -> &'static str {
+        "recording"
+    }
+
     fn name(&self) -> String {
         self.name.clone()
     }

@@ -124,6 +124,10 @@ fn nothing_lost(error: io::Error) -> Trouble {
 }
 
 impl<C: Fn() -> Stamp + Send + 'static> Drain<Arc<Effect>> for Journal<C> {
+    fn kind(&self) -> &'static str {
+        "journal"
+    }
+
     fn name(&self) -> String {
         format!("the journal {}", self.path.display())
     }

@@ -72,6 +72,10 @@ impl<W: Write> JsonLines<W> {
 }
 
 impl<W: Write + Send + 'static> Drain<Arc<Effect>> for JsonLines<W> {
+    fn kind(&self) -> &'static str {
+        "stdout"
+    }
+
     fn name(&self) -> String {
         "standard output".to_owned()
     }

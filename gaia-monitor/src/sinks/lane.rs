@@ -35,6 +35,8 @@ pub enum Trouble {
 
 /// A writer at the end of a lane.
 pub trait Drain<T>: Send + 'static {
+    /// What it is, for the metrics.
+    fn kind(&self) -> &'static str;
     /// Names the writer in warnings.
     fn name(&self) -> String;
     /// Comes first, in the writer's thread.
@@ -74,6 +76,7 @@ struct Counts {
 /// The belt's end of the way to one writer.
 pub struct Lane<T> {
     name: String,
+    kind: &'static str,
     pace: Pace,
     sender: Option<SyncSender<Parcel<T>>>,
     ended: Receiver<()>,
@@ -81,6 +84,8 @@ pub struct Lane<T> {
     offered: u64,
     /// Refused since the last item that was taken.
     refused: u64,
+    /// Refused since the start.
+    all_refused: u64,
     warned: bool,
 }
 
@@ -99,7 +104,7 @@ impl<T: Send + 'static> Lane<T> {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(drain: impl Drain<T>, pace: Pace, queue: usize) -> io::Result<Self> {
-        let name = drain.name();
+        let (name, kind) = (drain.name(), drain.kind());
         let (sender, receiver) = sync_channel(queue);
         let (done, ended) = channel();
         let counts = Arc::new(Counts::default());
@@ -109,7 +114,18 @@ impl<T: Send + 'static> Lane<T> {
             // The belt may have stopped waiting; then nobody needs the word.
             let _ = done.send(());
         })?;
-        Ok(Self { name, pace, sender: Some(sender), ended, counts, offered: 0, refused: 0, warned: false })
+        Ok(Self {
+            name,
+            kind,
+            pace,
+            sender: Some(sender),
+            ended,
+            counts,
+            offered: 0,
+            refused: 0,
+            all_refused: 0,
+            warned: false,
+        })
     }
 
     /// Hands an item over, or counts it.
@@ -128,9 +144,16 @@ impl<T: Send + 'static> Lane<T> {
                     notice::warn(format_args!("{} is too slow; what does not fit is left out and counted", self.name));
                 }
                 self.refused += 1;
+                self.all_refused += 1;
             }
         }
         self.counts.tail.store(self.refused, Ordering::Relaxed);
+    }
+
+    /// What the writer is, and how much it has lost so far.
+    #[must_use]
+    pub fn lost(&self) -> (&'static str, u64) {
+        (self.kind, self.all_refused + self.counts.lost.load(Ordering::Relaxed))
     }
 
     /// The writer has ended for good.
@@ -235,6 +258,9 @@ mod tests {
     }
 
     impl Drain<u64> for Slow {
+        fn kind(&self) -> &'static str {
+            "test"
+        }
         fn name(&self) -> String {
             "the test's writer".into()
         }
@@ -291,6 +317,9 @@ mod tests {
     struct Broken;
 
     impl Drain<u64> for Broken {
+        fn kind(&self) -> &'static str {
+            "test"
+        }
         fn name(&self) -> String {
             "the test's pipe".into()
         }

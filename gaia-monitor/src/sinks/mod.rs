@@ -5,6 +5,7 @@
 pub mod journal;
 pub mod json;
 pub mod lane;
+pub mod metrics;
 pub mod notice;
 #[cfg(test)]
 pub mod sample;
@@ -55,6 +56,11 @@ impl Sinks {
         for lane in &mut self.lanes {
             lane.offer(Arc::clone(&effect));
         }
+    }
+
+    /// What each writer has lost so far.
+    pub fn lost(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.lanes.iter().map(Lane::lost)
     }
 
     /// Every writer has ended: nobody would hear what comes.

@@ -101,6 +101,13 @@ impl Summary {
             Effect::Counted(Counted::Lost { stage, count }) => {
                 *self.lost.entry(stage.clone()).or_default() += count;
             }
+            // The summary tells broken connections with their incidents.
+            Effect::Counted(
+                Counted::Broken { .. }
+                | Counted::Restarted { .. }
+                | Counted::OomKill { .. }
+                | Counted::ServedAgain { .. },
+            ) => {}
         }
     }
 

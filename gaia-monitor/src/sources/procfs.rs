@@ -80,6 +80,13 @@ pub fn netns_path(pid: Pid) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/net"))
 }
 
+/// Resident memory of this very process, in bytes.
+#[must_use]
+pub fn own_memory() -> Option<u64> {
+    let pages = Handle::myself().and_then(|own| own.statm()).ok()?.resident;
+    Some(pages * ::procfs::page_size())
+}
+
 /// The inode number of a process's pid namespace.
 #[must_use]
 pub fn pid_namespace(pid: Pid) -> Option<u64> {

@@ -139,6 +139,10 @@ impl Expected {
                     Effect::Wanted(Asked::Logs { .. }) => "asked_logs",
                     Effect::Wanted(Asked::Memory { .. }) => "asked_memory",
                     Effect::Wanted(Asked::Core { .. }) => "asked_core",
+                    Effect::Counted(Counted::Broken { .. }) => "broken",
+                    Effect::Counted(Counted::Restarted { .. }) => "restarts",
+                    Effect::Counted(Counted::OomKill { .. }) => "ooms",
+                    Effect::Counted(Counted::ServedAgain { .. }) => "served_again",
                     Effect::Incident(_) | Effect::Explained { .. } => "",
                 };
                 name == key

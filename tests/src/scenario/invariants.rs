@@ -1,6 +1,9 @@
 //! What the contract demands of every incident, whatever the story.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail, ensure};
+use gaia_monitor::engine::effect::{Counted, Effect};
 use gaia_monitor::model::incident::{CauseKind, HttpxClass, Incident, SCHEMA, State};
 use gaia_monitor::model::time::{Nanos, Stamp};
 
@@ -27,6 +30,24 @@ pub fn check(played: &Played) -> Result<()> {
             before = Some((seen, incident));
         }
     }
+    counts(played)
+}
+
+/// What was counted as broken is what stands in the incidents, each once and under the cause that stands.
+fn counts(played: &Played) -> Result<()> {
+    let mut standing: BTreeMap<(CauseKind, HttpxClass), u64> = BTreeMap::new();
+    for incident in played.last().into_iter().filter(|incident| incident.state != State::Withdrawn) {
+        for (class, count) in &incident.affected_by_class {
+            *standing.entry((incident.cause.kind, *class)).or_default() += count;
+        }
+    }
+    let mut counted: BTreeMap<(CauseKind, HttpxClass), u64> = BTreeMap::new();
+    for told in &played.0 {
+        if let Effect::Counted(Counted::Broken { httpx, cause, .. }) = &told.effect {
+            *counted.entry((*cause, *httpx)).or_default() += 1;
+        }
+    }
+    ensure!(counted == standing, "counted as broken: {counted:?}, in the incidents: {standing:?}");
     Ok(())
 }
 

@@ -76,7 +76,7 @@ fn check(pid: u32) -> Result<()> {
         ensure!(fields.get("NoNewPrivs").is_some_and(|flag| flag == "1"), "{name} may gain privileges");
         seen.insert(name.as_str());
     }
-    for name in ["gaia-monitor", "sources", "proc-reader", "gaia-writer"] {
+    for name in ["gaia-monitor", "sources", "proc-reader", "gaia-writer", "gaia-server"] {
         ensure!(seen.contains(name), "no thread is called {name}: {seen:?}");
     }
     Ok(())
@@ -111,7 +111,8 @@ fn reduced() -> Result<()> {
     let stranger = case.server(case.recipe("stranger").option("--user", STRANGER), "stranger", &["http"])?;
 
     let journal = case.stack.folder().join("journal");
-    let options = Options::default().project(case.stack.project()).arg("--journal").arg(&journal);
+    let options = Options::default().project(case.stack.project()).arg("--listen").arg("127.0.0.1:0");
+    let options = options.arg("--journal").arg(&journal);
     let mut monitor = Monitor::start(case.stack.folder(), &options)?;
     check(monitor.pid())?;
 

@@ -70,13 +70,15 @@ impl Outage {
         self.back.or(self.connected)
     }
 
-    fn until(&self) -> Option<Stamp> {
+    /// Its end, for whichever reason.
+    #[must_use]
+    pub fn until(&self) -> Option<Stamp> {
         self.mended().or(self.gone)
     }
 
     /// Does it cut a container off at one of its addresses?
     #[must_use]
-    pub(super) fn cuts_off(&self, container: &Container, ip: IpAddr) -> bool {
+    pub fn cuts_off(&self, container: &Container, ip: IpAddr) -> bool {
         let info = &container.info;
         let shares = self.place.is_some_and(|(netns, _)| info.netns == Some(netns));
         if self.container.as_ref() != Some(&info.id) && !shares {

@@ -85,6 +85,10 @@ impl<W: Write> Terminal<W> {
 }
 
 impl<W: Write + Send + 'static> Drain<Arc<Effect>> for Terminal<W> {
+    fn kind(&self) -> &'static str {
+        "stdout"
+    }
+
     fn name(&self) -> String {
         "standard output".to_owned()
     }

@@ -14,6 +14,7 @@ mod signal;
 mod stream;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bollard::Docker;
 use ipnet::IpNet;
@@ -88,6 +89,21 @@ fn address(option: Option<&str>) -> String {
     named.filter(|host| !host.is_empty()).unwrap_or_else(|| USUAL_SOCKET.to_owned())
 }
 
+/// Is Docker's event stream followed? Shared with whoever tells of it.
+#[derive(Clone, Debug, Default)]
+pub struct Connected(Arc<AtomicBool>);
+
+impl Connected {
+    fn say(&self, connected: bool) {
+        self.0.store(connected, Ordering::Relaxed);
+    }
+
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A Docker that has been listed and is ready to be followed.
 pub struct Source<F> {
     stream: Stream,
@@ -106,6 +122,7 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
         clock: Arc<Clock>,
         outlet: Outlet,
         filter: F,
+        connected: Connected,
     ) -> Result<(Self, Listing), DockerError> {
         // What happens while the listing is read is replayed by the stream.
         let began = clock.now();
@@ -119,7 +136,7 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
         let prefixes = inspector.networks().await.map_err(failed("networks"))?;
         let containers = inspector.list().await.map_err(failed("containers"))?;
         let names = containers.iter().map(|container| (container.id.clone(), container.name.clone())).collect();
-        let stream = Stream::new(docker, clock, outlet, sender, began, names);
+        let stream = Stream::new(docker, clock, outlet, sender, began, names, connected);
         Ok((Self { stream, inspector }, Listing { containers, prefixes }))
     }
 

@@ -16,6 +16,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::Connected;
 use super::event::{Recent, Told, instant, told};
 use super::inspector::Look;
 use crate::model::event::{DockerAction, DockerEvent, Fact, Observation};
@@ -41,6 +42,7 @@ pub struct Stream {
     recent: Recent,
     /// Network events do not carry a container's name. Bounded by the containers that there are.
     names: BTreeMap<ContainerId, String>,
+    connected: Connected,
 }
 
 impl Stream {
@@ -52,8 +54,10 @@ impl Stream {
         looks: mpsc::Sender<Look>,
         began: Stamp,
         names: BTreeMap<ContainerId, String>,
+        connected: Connected,
     ) -> Self {
-        Self { docker, clock, outlet, looks, since: began, known: false, recent: Recent::default(), names }
+        connected.say(true);
+        Self { docker, clock, outlet, looks, since: began, known: false, recent: Recent::default(), names, connected }
     }
 
     /// Never ends by itself.
@@ -61,11 +65,13 @@ impl Stream {
         let mut pause = FIRST_PAUSE;
         loop {
             self.follow().await;
+            self.connected.say(false);
             loop {
                 sleep(pause).await;
                 pause = (pause * 2).min(LAST_PAUSE);
                 if self.resume().await.is_ok() {
                     pause = FIRST_PAUSE;
+                    self.connected.say(true);
                     break;
                 }
             }

@@ -1,0 +1,137 @@
+//! Which containers there are and which of them run, told by whoever knows first: the kernel of an end, Docker of a start.
+//!
+//! Bound: the world's own bound of containers, and [`NAMES`] checked names; the lowest go first.
+
+use std::collections::BTreeMap;
+
+use crate::model::event::{DockerAction, NameAnswer, NameChecked};
+use crate::model::ids::ContainerId;
+use crate::model::time::{Nanos, Stamp};
+
+use crate::engine::world::containers::Container;
+
+const CONTAINERS: usize = 4_096;
+const NAMES: usize = 1_024;
+/// Docker's `State.StartedAt` lies a little before its `start` event, and a restart loop's starts at least 350 ms apart.
+const SAME_START: Nanos = Nanos::from_millis(250);
+
+#[derive(Clone, Debug, Default)]
+struct Life {
+    up: bool,
+    started: Option<Stamp>,
+    down: Option<Stamp>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    lives: BTreeMap<ContainerId, Life>,
+    /// Is the name known to its observer?
+    names: BTreeMap<(String, ContainerId), bool>,
+    stirred: bool,
+}
+
+impl Presence {
+    /// Something changed that levels depend on.
+    pub(super) fn stir(&mut self) {
+        self.stirred = true;
+    }
+
+    /// Did anything change since the last call?
+    pub(super) fn settle(&mut self) -> bool {
+        std::mem::take(&mut self.stirred)
+    }
+
+    /// A container that was not removed.
+    pub(super) fn is_there(&self, id: &ContainerId) -> bool {
+        self.lives.contains_key(id)
+    }
+
+    pub(super) fn is_up(&self, id: &ContainerId) -> bool {
+        self.lives.get(id).is_some_and(|life| life.up)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, &ContainerId, bool)> {
+        self.names.iter().map(|((name, observer), up)| (name.as_str(), observer, *up))
+    }
+
+    pub(super) fn down(&mut self, id: &ContainerId, at: Stamp) {
+        if let Some(life) = self.lives.get_mut(id)
+            && life.started.is_none_or(|started| started <= at)
+        {
+            life.up = false;
+            life.down = life.down.max(Some(at));
+        }
+        self.stir();
+    }
+
+    /// Docker said something of a container (`action`), or it was inspected. Returns whether it was started again.
+    pub(super) fn told(&mut self, container: &Container, action: Option<(Stamp, &DockerAction)>) -> bool {
+        self.stir();
+        let id = &container.info.id;
+        if matches!(action, Some((_, DockerAction::Destroy))) {
+            self.lives.remove(id);
+            self.names.retain(|(_, observer), _| observer != id);
+            return false;
+        }
+        let known = self.lives.contains_key(id);
+        let life = self.lives.entry(id.clone()).or_default();
+        let mut again = false;
+        match action {
+            Some((at, DockerAction::Start)) => again = life.start(at, known),
+            Some((at, DockerAction::Die { .. })) => {
+                life.up = false;
+                life.down = life.down.max(Some(at));
+            }
+            Some(_) => {}
+            None => {
+                if let Some(started) = container.info.started_at {
+                    again = life.start(started, known);
+                }
+                // An inspection may have been read before the end that is known already.
+                let stale = life.down.is_some_and(|down| life.started.is_none_or(|started| started <= down));
+                life.up = container.info.running && !stale;
+            }
+        }
+        while self.lives.len() > CONTAINERS {
+            self.lives.pop_first();
+        }
+        again
+    }
+
+    /// A full listing: what is not in it was removed.
+    pub(super) fn listed(&mut self, there: &[ContainerId]) {
+        let there: std::collections::BTreeSet<&ContainerId> = there.iter().collect();
+        self.lives.retain(|id, _| there.contains(id));
+        self.names.retain(|(_, observer), _| there.contains(observer));
+        self.stir();
+    }
+
+    pub(super) fn name_checked(&mut self, checked: &NameChecked) {
+        let up = match &checked.answer {
+            NameAnswer::Addresses(_) | NameAnswer::NoData => true,
+            NameAnswer::NoName | NameAnswer::Failed { .. } | NameAnswer::Silent => false,
+        };
+        let before = self.names.insert((checked.name.clone(), checked.observer.clone()), up);
+        while self.names.len() > NAMES {
+            self.names.pop_first();
+        }
+        if before != Some(up) {
+            self.stir();
+        }
+    }
+}
+
+impl Life {
+    /// Returns whether it is a start that follows another one.
+    fn start(&mut self, at: Stamp, known: bool) -> bool {
+        if self.started.is_some_and(|started| at.since(started) < SAME_START) {
+            // Known already, or an older one.
+            self.up |= self.down.is_none_or(|down| down < at);
+            return false;
+        }
+        let again = known && self.started.is_some();
+        self.started = Some(at);
+        self.up = self.down.is_none_or(|down| down < at);
+        again
+    }
+}

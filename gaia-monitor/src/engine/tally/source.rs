@@ -1,0 +1,74 @@
+//! Where events come from, as metrics call it.
+
+use crate::model::event::Fact;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    Tcp,
+    Http,
+    Dns,
+    Process,
+    Link,
+    Docker,
+    Inventory,
+    Log,
+    Monitor,
+}
+
+impl Source {
+    pub const ALL: [Source; 9] = [
+        Source::Tcp,
+        Source::Http,
+        Source::Dns,
+        Source::Process,
+        Source::Link,
+        Source::Docker,
+        Source::Inventory,
+        Source::Log,
+        Source::Monitor,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Tcp => "tcp",
+            Source::Http => "http",
+            Source::Dns => "dns",
+            Source::Process => "process",
+            Source::Link => "link",
+            Source::Docker => "docker",
+            Source::Inventory => "inventory",
+            Source::Log => "log",
+            Source::Monitor => "monitor",
+        }
+    }
+
+    #[must_use]
+    pub fn of(fact: &Fact) -> Source {
+        match fact {
+            Fact::TcpState(_)
+            | Fact::ResetReceived(_)
+            | Fact::ResetSent(_)
+            | Fact::SocketError(_)
+            | Fact::Reading(_)
+            | Fact::PacketDropped(_)
+            | Fact::IcmpSent(_)
+            | Fact::Retransmitted(_)
+            | Fact::ListenOverflow(_) => Source::Tcp,
+            Fact::Http(_) => Source::Http,
+            Fact::LookUp(_) | Fact::AskerClosed(_) | Fact::NameChecked(_) => Source::Dns,
+            Fact::ProcessStarted(_)
+            | Fact::ProcessExec(_)
+            | Fact::ProcessExited(_)
+            | Fact::Signal(_)
+            | Fact::OomVictim { .. }
+            | Fact::Memory(_)
+            | Fact::CoreDump(_) => Source::Process,
+            Fact::LinksRead(_) | Fact::Link(_) | Fact::Address(_) | Fact::Neighbour(_) => Source::Link,
+            Fact::ContainerSeen(_) | Fact::InventoryRead { .. } | Fact::Docker(_) => Source::Docker,
+            Fact::SocketSeen(_) | Fact::ProcessSeen(_) | Fact::ProxySeen(_) => Source::Inventory,
+            Fact::Log(_) | Fact::LogsUnread(_) => Source::Log,
+            Fact::Lost { .. } | Fact::Tick | Fact::Shutdown => Source::Monitor,
+        }
+    }
+}

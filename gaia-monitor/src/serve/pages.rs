@@ -1,0 +1,158 @@
+//! What each path answers. Plain functions of what is kept: no clock, no waiting, nothing of the belt.
+
+use std::sync::Arc;
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Response, StatusCode, Uri};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use url::form_urlencoded;
+
+use super::recent::{KEPT, Query, Recent};
+use crate::model::ids::IncidentId;
+use crate::model::incident::CauseKind;
+use crate::vitals::Vitals;
+
+/// Incidents on a page, unless `limit` says otherwise.
+const PAGE: usize = 50;
+
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+const OVERVIEW: &str = "gaia-monitor\n\n/metrics    for Prometheus\n/incidents  the latest, newest first: \
+?cause= &service= &limit= &after=\n/healthz    does it live?\n/readyz     does it see everything?\n";
+
+/// All that is served.
+#[derive(Clone)]
+pub struct Pages {
+    pub metrics: PrometheusHandle,
+    pub vitals: Arc<Vitals>,
+    pub recent: Recent,
+}
+
+impl Pages {
+    #[must_use]
+    pub fn answer(&self, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
+        let page: fn(&Self, &str) -> Response<Full<Bytes>> = match uri.path() {
+            "/" => |_, _| response(StatusCode::OK, TEXT, OVERVIEW.to_owned()),
+            "/metrics" => |pages, _| response(StatusCode::OK, PROMETHEUS, pages.metrics.render()),
+            "/healthz" => |_, _| response(StatusCode::OK, TEXT, "ok\n".to_owned()),
+            "/readyz" => |pages, _| pages.ready(),
+            "/incidents" => |pages, query| pages.incidents(query),
+            other => return response(StatusCode::NOT_FOUND, TEXT, format!("there is no {other}; / lists what is\n")),
+        };
+        if *method != Method::GET && *method != Method::HEAD {
+            let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "this can only be read\n".to_owned());
+            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return refused;
+        }
+        page(self, uri.query().unwrap_or_default())
+    }
+
+    fn ready(&self) -> Response<Full<Bytes>> {
+        match self.vitals.unready() {
+            None => response(StatusCode::OK, TEXT, "ready\n".to_owned()),
+            Some(unready) => {
+                response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {}\n", unready.reason()))
+            }
+        }
+    }
+
+    fn incidents(&self, query: &str) -> Response<Full<Bytes>> {
+        let asked = match parse(query) {
+            Ok(asked) => asked,
+            Err(problem) => return problem_of(StatusCode::BAD_REQUEST, &problem),
+        };
+        let Some(page) = self.recent.page(&asked) else {
+            return problem_of(StatusCode::GONE, "the incident in `after` is not kept (any more): begin without it");
+        };
+        let next = page.next.map(|id| next_page(&asked, &id));
+        let next = serde_json::to_string(&next).unwrap_or_else(|_| "null".to_owned());
+        // The lines are JSON already.
+        let mut text = String::from("{\"incidents\":[");
+        for (index, line) in page.lines.iter().enumerate() {
+            text.push_str(if index == 0 { "\n" } else { ",\n" });
+            text.push_str(line);
+        }
+        text.push_str("\n],\"next\":");
+        text.push_str(&next);
+        text.push_str("}\n");
+        response(StatusCode::OK, JSON, text)
+    }
+}
+
+fn parse(query: &str) -> Result<Query, String> {
+    let mut asked = Query { limit: PAGE, ..Query::default() };
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*key {
+            "cause" => {
+                let name: StrDeserializer<'_, ValueError> = value.as_ref().into_deserializer();
+                asked.cause = Some(CauseKind::deserialize(name).map_err(|error| format!("`cause`: {error}"))?);
+            }
+            "service" => asked.service = Some(value.into_owned()),
+            "limit" => match value.parse() {
+                Ok(limit) if (1..=KEPT).contains(&limit) => asked.limit = limit,
+                Ok(_) | Err(_) => return Err(format!("`limit`: {value:?} is no number from 1 to {KEPT}")),
+            },
+            "after" => asked.after = Some(IncidentId(value.into_owned())),
+            other => return Err(format!("there is no {other:?}: cause, service, limit and after can be given")),
+        }
+    }
+    Ok(asked)
+}
+
+fn next_page(asked: &Query, after: &IncidentId) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if let Some(cause) = asked.cause {
+        query.append_pair("cause", &crate::model::incident::name_of(&cause));
+    }
+    if let Some(service) = &asked.service {
+        query.append_pair("service", service);
+    }
+    query.append_pair("limit", &asked.limit.to_string()).append_pair("after", &after.0);
+    format!("/incidents?{}", query.finish())
+}
+
+fn problem_of(status: StatusCode, problem: &str) -> Response<Full<Bytes>> {
+    response(status, JSON, format!("{}\n", serde_json::json!({ "error": problem })))
+}
+
+fn response(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PAGE, parse};
+    use crate::model::ids::IncidentId;
+    use crate::model::incident::CauseKind;
+    use crate::serve::recent::Query;
+
+    #[test]
+    fn a_query_says_what_is_wrong_with_it() {
+        assert_eq!(parse(""), Ok(Query { limit: PAGE, ..Query::default() }));
+        let asked = parse("cause=oom_killed&service=gaia%2Dcore&limit=7&after=inc-1").unwrap();
+        let wanted = Query {
+            cause: Some(CauseKind::OomKilled),
+            service: Some("gaia-core".into()),
+            limit: 7,
+            after: Some(IncidentId("inc-1".into())),
+        };
+        assert_eq!(asked, wanted);
+        assert_eq!(
+            parse(super::next_page(&wanted, &IncidentId("inc-1".into())).split_once('?').unwrap().1),
+            Ok(wanted)
+        );
+        assert!(parse("cause=oom").unwrap_err().contains("unknown variant `oom`, expected"));
+        assert!(parse("limit=0").unwrap_err().contains("from 1 to 1000"));
+        assert!(parse("page=2").unwrap_err().contains("there is no \"page\""));
+    }
+}

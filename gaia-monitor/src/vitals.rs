@@ -1,0 +1,112 @@
+//! How the monitor itself is: what readiness and its own metrics are told from.
+//!
+//! Written by the run, read by whoever serves; nobody waits for anybody.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::sinks::metrics::Readings;
+use crate::sources::docker::Connected;
+use crate::sources::ebpf::{Probe, RingGauge};
+use crate::sources::procfs;
+
+/// Readings of the ring that its fullest is taken from: a minute of seconds, so that no scrape misses a peak.
+const PEAKS: usize = 60;
+
+#[derive(Debug, Default)]
+pub struct Vitals {
+    probe: OnceLock<Attached>,
+    inventory: AtomicBool,
+    docker: Connected,
+    peaks: Mutex<VecDeque<f64>>,
+}
+
+#[derive(Debug)]
+struct Attached {
+    gauge: RingGauge,
+    probes: Vec<(String, bool)>,
+}
+
+/// What a run is not ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unready {
+    Probe,
+    Inventory,
+    Docker,
+}
+
+impl Unready {
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Unready::Probe => "the probe is not attached yet",
+            Unready::Inventory => "the containers of this host are not known yet",
+            Unready::Docker => "Docker's event stream is not followed: Docker is away, and is tried again",
+        }
+    }
+}
+
+impl Vitals {
+    /// The probe is attached.
+    pub fn attached(&self, probe: &Probe) {
+        let missing = probe.missing().into_iter().map(|missing| (missing.name, false));
+        let probes = probe.attached().into_iter().map(|name| (name, true)).chain(missing).collect();
+        // A run has one probe.
+        let _ = self.probe.set(Attached { gauge: probe.gauge(), probes });
+    }
+
+    /// The containers that were there have been judged.
+    pub fn inventory_read(&self) {
+        self.inventory.store(true, Ordering::Relaxed);
+    }
+
+    /// What the stream of Docker's events tells of itself.
+    #[must_use]
+    pub fn docker(&self) -> Connected {
+        self.docker.clone()
+    }
+
+    /// `None`: ready.
+    #[must_use]
+    pub fn unready(&self) -> Option<Unready> {
+        if self.probe.get().is_none() {
+            return Some(Unready::Probe);
+        }
+        if !self.inventory.load(Ordering::Relaxed) {
+            return Some(Unready::Inventory);
+        }
+        (!self.docker.is_connected()).then_some(Unready::Docker)
+    }
+
+    /// To be called once a second: the ring's gauge forgets its peak when it is read.
+    #[must_use]
+    pub fn read(&self) -> Readings {
+        let attached = self.probe.get();
+        let mut peaks = self.peaks.lock().unwrap_or_else(PoisonError::into_inner);
+        peaks.push_back(attached.map_or(0.0, |attached| attached.gauge.ring_used_ratio()));
+        if peaks.len() > PEAKS {
+            peaks.pop_front();
+        }
+        Readings {
+            ring_used: peaks.iter().copied().fold(0.0, f64::max),
+            docker_connected: self.docker.is_connected(),
+            memory_bytes: procfs::own_memory().unwrap_or(0),
+            probes: attached.map(|attached| attached.probes.clone()).unwrap_or_default(),
+            outputs: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Unready, Vitals};
+
+    #[test]
+    fn a_run_without_a_probe_is_not_ready_and_says_so() {
+        let vitals = Vitals::default();
+        vitals.inventory_read();
+        assert_eq!(vitals.unready(), Some(Unready::Probe));
+        assert!(vitals.read().memory_bytes > 1 << 20);
+    }
+}
