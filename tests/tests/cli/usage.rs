@@ -96,9 +96,15 @@ fn the_printed_configuration_joins_file_and_flags_and_reads_back() {
 }
 
 /// Every option of `run` that a file can set: flag, variable, and three different values; the last as TOML prints it.
-const OPTIONS: [(&str, &str, [&str; 3], &str); 15] = [
+const OPTIONS: [(&str, &str, [&str; 3], &str); 16] = [
     ("--docker-host", "DOCKER_HOST", ["unix:///a", "unix:///b", "unix:///c"], "docker_host = \"unix:///c\""),
     ("--output", "GAIA_MONITOR_OUTPUT", ["json", "pretty", "json"], "output = \"json\""),
+    (
+        "--listen",
+        "GAIA_MONITOR_LISTEN",
+        ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:9435"],
+        "listen = \"127.0.0.1:9435\"",
+    ),
     ("--record", "GAIA_MONITOR_RECORD", ["a", "b", "c"], "record = \"c\""),
     ("--ready-file", "GAIA_MONITOR_READY_FILE", ["a", "b", "c"], "ready_file = \"c\""),
     ("--duration", "GAIA_MONITOR_DURATION", ["1", "2", "3"], "duration = 3.0"),

@@ -1,3 +1,5 @@
+//! What is asked, when, and how often, without a network.
+
 use std::time::{Duration, Instant};
 
 use super::{A_SECOND, PAIRS, Pair, Plan, STEADY, STEADY_GONE, UNDER_WAY};

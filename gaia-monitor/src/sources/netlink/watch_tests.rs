@@ -1,3 +1,5 @@
+//! A socket of the test's own namespace, read as a watch reads it.
+
 use std::net::IpAddr;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
