@@ -1,9 +1,10 @@
-//! A small GAIA: a primary, its candidate, and a client that tries again and then asks the candidate, as gaia-web does.
+//! A small GAIA: a primary, its candidate, a name server that knows no name, and a client that
+//! tries again and then asks the candidate, as gaia-web does.
 //! The first attempt must come to what the case is about; what the others met is taken from httpx's own account.
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::case::{Case, Server};
+use crate::case::{Case, Says, Server};
 use crate::client::{Client, Outcome, Pending, Request};
 use crate::container::{Container, Recipe};
 use crate::expect::{Break, Broken, Expected, Moment, entry, seen};
@@ -72,7 +73,13 @@ impl Gaia {
 /// All but the primary.
 pub fn around(case: &Case) -> Result<(Server, Client)> {
     let [core, candidate] = ["core", "core-candidate"].map(|name| format!("http://{name}:{}", case.port));
-    let web = case.recipe("web").env("CORE_ENDPOINT", &core).env("CORE_FALLBACK_ENDPOINT", &candidate);
+    // Behind Docker's own: what a name that is gone comes to must not depend on where the suite runs.
+    let names = case.name_server(Says::NxDomain)?.to_string();
+    let web = case
+        .recipe("web")
+        .option("--dns", &names)
+        .env("CORE_ENDPOINT", &core)
+        .env("CORE_FALLBACK_ENDPOINT", &candidate);
     let (candidate, web) = std::thread::scope(|scope| {
         let candidate = scope.spawn(|| case.server(case.recipe("core-candidate"), "core-candidate", &["raw"]));
         let web = scope.spawn(|| case.client_of(web, "web"));

@@ -2,11 +2,7 @@
 //! Docker and fails without them. One case: `cargo xtask test --live -- NAME`.
 
 mod live {
-    mod backlog;
-    mod filters;
-    mod links;
     mod logs;
-    mod names;
     mod privileges;
     mod remains;
     mod shipped;

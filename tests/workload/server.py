@@ -6,7 +6,6 @@
     server.py raw   [--port P] [--delay S]                                  plain sockets: closes that no framework makes
     server.py proxy [--port P] --to HOST:PORT                               a live server between a client and another server
     server.py front [--port P] --then MODE…                                 a parent that forks a server and can kill it
-    server.py deaf  [--port P]                                              listens for one and never accepts
     server.py hoard [--port P] [--fill N]                                   listens with a queue of one and never accepts
     server.py die   --delay S --code C                                      no server: ends by itself
 
@@ -320,13 +319,6 @@ def serve_raw(options):
         threading.Thread(target=raw_connection, args=(connection,), daemon=True).start()
 
 
-def serve_deaf(options):
-    listener = socket.create_server(("", options.port), backlog=1)
-    say("listening")
-    signal.pause()
-    listener.close()
-
-
 def serve_proxy(options):
     """Asks another server for each request, and hangs up when that one fails: nginx before a dead backend."""
     host, port = options.to.rsplit(":", 1)
@@ -401,7 +393,7 @@ def serve_fork(options):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=["http", "fork", "raw", "deaf", "proxy", "front", "hoard", "die"])
+    parser.add_argument("mode", choices=["http", "fork", "raw", "proxy", "front", "hoard", "die"])
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1)
@@ -425,7 +417,6 @@ def main():
         "http": serve_http,
         "fork": serve_fork,
         "raw": serve_raw,
-        "deaf": serve_deaf,
         "proxy": serve_proxy,
         "front": serve_front,
         "hoard": serve_hoard,

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use gaia_monitor_tests::cleanup;
 use gaia_monitor_tests::docker;
 use gaia_monitor_tests::host::{self as needs, Need};
-use gaia_monitor_tests::monitor::{BINARY_ENV, use_binary};
+use gaia_monitor_tests::monitor::{BINARY_ENV, Monitor, Options, use_binary};
 use gaia_monitor_tests::row::Row;
 use gaia_monitor_tests::rows;
 
@@ -81,17 +81,28 @@ pub fn run(args: Args) -> Result<()> {
         results.forget(&rows)?;
     }
     eprintln!("runs are written to {}", results.path().display());
+    starts(&results)?;
+    // Of earlier calls; this one's are told as they come.
+    for run in results.wrong(&rows) {
+        eprintln!("earlier: {}", told(run));
+    }
     let played = play(&rows, &args, &mut results);
     println!("{}", table::of(&rows, &results));
-    for run in results.wrong(&rows) {
-        println!("{}", told(run));
-    }
     played?;
     if args.write {
         page::write(&rows, &results)?;
     }
     let wrong = results.wrong(&rows).count();
     ensure!(wrong == 0, "{wrong} wrong run(s), told above");
+    Ok(())
+}
+
+/// A monitor that does not even start would make every row wrong, and say nothing of any.
+fn starts(results: &Results) -> Result<()> {
+    let folder = results.folder().join("start");
+    std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let ended = Monitor::start(&folder, &Options::default())?.stop()?;
+    ensure!(ended.status.success(), "the monitor ended with {}: {}", ended.status, ended.stderr);
     Ok(())
 }
 

@@ -23,27 +23,17 @@ pub fn rows() -> Vec<Row> {
         row(
             "server-slow",
             "a client that gives up on a silent server says that it was slow",
-            gives_up(Slow { program: &["http"], path: "/slow?seconds=4", phase: "awaiting_response", accepts: true }),
+            gives_up(Slow { path: "/slow?seconds=4", phase: "awaiting_response" }),
         ),
         row(
             "server-slow-between-chunks",
             "the same in the middle of the answer",
-            gives_up(Slow {
-                program: &["http"],
-                path: "/stream?chunks=2&pause=4",
-                phase: "receiving_body",
-                accepts: true,
-            }),
+            gives_up(Slow { path: "/stream?chunks=2&pause=4", phase: "receiving_body" }),
         ),
         row(
             "server-blocked",
             "the same of a server whose event loop is blocked",
-            gives_up(Slow { program: &["http"], path: "/block?seconds=3", phase: "awaiting_response", accepts: true }),
-        ),
-        row(
-            "never-accepted",
-            "a connection that nobody accepts is a slow server's",
-            gives_up(Slow { program: &["deaf"], path: "/ok", phase: "awaiting_response", accepts: false }),
+            gives_up(Slow { path: "/block?seconds=3", phase: "awaiting_response" }),
         ),
     ]
 }
@@ -72,22 +62,19 @@ fn client_cancels_included(case: &Case) -> Result<Vec<Expected>> {
 
 /// A silence that the client does not wait out.
 struct Slow {
-    program: &'static [&'static str],
     path: &'static str,
     phase: &'static str,
-    /// Some process reads the request, and is the subject's.
-    accepts: bool,
 }
 
 fn gives_up(slow: Slow) -> impl Fn(&Case) -> Result<Vec<Expected>> {
     move |case| {
-        let server = case.server(case.recipe("core"), "core", slow.program)?;
+        let server = case.server(case.recipe("core"), "core", &["http"])?;
         let client = case.client("web")?;
         let outcomes = client.ask(Request::get(&server.url(slow.path)).read_timeout(1.5))?;
         let (_, port) = outcomes.first().and_then(|outcome| outcome.local).context("the client's port")?;
         let broken = broken(&client, &server.container, outcomes, NO_DATA, slow.phase)?;
-        let pid = slow.accepts.then_some(server.pid);
-        let incident = Expected::living("server_slow", &server.container, pid, Moment::ClientClose(port));
+        let moment = Moment::ClientClose(port);
+        let incident = Expected::living("server_slow", &server.container, Some(server.pid), moment);
         Ok(vec![incident.likely().breaking(broken)])
     }
 }

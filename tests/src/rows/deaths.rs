@@ -65,7 +65,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "oom-by-memory-limit",
-            "a server that outgrows its memory limit is an oom victim",
+            "a server that outgrows its memory limit is an OOM victim",
             dies(Death {
                 container: |recipe| recipe.memory(96 << 20),
                 request: |server| Request::get(&server.url("/oom")),
@@ -89,7 +89,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row(
             "abort-in-first-process",
-            "an abort in a first process is a crash by sigsegv",
+            "an abort in a first process is a crash by SIGSEGV",
             // The kernel lets no SIGABRT end a first process; glibc's abort() goes on to an invalid instruction or access.
             dies(Death {
                 request: |server| Request::get(&server.url("/abort")),
@@ -168,7 +168,7 @@ pub fn rows() -> Vec<Row> {
                 ..HELD
             }),
         ),
-        row("client-by-requests", "the class is httpxs also for a client that is not httpx", client_by_requests),
+        row("client-by-requests", "the class is httpx's also for a client that is not httpx", client_by_requests),
         row("client-killed", "a client container that is killed lists the request that it had open", client_killed),
     ]
 }

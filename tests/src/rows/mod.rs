@@ -1,11 +1,15 @@
 //! Every row, in the order of the table. A file is a group; it must never hold how a verdict is reached, only stories.
 
 mod answers;
+mod backlog;
 mod clients;
 mod comebacks;
 mod deaths;
+mod filters;
 mod garbage;
+mod links;
 mod living;
+mod names;
 mod networks;
 mod outside;
 mod pauses;
@@ -36,6 +40,10 @@ const GROUPS: &[Group] = &[
     Group { name: "pauses", rows: pauses::rows },
     Group { name: "starting", rows: starting::rows },
     Group { name: "clients", rows: clients::rows },
+    Group { name: "names", rows: names::rows },
+    Group { name: "links", rows: links::rows },
+    Group { name: "filters", rows: filters::rows },
+    Group { name: "backlog", rows: backlog::rows },
     Group { name: "networks", rows: networks::rows },
     Group { name: "published", rows: published::rows },
     Group { name: "outside", rows: outside::rows },

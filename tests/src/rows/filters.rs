@@ -1,0 +1,189 @@
+//! Packet filters in a container's namespace and on the host, before a connect, in a request and in the middle of an answer.
+
+use crate::case::{Case, Server};
+use crate::client::{Client, HostRequest, Request};
+use crate::expect::{
+    Break, Expected, Moment, NO_DATA, REFUSED, RESET, SYN_TIMEOUT, UNREACHABLE, Until, broken, broken_on_host,
+};
+use crate::firewall::{Place, Rule, between};
+use crate::instrument::now;
+use crate::row::{Row, row};
+use anyhow::{Context, Result};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row(
+            "drop-before-connect",
+            "a syn that is dropped is a packet dropped",
+            before_the_connect(&["-j", "DROP"], "packet_dropped", SYN_TIMEOUT),
+        ),
+        row(
+            "reset-before-connect",
+            "a syn that is reset by a filter is a packet rejected",
+            before_the_connect(&["-j", "REJECT", "--reject-with", "tcp-reset"], "packet_rejected", REFUSED),
+        ),
+        row(
+            "icmp-before-connect",
+            "a syn that is refused by icmp is told from a closed port",
+            before_the_connect(&["-j", "REJECT"], "packet_rejected", REFUSED),
+        ),
+        row(
+            "prohibited-before-connect",
+            "a prohibited host is a packet rejected",
+            before_the_connect(
+                &["-j", "REJECT", "--reject-with", "icmp-host-prohibited"],
+                "packet_rejected",
+                UNREACHABLE,
+            ),
+        ),
+        row("nft-before-connect", "a rule of nftables is found as one of iptables", nft_before_connect),
+        row("drop-mid-request", "an answer that is dropped is not the server's slowness", drop_mid_request),
+        row("drop-mid-stream", "a stream whose acknowledgements are dropped is a packet dropped", drop_mid_stream),
+        row("reset-mid-stream", "a stream that a filter resets is a packet rejected", reset_mid_stream),
+        row(
+            "docker-user-mid-stream",
+            "a stream dropped on the host is over when a connect is answered",
+            docker_user_mid_stream,
+        ),
+        row(
+            "drop-on-the-way-out",
+            "a request that the client's own filter takes is a packet dropped",
+            drop_on_the_way_out,
+        ),
+        row("drop-and-lift", "a syn that comes through when it is sent again is silent", drop_and_lift),
+        row(
+            "reset-behind-docker-proxy",
+            "a filter behind Docker proxy is no unreachable backend",
+            reset_behind_docker_proxy,
+        ),
+    ]
+}
+
+/// A server and its client, each in a container.
+fn two(case: &Case) -> Result<(Server, Client)> {
+    Ok((case.uvicorn("core")?, case.client("web")?))
+}
+
+/// A rule in the server's own namespace for packets to or from its port.
+fn rule(case: &Case, server: &Server, chain: &str, target: &[&str]) -> Result<Rule> {
+    let port = case.port.to_string();
+    let side = if chain == "INPUT" { "--dport" } else { "--sport" };
+    let matches: Vec<&str> = ["-p", "tcp", side, &port].into_iter().chain(target.iter().copied()).collect();
+    Rule::iptables(&case.stack, Place::Container(server.pid), chain, &matches)
+}
+
+fn filtered(kind: &'static str, server: &Server) -> Expected {
+    let filtered = Expected::living(kind, &server.container, Some(server.pid), Moment::Filtered(server.address));
+    filtered.under("filtered", Until::Lasting)
+}
+
+/// Plays a connect that a rule keeps from its server.
+fn before_the_connect(
+    target: &'static [&str],
+    kind: &'static str,
+    how: Break,
+) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let (server, client) = two(case)?;
+        let _rule = rule(case, &server, "INPUT", target)?;
+        let outcomes = client.ask(Request::get(&server.url("/ok")).connect_timeout(2.5))?;
+        let broken = broken(&client, &server.container, outcomes, how, "connecting")?;
+        Ok(vec![filtered(kind, &server).breaking(broken)])
+    }
+}
+
+/// Asks for a stream of ten seconds and waits for its beginning.
+fn streaming(server: &Server, client: &Client) -> Result<crate::client::Pending> {
+    let url = server.url("/stream?chunks=200&pause=0.05");
+    let pending = server.holds(client, "/stream", Request::get(&url).read_timeout(2.0))?;
+    client.begun(&pending)?;
+    Ok(pending)
+}
+
+fn nft_before_connect(case: &Case) -> Result<Vec<Expected>> {
+    crate::host::ensure(&[crate::host::Need::Nft], &mut |line| eprintln!("{line}"))?;
+    let (server, client) = two(case)?;
+    let words = format!("tcp dport {} drop", case.port);
+    let _rule = Rule::nft(&case.stack, Place::Container(server.pid), "input", &words)?;
+    let outcomes = client.ask(Request::get(&server.url("/ok")).connect_timeout(1.5))?;
+    let broken = broken(&client, &server.container, outcomes, SYN_TIMEOUT, "connecting")?;
+    Ok(vec![filtered("packet_dropped", &server).breaking(broken)])
+}
+
+fn drop_mid_request(case: &Case) -> Result<Vec<Expected>> {
+    let (server, client) = two(case)?;
+    let request = Request::get(&server.url("/slow?seconds=1")).read_timeout(2.5);
+    let pending = server.holds(&client, "/slow", request)?;
+    let _rule = rule(case, &server, "OUTPUT", &["-j", "DROP"])?;
+    let outcomes = client.ended(&pending)?;
+    let broken = broken(&client, &server.container, outcomes, NO_DATA, "awaiting_response")?;
+    Ok(vec![filtered("packet_dropped", &server).breaking(broken)])
+}
+
+fn drop_mid_stream(case: &Case) -> Result<Vec<Expected>> {
+    let (server, client) = two(case)?;
+    let pending = streaming(&server, &client)?;
+    let _rule = rule(case, &server, "INPUT", &["-j", "DROP"])?;
+    let outcomes = client.ended(&pending)?;
+    let broken = broken(&client, &server.container, outcomes, NO_DATA, "receiving_body")?;
+    Ok(vec![filtered("packet_dropped", &server).breaking(broken)])
+}
+
+fn reset_mid_stream(case: &Case) -> Result<Vec<Expected>> {
+    let (server, client) = two(case)?;
+    let pending = streaming(&server, &client)?;
+    let _rule = rule(case, &server, "INPUT", &["-j", "REJECT", "--reject-with", "tcp-reset"])?;
+    let outcomes = client.ended(&pending)?;
+    let broken = broken(&client, &server.container, outcomes, RESET, "receiving_body")?;
+    Ok(vec![filtered("packet_rejected", &server).breaking(broken)])
+}
+
+fn docker_user_mid_stream(case: &Case) -> Result<Vec<Expected>> {
+    let (server, client) = two(case)?;
+    let pending = streaming(&server, &client)?;
+    let addresses = between(server.address.ip(), client.container.ip()?.parse().context("the client's address")?);
+    let matches: Vec<&str> = addresses.iter().map(String::as_str).chain(["-j", "DROP"]).collect();
+    let rule = Rule::iptables(&case.stack, Place::Host, "DOCKER-USER", &matches)?;
+    let outcomes = client.ended(&pending)?;
+    let after = now();
+    rule.lift()?;
+    client.ask_well(Request::get(&server.url("/ok")))?;
+    let broken = broken(&client, &server.container, outcomes, NO_DATA, "receiving_body")?;
+    let until = Until::Connected { to: server.address, after };
+    Ok(vec![filtered("packet_dropped", &server).under("filtered", until).breaking(broken)])
+}
+
+fn drop_on_the_way_out(case: &Case) -> Result<Vec<Expected>> {
+    let (server, client) = two(case)?;
+    client.ask_well(Request::get(&server.url("/ok")).session("kept").read_timeout(2.0))?;
+    let port = case.port.to_string();
+    let place = Place::Container(client.container.pid()?);
+    let _rule = Rule::iptables(&case.stack, place, "OUTPUT", &["-p", "tcp", "--dport", &port, "-j", "DROP"])?;
+    let request = Request::get(&server.url("/ok")).session("kept");
+    let outcomes = client.ask(request)?;
+    let broken = broken(&client, &server.container, outcomes, NO_DATA, "awaiting_response")?;
+    Ok(vec![filtered("packet_dropped", &server).breaking(broken)])
+}
+
+fn drop_and_lift(case: &Case) -> Result<Vec<Expected>> {
+    let (server, client) = two(case)?;
+    let rule = rule(case, &server, "INPUT", &["-j", "DROP"])?;
+    let pending = client.send(Request::get(&server.url("/ok")))?;
+    let dropped = |fact: &crate::instrument::Fact| matches!(fact, crate::instrument::Fact::Filtered { to, .. } if *to == server.address);
+    case.instrument.wait(case.began, std::time::Duration::from_secs(10), dropped, "dropped SYN")?;
+    rule.lift()?;
+    let outcomes = client.ended(&pending)?;
+    anyhow::ensure!(outcomes.iter().all(|outcome| outcome.class == "none"), "{outcomes:?}");
+    Ok(vec![])
+}
+
+fn reset_behind_docker_proxy(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core").publish(case.port), "core", &["http"])?;
+    let published = server.container.published_port(case.port)?;
+    let listen = std::net::SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, published));
+    let _rule = rule(case, &server, "INPUT", &["-j", "REJECT", "--reject-with", "tcp-reset"])?;
+    let request = HostRequest::send_after_fin(listen, "/ok")?;
+    let how = crate::expect::RESET_AFTER_FIN;
+    let broken = broken_on_host(&server.container, listen, request.ended()?, how, "awaiting_response")?;
+    Ok(vec![filtered("packet_rejected", &server).breaking(vec![broken])])
+}

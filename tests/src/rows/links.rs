@@ -1,0 +1,134 @@
+//! Containers that are cut off while everything lives: by Docker's disconnect, by a veth or a bridge that goes down.
+
+use crate::case::{Case, Server};
+use crate::client::{Client, Pending, Request};
+use crate::docker::docker;
+use crate::expect::{Broken, Expected, Moment, NO_DATA, UNREACHABLE, Until, broken};
+use crate::instrument::now;
+use crate::interfaces::{Interface, Monitor, is_down, is_removal, is_set_up, is_up};
+use crate::row::{Row, row};
+use anyhow::Result;
+use serde_json::json;
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row(
+            "disconnect-mid-request",
+            "a disconnect in the middle of a request is told by the interface that went",
+            disconnected(false),
+        ),
+        row(
+            "disconnect-mid-stream",
+            "a disconnect in the middle of an answer is told by the interface that went",
+            disconnected(true),
+        ),
+        row("disconnect-idle", "a disconnect that breaks nothing is silent", disconnect_idle),
+        row("veth-down", "a veth that somebody sets down cuts its container off until it is up", veth_down),
+        row("veth-deleted", "a veth that somebody deletes is no disconnect of Docker's", veth_deleted),
+        row("bridge-down", "a bridge that goes down is one incident for all behind it", bridge_down),
+    ]
+}
+
+/// A request that is being worked on, or half answered, when the link goes.
+fn stuck(server: &Server, client: &Client, streams: bool) -> Result<(Pending, &'static str)> {
+    if !streams {
+        let request = Request::get(&server.url("/slow?seconds=60")).read_timeout(2.0);
+        return Ok((server.holds(client, "/slow", request)?, "awaiting_response"));
+    }
+    let request = client.send(Request::get(&server.url("/length?seconds=60")).read_timeout(2.0))?;
+    client.begun(&request)?;
+    Ok((request, "receiving_body"))
+}
+
+fn ended(client: &Client, server: &Server, (request, phase): (Pending, &'static str)) -> Result<Vec<Broken>> {
+    broken(client, &server.container, client.ended(&request)?, NO_DATA, phase)
+}
+
+fn disconnected(streams: bool) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let server = case.uvicorn("core")?;
+        let client = case.client("web")?;
+        let request = stuck(&server, &client, streams)?;
+        let witness = Monitor::in_container(&server.container)?;
+        let network = case.stack.network().name();
+        let before = now();
+        docker(["network", "disconnect", network, server.container.id()])?;
+        let broken = ended(&client, &server, request)?;
+        let at = witness.saw("the removed interface", before, is_removal)?;
+        let before = now();
+        docker(["network", "connect", network, server.container.id()])?;
+        let back = witness.saw("the interface that is back", before, |line| is_up(line, "eth1"))?;
+        let moment = Moment::Link { fact: "link_removed", at };
+        let incident = Expected::living("network_disconnected", &server.container, None, moment);
+        Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
+    }
+}
+
+fn disconnect_idle(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    client.ask_well(Request::get(&server.url("/")).session("kept"))?;
+    let network = case.stack.network().name();
+    docker(["network", "disconnect", network, server.container.id()])?;
+    docker(["network", "connect", "--alias", "core", network, server.container.id()])?;
+    client.ask_well(Request::get(&server.url("/")))?;
+    Ok(Vec::new())
+}
+
+fn veth_down(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let veth = Interface::veth(&case.stack, &server.container)?;
+    let request = stuck(&server, &client, false)?;
+    let (host, inside) = (Monitor::on_host()?, Monitor::in_container(&server.container)?);
+    let before = now();
+    veth.set(&["down"])?;
+    let broken = ended(&client, &server, request)?;
+    let at = host.saw("the end that is down", before, |line| is_down(line, veth.name()))?;
+    let before = now();
+    veth.set(&["up"])?;
+    let up = inside.saw("the carrier", before, |line| is_up(line, "eth0"))?;
+    let moment = Moment::Link { fact: "link_down", at };
+    let incident = Expected::living("link_down", &server.container, None, moment);
+    Ok(vec![incident.under("link_down", Until::Link(up)).breaking(broken)])
+}
+
+fn veth_deleted(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let veth = Interface::veth(&case.stack, &server.container)?;
+    let request = stuck(&server, &client, true)?;
+    let host = Monitor::on_host()?;
+    let before = now();
+    veth.delete()?;
+    let broken = ended(&client, &server, request)?;
+    let at = host.saw("the end that is down", before, |line| is_down(line, veth.name()))?;
+    let moment = Moment::Link { fact: "link_down", at };
+    let incident = Expected::living("link_down", &server.container, None, moment);
+    Ok(vec![incident.under("link_down", Until::Lasting).breaking(broken)])
+}
+
+fn bridge_down(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let other = case.uvicorn("mcp")?;
+    let client = case.client("web")?;
+    let bridge = Interface::bridge(&case.stack)?;
+    let first = stuck(&server, &client, false)?;
+    let second = stuck(&server, &client, true)?;
+    let host = Monitor::on_host()?;
+    let before = now();
+    bridge.set(&["down"])?;
+    let mut all = ended(&client, &server, first)?;
+    all.extend(ended(&client, &server, second)?);
+    // The client's kernel has never asked for this address, and now nobody answers.
+    let url = format!("http://{}/", other.address);
+    let outcomes = client.ask(Request::get(&url).with("timeout", json!({ "connect": 10.0 })))?;
+    all.extend(broken(&client, &other.container, outcomes, UNREACHABLE, "connecting")?);
+    let at = host.saw("the bridge that is down", before, |line| is_down(line, bridge.name()))?;
+    let before = now();
+    bridge.set(&["up"])?;
+    let up = host.saw("the bridge that is up", before, |line| is_set_up(line, bridge.name()))?;
+    let moment = Moment::Link { fact: "link_down", at };
+    let incident = Expected::bridge(&server.container, moment);
+    Ok(vec![incident.under("link_down", Until::Link(up)).breaking(all)])
+}
