@@ -312,6 +312,13 @@ impl HostRequest {
         Ok(Self(std::thread::spawn(|| request.ended())))
     }
 
+    /// The answer that came before the server closed.
+    pub fn answered(self) -> Result<String> {
+        let outcome = self.ended()?;
+        ensure!(outcome.errno.is_none(), "{outcome:?}");
+        Ok(outcome.message)
+    }
+
     /// What httpx would have raised on what this socket got, for an answer that never became complete.
     pub fn ended(self) -> Result<Outcome> {
         self.0.join().unwrap_or_else(|_| bail!("the thread of the host's request panicked"))

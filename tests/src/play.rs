@@ -26,6 +26,8 @@ use crate::monitor::{Ended, Line, Monitor, Options, binary};
 const AT_ONCE: usize = 2;
 /// An incident comes to rest a second after its last fact; the longest back-off between revisions adds half a second.
 const REST_LIMIT: Duration = Duration::from_secs(12);
+/// The monitor ends by itself so long after the longest story, should this process be killed.
+const AT_MOST: Duration = Duration::from_secs(600);
 /// How long a false incident is waited for. A death that broke nothing is told after a second at the latest.
 const SILENCE: Duration = Duration::from_millis(1500);
 
@@ -95,9 +97,10 @@ fn attempt(
 ) -> Result<Played> {
     ensure!(nix::unistd::geteuid().is_root(), "the live suite needs root: run it with sudo");
     let case = Case::begin(Instrument::get()?)?;
-    let options = arguments
-        .iter()
-        .fold(Options::default().project(case.stack.project()), |options, argument| options.arg(argument));
+    let at_most = Some(Case::lasting() + AT_MOST);
+    let options = Options { at_most, ..Options::default() };
+    let options =
+        arguments.iter().fold(options.project(case.stack.project()), |options, argument| options.arg(argument));
     let monitor = Monitor::start(case.stack.folder(), &options)?;
     let mut told = String::new();
     let verdict = judge(&case, monitor, story, &mut told).unwrap_or_else(|error| failed(&error));

@@ -1,8 +1,8 @@
 """A server that ends, or lives, in every way the live suite asks for. One route, one behaviour.
 
-    server.py http  [--port P] [--workers N] [--delay S] [--keep-alive S]   uvicorn; [--loop L] [--http P] its own options,
-                    [--importing S] [--starting S] seconds that its application takes to import, to start
-    server.py fork  [--port P] [--workers N]                                gunicorn, prefork, sync workers
+    server.py http  [--port P] [--workers N] [--delay S] [--keep-alive S]   uvicorn; [--loop L] [--http P] its own options, [--tls],
+                    [--limit N] requests of a worker, [--importing S] [--starting S] seconds that its application takes to import, to start
+    server.py fork  [--port P] [--workers N] [--limit N]                          gunicorn, prefork, sync workers
     server.py raw   [--port P] [--delay S]                                  plain sockets: closes that no framework makes
     server.py proxy [--port P] --to HOST:PORT                               a live server between a client and another server
     server.py front [--port P] --then MODE…                                 a parent that forks a server and can kill it
@@ -115,6 +115,8 @@ async def app(scope, receive, send):
                 return
     path = scope["path"]
     query = parse_qs(scope["query_string"].decode())
+    if scope["type"] == "websocket":
+        return await web_socket(path, receive, send)
 
     def arg(name, default):
         return query.get(name, [default])[0]
@@ -200,6 +202,16 @@ async def app(scope, receive, send):
             end(path, arg)
         await head(content_length=2)
         await body(b"ok")
+
+
+async def web_socket(path, receive, send):
+    """Sends back what it gets; on `/goodbye` it closes instead."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        if path == "/goodbye":
+            return await send({"type": "websocket.close"})
+        await send({"type": "websocket.send", "text": message["text"]})
 
 
 async def looked_up(arg, head, body, receive):
@@ -288,6 +300,9 @@ def raw_connection(connection):
         # The connection is kept, and closed when the next request has come, without a look at it.
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         select.select([connection], [], [])
+    elif parts.path == "/early-hints":
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
     elif parts.path == "/http10":
         connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the close")
     elif parts.path == "/idle-close":
@@ -361,6 +376,18 @@ def serve_front(options):
     signal.pause()
 
 
+def certificate():
+    """A key and a certificate of its own, in its own file system."""
+    key, certificate = "/tmp/key.pem", "/tmp/certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+        + ["-subj", "/CN=core", "-keyout", key, "-out", certificate],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+    return {"ssl_keyfile": key, "ssl_certfile": certificate}
+
+
 def serve_http(options):
     import uvicorn
 
@@ -379,6 +406,8 @@ def serve_http(options):
         timeout_graceful_shutdown=options.grace,
         loop=options.loop,
         http=options.http,
+        limit_max_requests=options.limit or None,
+        **(certificate() if options.tls else {}),
     )
 
 
@@ -388,6 +417,7 @@ def serve_fork(options):
     hooks = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gunicorn_hooks.py")
     where = f"{options.host}:{options.port}"
     arguments = ["-w", str(options.workers), "-b", where, "--timeout", "0", "-c", hooks, "server:wsgi"]
+    arguments += ["--max-requests", str(options.limit)]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments])
 
 
@@ -399,6 +429,8 @@ def main():
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--delay", type=float, default=0, help="seconds before it binds")
     parser.add_argument("--keep-alive", type=int, default=5)
+    parser.add_argument("--limit", type=int, default=0, help="requests after which a worker is replaced")
+    parser.add_argument("--tls", action="store_true")
     parser.add_argument("--loop", default="auto")
     parser.add_argument("--http", default="auto")
     parser.add_argument("--importing", type=float, default=0)

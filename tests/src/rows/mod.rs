@@ -18,6 +18,7 @@ mod reuse;
 mod silence;
 mod starting;
 mod stops;
+mod traffic;
 mod workers;
 
 use crate::row::Row;
@@ -49,6 +50,7 @@ const GROUPS: &[Group] = &[
     Group { name: "outside", rows: outside::rows },
     Group { name: "answers", rows: answers::rows },
     Group { name: "silence", rows: silence::rows },
+    Group { name: "traffic", rows: traffic::rows },
 ];
 
 /// All of them.
