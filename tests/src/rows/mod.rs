@@ -9,6 +9,7 @@ mod filters;
 mod garbage;
 mod links;
 mod living;
+mod logs;
 mod names;
 mod networks;
 mod outside;
@@ -49,6 +50,7 @@ const GROUPS: &[Group] = &[
     Group { name: "published", rows: published::rows },
     Group { name: "outside", rows: outside::rows },
     Group { name: "answers", rows: answers::rows },
+    Group { name: "logs", rows: logs::rows },
     Group { name: "silence", rows: silence::rows },
     Group { name: "traffic", rows: traffic::rows },
 ];

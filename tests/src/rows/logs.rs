@@ -1,0 +1,97 @@
+//! What a container leaves behind beside its traffic: last words, a client's own line, a core file, the memory it held.
+
+use crate::case::Case;
+use crate::client::Request;
+use crate::docker::docker;
+use crate::expect::{Expected, Killer, NO_RESPONSE, RESET, broken};
+use crate::instrument::ExitStatus;
+use crate::row::{Row, row};
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        row("faulthandler", "the words of faulthandler stand in the timeline of the crash", faulthandler),
+        row(
+            "client-names-read-error",
+            "a client's line that names its error is joined to what explains it",
+            client_names_read_error,
+        ),
+        row("oom-in-use", "an OOM kill is told with the limit and what was in use", oom_in_use),
+        row("core-file", "a core file is where the timeline says", core_file),
+    ]
+}
+
+const SIGSEGV: ExitStatus = ExitStatus::Signal(11);
+const SIGKILL: ExitStatus = ExitStatus::Signal(9);
+const MIB: u64 = 1 << 20;
+
+fn faulthandler(case: &Case) -> Result<Vec<Expected>> {
+    let recipe = case.recipe("core").env("PYTHONFAULTHANDLER", "1");
+    let server = case.server(recipe, "core", &["http"])?;
+    let client = case.client("web")?;
+    let outcomes = client.ask(Request::get(&server.url("/segv")))?;
+    let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
+    let name = server.container.name();
+    let said = |words: &str| format!("{name} stderr: {words}");
+    Ok(vec![
+        Expected::death("process_crashed", &server.container, server.pid, SIGSEGV)
+            .breaking(broken)
+            .saying("log", said("Fatal Python error: Segmentation fault"))
+            .saying("log", said("Current thread 0x"))
+            .saying("log", "in string_at"),
+    ])
+}
+
+fn client_names_read_error(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let upload = Request::upload(&server.url("/upload?seconds=60"), 32 << 20);
+    let request = server.holds(&client, "/upload", upload)?;
+    server.signal_from_host(server.pid, Signal::SIGKILL)?;
+    let broken = broken(&client, &server.container, client.ended(&request)?, RESET, "sending")?;
+    let client = client.container.name();
+    let line = format!("{client}'s log names ReadError: GET {} failed (ReadError)", server.url("/upload?seconds=60"));
+    Ok(vec![
+        Expected::death("process_killed", &server.container, server.pid, SIGKILL)
+            .by(Killer::Host(std::process::id()))
+            .breaking(broken)
+            .saying("log", line),
+    ])
+}
+
+fn oom_in_use(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core").memory(96 * MIB), "core", &["http"])?;
+    let client = case.client("web")?;
+    let outcomes = client.ask(Request::get(&server.url("/oom")))?;
+    let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
+    Ok(vec![
+        Expected::death("oom_killed", &server.container, server.pid, SIGKILL)
+            .breaking(broken)
+            .saying("process", "memory limit 96 MiB, in use 96 MiB when the OOM killer came"),
+    ])
+}
+
+fn core_file(case: &Case) -> Result<Vec<Expected>> {
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern")?;
+    let recipe = case.recipe("core").option("--ulimit", "core=-1");
+    let server = case.server(recipe, "core", &["http"])?;
+    let client = case.client("web")?;
+    let outcomes = client.ask(Request::get(&server.url("/segv?in=/tmp")))?;
+    let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
+    let name = server.container.name();
+    let place = if pattern.trim() == "core" {
+        // Docker itself is the witness: the file is there.
+        let copied = case.stack.folder().join("core.copy");
+        docker(["cp", &format!("{name}:/tmp/core"), copied.to_str().unwrap_or_default()])?;
+        ensure!(std::fs::metadata(&copied)?.len() > 0, "an empty core");
+        std::fs::remove_file(&copied)?;
+        format!("core dumped: /tmp/core in the file system of {name} (docker cp {name}:/tmp/core .)")
+    } else if pattern.starts_with('|') {
+        "core dumped: handed to ".to_owned()
+    } else {
+        "core dumped: /".to_owned()
+    };
+    let death = Expected::death("process_crashed", &server.container, server.pid, SIGSEGV);
+    Ok(vec![death.breaking(broken).saying("process", place)])
+}
