@@ -55,10 +55,18 @@ const GROUPS: &[Group] = &[
     Group { name: "traffic", rows: traffic::rows },
 ];
 
+/// Continuous integration plays every third row, always the same ones, and what must stay silent in busy traffic.
+const EVERY: usize = 3;
+const ALWAYS: &str = "traffic";
+
 /// All of them.
 #[must_use]
 pub fn all() -> Vec<Row> {
-    GROUPS.iter().flat_map(|group| (group.rows)().into_iter().map(|row| row.of(group.name))).collect()
+    let rows = GROUPS.iter().flat_map(|group| (group.rows)().into_iter().map(|row| row.of(group.name)));
+    let played = |(place, row): (usize, Row)| {
+        if place % EVERY == 0 || row.group == ALWAYS { row } else { row.by_hand() }
+    };
+    rows.enumerate().map(played).collect()
 }
 
 #[cfg(test)]

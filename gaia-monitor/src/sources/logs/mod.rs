@@ -178,7 +178,8 @@ async fn read(docker: &Docker, question: &Question) -> Result<Vec<(Stamp, LogLin
 
 fn failure(error: Error) -> Failure {
     match error {
-        Error::DockerResponseServerError { status_code: 404, .. } => Failure::Gone,
+        // 409: it is being removed ("dead or marked for removal").
+        Error::DockerResponseServerError { status_code: 404 | 409, .. } => Failure::Gone,
         // 501 and these words by today's engines; older ones used other codes.
         Error::DockerResponseServerError { status_code, message }
             if status_code == 501 || message.contains("does not support reading") =>
