@@ -211,7 +211,8 @@ impl Engine {
     fn is_name_awaited(&self, lost: &Lost) -> bool {
         self.world.look_ups.open().any(|inquiry| match lost {
             Lost::Container(id) => {
-                self.world.names.holders(inquiry.name()).iter().any(|holding| holding.container == *id)
+                let asker = self.world.containers.of_socket(&inquiry.socket, inquiry.begun);
+                asker.is_some_and(|asker| self.world.names.can_mean(&asker, inquiry.name(), id))
             }
             Lost::Name(name) => inquiry.name() == name,
         })

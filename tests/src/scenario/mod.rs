@@ -82,6 +82,7 @@ pub fn read(text: &str) -> Result<Scenario> {
 pub fn check(scenario: &Scenario) -> Result<()> {
     let played = play::play(&scenario.settings, &scenario.events);
     invariants::check(&played)?;
+    invariants::counts(&played)?;
     scenario.expected.check(&played)
 }
 

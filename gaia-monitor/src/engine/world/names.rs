@@ -106,6 +106,16 @@ impl Names {
         self.networks.get(id).is_some_and(|networks| networks.contains(network))
     }
 
+    /// Can this asker mean that holder by the name? Docker knows names by network; of an asker whose networks are not known
+    /// nothing can be excluded.
+    #[must_use]
+    pub fn can_mean(&self, asker: &ContainerId, name: &str, holder: &ContainerId) -> bool {
+        let Some(networks) = self.networks.get(asker) else { return true };
+        self.holders(name).iter().filter(|holding| holding.container == *holder).any(|holding| {
+            holding.network.as_ref().is_none_or(|network| networks.contains(network))
+        })
+    }
+
     /// Notes an answer; returns whether a stretch began with it.
     pub(super) fn answered(&mut self, name: &str, asker: Asker, at: Stamp, answer: &NameAnswer) -> bool {
         let address = match answer {
