@@ -17,9 +17,8 @@ pub fn lines(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: 
     let mut names = sheet.names_of(case);
     names.extend(container.into_iter().flat_map(|id| sheet.world.names.of(id)));
     for name in names {
-        let concerns = |asker: &Asker| {
-            container.is_none_or(|holder| sheet.world.names.can_mean(&asker.container, name, holder))
-        };
+        let concerns =
+            |asker: &Asker| container.is_none_or(|holder| sheet.world.names.can_mean(&asker.container, name, holder));
         for (asker, stretches) in sheet.world.names.said(name).filter(|(asker, _)| concerns(asker)) {
             let to = teller(sheet, asker);
             let before = std::iter::once(None).chain(stretches.iter().map(Some));

@@ -111,9 +111,10 @@ impl Names {
     #[must_use]
     pub fn can_mean(&self, asker: &ContainerId, name: &str, holder: &ContainerId) -> bool {
         let Some(networks) = self.networks.get(asker) else { return true };
-        self.holders(name).iter().filter(|holding| holding.container == *holder).any(|holding| {
-            holding.network.as_ref().is_none_or(|network| networks.contains(network))
-        })
+        self.holders(name)
+            .iter()
+            .filter(|holding| holding.container == *holder)
+            .any(|holding| holding.network.as_ref().is_none_or(|network| networks.contains(network)))
     }
 
     /// Notes an answer; returns whether a stretch began with it.
