@@ -1,7 +1,7 @@
 //! Containers that stand still: Docker's pause, and SIGSTOP.
 
-use crate::case::Case;
-use crate::client::Request;
+use crate::case::{Case, Server};
+use crate::client::{Client, Outcome, Request};
 use crate::expect::{Expected, Killer, Moment, NO_DATA, Until, broken};
 use crate::instrument::now;
 use crate::row::{Row, row};
@@ -24,7 +24,12 @@ fn paused(case: &Case) -> Result<Vec<Expected>> {
     server.container.verb("pause")?;
     let outcomes = client.ended(&request)?;
     server.container.verb("unpause")?;
-    let broken = broken(&client, &server.container, outcomes, NO_DATA, "awaiting_response")?;
+    by_docker(case, &server, &client, outcomes)
+}
+
+/// Docker's pause, over by now, that outlasted the client's patience.
+fn by_docker(case: &Case, server: &Server, client: &Client, outcomes: Vec<Outcome>) -> Result<Vec<Expected>> {
+    let broken = broken(client, &server.container, outcomes, NO_DATA, "awaiting_response")?;
     let moment = Moment::Docker { fact: "docker_pause", at: case.docker_event(&server.container, "pause")? };
     let until = Until::Docker(case.docker_event(&server.container, "unpause")?);
     let paused = Expected::living("container_paused", &server.container, None, moment);
@@ -51,11 +56,7 @@ fn asked_while_paused(case: &Case) -> Result<Vec<Expected>> {
     server.container.verb("pause")?;
     let outcomes = client.ask(Request::get(&server.url("/ok")).read_timeout(1.5))?;
     server.container.verb("unpause")?;
-    let broken = broken(&client, &server.container, outcomes, NO_DATA, "awaiting_response")?;
-    let moment = Moment::Docker { fact: "docker_pause", at: case.docker_event(&server.container, "pause")? };
-    let until = Until::Docker(case.docker_event(&server.container, "unpause")?);
-    let paused = Expected::living("container_paused", &server.container, None, moment);
-    Ok(vec![paused.under("paused", until).breaking(broken)])
+    by_docker(case, &server, &client, outcomes)
 }
 
 fn sigstop(case: &Case) -> Result<Vec<Expected>> {

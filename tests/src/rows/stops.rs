@@ -4,6 +4,7 @@ use std::thread;
 
 use crate::case::{Case, Server};
 use crate::client::Request;
+use crate::container::Recipe;
 use crate::docker::docker;
 use crate::expect::{Expected, Killer, NAME_UNKNOWN, NO_RESPONSE, REFUSED, RESOLVING, Until, broken};
 use crate::gaia::Gaia;
@@ -46,7 +47,11 @@ pub fn rows() -> Vec<Row> {
 const SIGKILL: ExitStatus = ExitStatus::Signal(9);
 
 fn stop_grace_honoured(case: &Case) -> Result<Vec<Expected>> {
-    let server = case.uvicorn("core")?;
+    answered_in_the_grace(case, case.recipe("core"))
+}
+
+fn answered_in_the_grace(case: &Case, recipe: Recipe) -> Result<Vec<Expected>> {
+    let server = case.server(recipe, "core", &["http"])?;
     let client = case.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=1")))?;
     server.container.stop(Some(10))?;
@@ -56,8 +61,13 @@ fn stop_grace_honoured(case: &Case) -> Result<Vec<Expected>> {
 }
 
 fn stop_grace_exceeded(case: &Case) -> Result<Vec<Expected>> {
+    cut_by_the_graces_end(case, "/slow")
+}
+
+/// `path`: where the primary spends longer than its grace.
+fn cut_by_the_graces_end(case: &Case, path: &str) -> Result<Vec<Expected>> {
     let gaia = Gaia::begin(case, |recipe| recipe, &["http"])?;
-    let request = gaia.holds("/slow", Request::get(&gaia.core.url("/slow?seconds=60")))?;
+    let request = gaia.holds(path, Request::get(&gaia.core.url(&format!("{path}?seconds=60"))))?;
     gaia.core.container.stop(Some(1))?;
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_candidate()?;
     Ok(vec![stopped(&gaia.core, SIGKILL).role("primary").breaking(broken)])
@@ -93,11 +103,7 @@ fn stop_graceful_500(case: &Case) -> Result<Vec<Expected>> {
 }
 
 fn stop_blocked_loop(case: &Case) -> Result<Vec<Expected>> {
-    let gaia = Gaia::begin(case, |recipe| recipe, &["http"])?;
-    let request = gaia.holds("/block", Request::get(&gaia.core.url("/block?seconds=60")))?;
-    gaia.core.container.stop(Some(1))?;
-    let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_candidate()?;
-    Ok(vec![stopped(&gaia.core, SIGKILL).role("primary").breaking(broken)])
+    cut_by_the_graces_end(case, "/block")
 }
 
 fn stop_then_look_up(case: &Case) -> Result<Vec<Expected>> {
@@ -110,13 +116,7 @@ fn stop_then_look_up(case: &Case) -> Result<Vec<Expected>> {
 }
 
 fn stop_under_init(case: &Case) -> Result<Vec<Expected>> {
-    let server = case.server(case.recipe("core").init(), "core", &["http"])?;
-    let client = case.client("web")?;
-    let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=1")))?;
-    server.container.stop(Some(10))?;
-    let outcomes = client.ended(&request)?;
-    ensure!(outcomes.iter().all(|outcome| outcome.status == Some(200)), "{outcomes:?}");
-    Ok(vec![])
+    answered_in_the_grace(case, case.recipe("core").init())
 }
 
 fn restart(case: &Case) -> Result<Vec<Expected>> {
