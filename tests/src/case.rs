@@ -82,13 +82,28 @@ impl Case {
 
     /// Starts a server and does not wait for its port.
     pub fn server_that_starts(&self, recipe: Recipe, service: &str, program: &[&str]) -> Result<Server> {
+        self.started(recipe, service, program, |container| container.ip()?.parse().context("the container's address"))
+    }
+
+    /// The same where the container has no address of its own.
+    pub fn server_at(&self, recipe: Recipe, service: &str, program: &[&str], ip: IpAddr) -> Result<Server> {
+        self.started(recipe, service, program, |_| Ok(ip))
+    }
+
+    fn started(
+        &self,
+        recipe: Recipe,
+        service: &str,
+        program: &[&str],
+        ip: impl FnOnce(&Container) -> Result<IpAddr>,
+    ) -> Result<Server> {
         let port = self.port.to_string();
         let [mode, rest @ ..] = program else { bail!("a server needs a mode") };
         let command: Vec<&str> =
             ["python3", "/workload/server.py", mode, "--port", &port].iter().chain(rest).copied().collect();
         let container = recipe.start(&command)?;
         let pid = container.pid()?;
-        let ip: IpAddr = container.ip()?.parse().context("the container's address")?;
+        let ip = ip(&container)?;
         let events = self.stack.folder().join(format!("{service}.events"));
         Ok(Server { container, pid, address: SocketAddr::new(ip, self.port), events })
     }

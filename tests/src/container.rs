@@ -46,6 +46,13 @@ impl Recipe {
         self
     }
 
+    /// In this network, or another container's or the host's, instead of the stack's own.
+    #[must_use]
+    pub fn network(mut self, network: &str) -> Self {
+        self.options.retain(|option| !option.starts_with("--network"));
+        self.option("--network", network)
+    }
+
     #[must_use]
     pub fn env(self, name: &str, value: &str) -> Self {
         self.option("--env", &format!("{name}={value}"))

@@ -95,7 +95,7 @@ async def by_httpx(command, told, url=None):
     name = command.get("session")
     client = sessions.get(name) if name else None
     if client is None:
-        client = httpx.AsyncClient(timeout=timeouts(command.get("timeout")), trust_env=False)
+        client = httpx.AsyncClient(timeout=timeouts(command.get("timeout")), trust_env=False, verify=False)
         if name:
             sessions[name] = client
     plan = command.get("upload")

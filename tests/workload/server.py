@@ -2,11 +2,12 @@
 
     server.py http  [--port P] [--workers N] [--delay S] [--keep-alive S]   uvicorn; [--loop L] [--http P] its own options, [--tls],
                     [--limit N] requests of a worker, [--importing S] [--starting S] seconds that its application takes to import, to start
-    server.py fork  [--port P] [--workers N] [--limit N]                          gunicorn, prefork, sync workers
+    server.py fork  [--port P] [--workers N] [--limit N]                          gunicorn, prefork, sync workers, [--patience S]
     server.py raw   [--port P] [--delay S]                                  plain sockets: closes that no framework makes
     server.py proxy [--port P] --to HOST:PORT                               a live server between a client and another server
     server.py front [--port P] --then MODE…                                 a parent that forks a server and can kill it
     server.py hoard [--port P] [--fill N]                                   listens with a queue of one and never accepts
+    server.py shell [--port P] --then MODE…                                 a shell that waits for a server, and ends as that one did
     server.py die   --delay S --code C                                      no server: ends by itself
 
 Each request prints one JSON line when its handler begins, so that a fault strikes a request that was really
@@ -296,6 +297,23 @@ def raw_connection(connection):
         connection.sendall(b"HTTP/1.1 abc OK\r\nContent-Length: 2\r\n\r\nok")
     elif parts.path == "/bad-header":
         connection.sendall(b"HTTP/1.1 200 OK\r\nbad header line\r\nContent-Length: 2\r\n\r\nok")
+    elif parts.path == "/big-header":
+        # More than any client's parser takes (h11 and httpx: 100 KiB).
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Big: " + b"x" * (300 << 10))
+        time.sleep(0.3)
+    elif parts.path == "/bad-chunk":
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nno number\r\n")
+        time.sleep(0.3)
+    elif parts.path == "/only-continue":
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        time.sleep(0.1)
+    elif parts.path == "/no-content":
+        connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+    elif parts.path == "/not-modified":
+        # The length is that of a body which is not sent (RFC 9110, 15.4.5).
+        connection.sendall(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2000\r\nConnection: close\r\n\r\n")
+    elif parts.path == "/head":
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\nConnection: close\r\n\r\n")
     elif parts.path == "/unread-next":
         # The connection is kept, and closed when the next request has come, without a look at it.
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
@@ -376,6 +394,12 @@ def serve_front(options):
     signal.pause()
 
 
+def serve_shell(options):
+    """As images whose entry point is a script: the first process is a shell, and the server its child."""
+    command = [sys.executable, os.path.abspath(__file__), options.then[0], "--port", str(options.port), *options.then[1:]]
+    os.execv("/bin/sh", ["sh", "-c", '"$@"; exit $?', "sh", *command])
+
+
 def certificate():
     """A key and a certificate of its own, in its own file system."""
     key, certificate = "/tmp/key.pem", "/tmp/certificate.pem"
@@ -416,14 +440,14 @@ def serve_fork(options):
     # `exec`: gunicorn's arbiter is the container's first process, as its documentation has it.
     hooks = os.path.join(os.path.dirname(os.path.abspath(__file__)), "gunicorn_hooks.py")
     where = f"{options.host}:{options.port}"
-    arguments = ["-w", str(options.workers), "-b", where, "--timeout", "0", "-c", hooks, "server:wsgi"]
+    arguments = ["-w", str(options.workers), "-b", where, "--timeout", str(options.patience), "-c", hooks, "server:wsgi"]
     arguments += ["--max-requests", str(options.limit)]
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments])
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=["http", "fork", "raw", "proxy", "front", "hoard", "die"])
+    parser.add_argument("mode", choices=["http", "fork", "raw", "proxy", "front", "hoard", "shell", "die"])
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--workers", type=int, default=1)
@@ -436,6 +460,7 @@ def main():
     parser.add_argument("--importing", type=float, default=0)
     parser.add_argument("--starting", type=float, default=0)
     parser.add_argument("--grace", type=int, default=None)
+    parser.add_argument("--patience", type=int, default=0, help="seconds that gunicorn lets a worker work")
     parser.add_argument("--code", type=int, default=0)
     parser.add_argument("--fill", type=int, default=0)
     parser.add_argument("--to", default="")
@@ -452,6 +477,7 @@ def main():
         "proxy": serve_proxy,
         "front": serve_front,
         "hoard": serve_hoard,
+        "shell": serve_shell,
         "die": lambda options: sys.exit(options.code),
     }
     modes[options.mode](options)

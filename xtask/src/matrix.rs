@@ -11,9 +11,10 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use gaia_monitor_tests::cleanup;
 use gaia_monitor_tests::docker;
 use gaia_monitor_tests::host::{self as needs, Need};
@@ -34,6 +35,9 @@ pub struct Args {
     /// How many runs a row shall have, those of earlier calls included.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// How many rows are played at once. More than one stretches the lags that are measured.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
+    jobs: u32,
     /// How long the rows of clean traffic last.
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<f64>,
@@ -128,11 +132,16 @@ fn names(name: &str, row: &Row) -> bool {
 /// One turn of all rows before the next, so that a table which is cut short is short by turns, not by rows.
 fn play(rows: &[Row], args: &Args, results: &mut Results) -> Result<()> {
     let had: BTreeMap<&str, u32> = rows.iter().map(|row| (row.id, results.count(row.id))).collect();
-    for turn in 1..=args.runs {
-        for row in rows.iter().filter(|row| had.get(row.id).is_none_or(|had| *had < turn)) {
+    let due = (1..=args.runs).flat_map(|turn| rows.iter().map(move |row| (turn, row)));
+    let due = Mutex::new(due.filter(|(turn, row)| had.get(row.id).is_none_or(|had| had < turn)));
+    let folder = results.folder().to_owned();
+    let results = Mutex::new(results);
+    let next = || due.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let worker = || -> Result<()> {
+        while let Some((turn, row)) = next() {
             cleanup::check_interrupt()?;
             let began = Instant::now();
-            let keep = results.folder().join("wrong").join(format!("{}-{turn}", row.id));
+            let keep = folder.join("wrong").join(format!("{}-{turn}", row.id));
             let golden = args.record_goldens.as_ref().map(|folder| folder.join(format!("{}.jsonl", row.id)));
             let played = row.play(&keep, golden.as_deref());
             if cleanup::is_interrupted() {
@@ -140,11 +149,16 @@ fn play(rows: &[Row], args: &Args, results: &mut Results) -> Result<()> {
                 bail!(cleanup::INTERRUPTED);
             }
             let run = Run::of(row.id, turn, began.elapsed(), played);
+            let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
             eprintln!("{}", told(&run));
             results.append(run)?;
         }
-    }
-    Ok(())
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..args.jobs).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| anyhow!("a row panicked"))?)
+    })
 }
 
 /// One run in words.
@@ -173,6 +187,7 @@ mod tests {
         Args {
             rows: rows.iter().map(|&row| row.to_owned()).collect(),
             all,
+            jobs: 1,
             runs: 1,
             minutes: None,
             fresh: false,

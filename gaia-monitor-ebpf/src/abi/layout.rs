@@ -63,6 +63,15 @@ pub struct Layout {
     pub task_cgroups: u32,
     pub task_nsproxy: u32,
     pub task_start_time: u32,
+    pub task_files: u32,
+    // struct files_struct, fdtable, file, inode, socket
+    pub files_fdt: u32,
+    pub fdt_fd: u32,
+    pub fdt_max_fds: u32,
+    pub file_inode: u32,
+    pub file_private_data: u32,
+    pub inode_mode: u32,
+    pub socket_sk: u32,
     // struct signal_struct
     pub signal_live: u32,
     pub signal_flags: u32,
@@ -99,7 +108,7 @@ impl Layout {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 63 * 4);
+const _: () = assert!(size_of::<Layout>() == 71 * 4);
 
 #[cfg(feature = "user")]
 // SAFETY: `u32` fields only, no padding.

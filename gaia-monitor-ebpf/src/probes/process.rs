@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use gaia_monitor_abi::{ProcessExecRecord, ProcessExitedRecord, ProcessStartedRecord};
 
+use super::descriptors;
 use crate::{
     kernel::{Typed, layout},
     ring::{Wake, emit},
@@ -92,12 +93,13 @@ fn observe_exit(ctx: &BtfTracePointContext) -> Option<()> {
     let group: u32 = signal.load(layout!(signal_group_exit_code));
     let own: u32 = leader.load(layout!(task_exit_code));
     let status = if signal.load::<u32>(layout!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 { group } else { own };
+    let listens = descriptors::hold_a_listener(task);
     emit::<ProcessExitedRecord>(Wake::Now, |event| {
         event.process = process;
         event.parent = parent;
         event.parent_outside = parent_outside;
         event.status = status;
-        event.reserved = 0;
+        event.listens = listens as u32;
     });
     Some(())
 }

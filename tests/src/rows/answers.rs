@@ -6,6 +6,7 @@ use crate::expect::Expected;
 use crate::gaia::Gaia;
 use crate::row::{Row, row};
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 pub fn rows() -> Vec<Row> {
     vec![
@@ -18,6 +19,10 @@ pub fn rows() -> Vec<Row> {
         row("unavailable", "a lasting 503 is retried, and nothing broke", unavailable),
         row("connection-close", "a close after a complete answer is silent", answered("http", "/close", 200)),
         row("http10", "an answer that ends with the close is silent", answered("raw", "/http10", 200)),
+        row("no-content", "a 204 has no body", answered("raw", "/no-content", 204)),
+        row("not-modified", "a 304 has no body, whatever its length says", answered("raw", "/not-modified", 304)),
+        row("head", "an answer to HEAD has no body, whatever its length says", head),
+        row("early-hints", "a 103 goes before the answer", answered("raw", "/early-hints", 200)),
         row("client-closes", "a client that closes after its answer is silent", answered("http", "/ok", 200)),
         row("whole-stream", "a chunked answer to its end is silent", answered("http", "/stream", 200)),
     ]
@@ -32,6 +37,13 @@ fn answered(mode: &'static str, path: &'static str, status: u16) -> impl Fn(&Cas
         gaia.web.ask_well(Request::get(&gaia.core.url(path)).by_requests())?;
         Ok(vec![])
     }
+}
+
+fn head(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core"), "core", &["raw"])?;
+    let client = case.client("web")?;
+    client.ask_well(Request::get(&server.url("/head")).with("method", json!("HEAD")))?;
+    Ok(vec![])
 }
 
 fn unavailable(case: &Case) -> Result<Vec<Expected>> {

@@ -22,6 +22,11 @@ pub fn rows() -> Vec<Row> {
             "a disconnect in the middle of an answer is told by the interface that went",
             disconnected(true),
         ),
+        row(
+            "client-disconnected",
+            "a client that is cut off from its server is the one that was cut off",
+            client_disconnected,
+        ),
         row("disconnect-idle", "a disconnect that breaks nothing is silent", disconnect_idle),
         row("veth-down", "a veth that somebody sets down cuts its container off until it is up", veth_down),
         row("veth-deleted", "a veth that somebody deletes is no disconnect of Docker's", veth_deleted),
@@ -62,6 +67,24 @@ fn disconnected(streams: bool) -> impl Fn(&Case) -> Result<Vec<Expected>> {
         let incident = Expected::living("network_disconnected", &server.container, None, moment);
         Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
     }
+}
+
+fn client_disconnected(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = stuck(&server, &client, false)?;
+    let witness = Monitor::in_container(&client.container)?;
+    let network = case.stack.network().name();
+    let before = now();
+    docker(["network", "disconnect", network, client.container.id()])?;
+    let broken = ended(&client, &server, request)?;
+    let at = witness.saw("the removed interface", before, is_removal)?;
+    let before = now();
+    docker(["network", "connect", network, client.container.id()])?;
+    let back = witness.saw("the interface that is back", before, |line| is_up(line, "eth1"))?;
+    let moment = Moment::Link { fact: "link_removed", at };
+    let incident = Expected::living("network_disconnected", &client.container, None, moment);
+    Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
 }
 
 fn disconnect_idle(case: &Case) -> Result<Vec<Expected>> {

@@ -82,6 +82,18 @@ pub fn rows() -> Vec<Row> {
             }),
         ),
         row(
+            "only-continue",
+            "a provisional answer is none",
+            closes(Close {
+                program: &["raw"],
+                request: |server| Request::get(&server.url("/only-continue")),
+                kind: "app_closed",
+                caller: Caller::Retries,
+                how: NO_RESPONSE,
+                phase: "awaiting_response",
+            }),
+        ),
+        row(
             "linger-zero",
             "a linger of zero is an abort by the application",
             closes(Close {

@@ -12,8 +12,10 @@ mod living;
 mod logs;
 mod names;
 mod networks;
+mod opaque;
 mod outside;
 mod pauses;
+mod placements;
 mod published;
 mod reuse;
 mod silence;
@@ -47,6 +49,8 @@ const GROUPS: &[Group] = &[
     Group { name: "filters", rows: filters::rows },
     Group { name: "backlog", rows: backlog::rows },
     Group { name: "networks", rows: networks::rows },
+    Group { name: "placements", rows: placements::rows },
+    Group { name: "opaque", rows: opaque::rows },
     Group { name: "published", rows: published::rows },
     Group { name: "outside", rows: outside::rows },
     Group { name: "answers", rows: answers::rows },

@@ -12,6 +12,7 @@ pub fn rows() -> Vec<Row> {
         row("paused", "a pause that outlasts the client's patience is told by Docker's event", paused),
         row("paused-shortly", "a pause that the answer outlives is silent", paused_shortly),
         row("asked-while-paused", "a request to a container that is paused belongs to the pause", asked_while_paused),
+        row("client-paused", "a client that is paused and served in the end is silent", client_paused),
         row("sigstop", "a SIGSTOP is a pause that the signal begins and SIGCONT ends", sigstop),
     ]
 }
@@ -47,6 +48,20 @@ fn paused_shortly(case: &Case) -> Result<Vec<Expected>> {
     let outcomes = client.ended(&request)?;
     ensure!(outcomes.iter().all(|outcome| outcome.status == Some(200)), "{outcomes:?}");
     drop(again);
+    Ok(vec![])
+}
+
+fn client_paused(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=0.5")))?;
+    client.container.verb("pause")?;
+    // The answer came meanwhile.
+    let again = case.client("again")?;
+    again.ask_well(Request::get(&server.url("/slow?seconds=0.6")))?;
+    client.container.verb("unpause")?;
+    let outcomes = client.ended(&request)?;
+    ensure!(outcomes.iter().all(|outcome| outcome.status == Some(200)), "{outcomes:?}");
     Ok(vec![])
 }
 

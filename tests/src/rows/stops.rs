@@ -121,7 +121,7 @@ fn stop_under_init(case: &Case) -> Result<Vec<Expected>> {
 
 fn restart(case: &Case) -> Result<Vec<Expected>> {
     let gaia = Gaia::begin(case, |recipe| recipe, &["http"])?;
-    let request = gaia.holds("/slow", Request::get(&gaia.core.url("/slow?seconds=60")))?;
+    let request = gaia.holds("/slow", Request::get(&gaia.core.url("/slow?seconds=60&once=slow")))?;
     docker(["restart", "--time", "1", gaia.core.container.name()])?;
     gaia.core.listening(2)?;
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.served()?;

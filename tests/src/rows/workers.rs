@@ -6,7 +6,7 @@ use crate::expect::{Expected, Killer, NO_RESPONSE, Until, broken};
 use crate::gaia::Gaia;
 use crate::instrument::ExitStatus;
 use crate::row::{Row, row};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
 pub fn rows() -> Vec<Row> {
@@ -28,6 +28,18 @@ pub fn rows() -> Vec<Row> {
             worker_killed_by_exec,
         ),
         row("uvicorn-worker-crashed", "a worker that crashes is told with how", uvicorn_worker_crashed),
+        row(
+            "worker-oom",
+            "a worker that outgrows the memory limit is told while its parent lives",
+            worker_ends(End::Oom),
+        ),
+        row("worker-exits", "a worker that exits with a code is told with it", worker_ends(End::Exit)),
+        row("all-workers-killed", "workers that die of the same within seconds are one incident", all_workers_killed),
+        row(
+            "gunicorn-worker-timeout",
+            "a worker that its arbiter aborts, and that answers 500 and leaves in order, is silent",
+            gunicorn_worker_timeout,
+        ),
         row("killed-by-parent", "a child killed by its parent names the parent", killed_by_parent),
     ]
 }
@@ -76,6 +88,54 @@ fn uvicorn_worker_crashed(case: &Case) -> Result<Vec<Expected>> {
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_primary()?;
     let died = worker_died(&gaia.core, pid, "process_crashed", ExitStatus::Signal(11), Killer::Nobody);
     Ok(vec![died.role("primary").breaking(broken)])
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Oom,
+    Exit,
+}
+
+fn worker_ends(end: End) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let (path, how, status) = match end {
+            End::Oom => ("/oom?once=end", "oom_killed", ExitStatus::Signal(9)),
+            End::Exit => ("/exit?code=5&once=end", "process_exited", ExitStatus::Code(5)),
+        };
+        let gaia = Gaia::begin(case, |recipe| recipe.memory(192 << 20), &["http", "--workers", "2"])?;
+        let workers = gaia.core.listening(2)?;
+        let pids = workers.iter().map(|&inner| Ok((inner, gaia.core.host_pid(inner)?))).collect::<Result<Vec<_>>>()?;
+        let bare = path.split('?').next().unwrap_or_default();
+        let request = gaia.holds(bare, Request::get(&gaia.core.url(path)))?;
+        let inner = gaia.core.entered(bare, 1)?.into_iter().next().unwrap_or_default();
+        let pid = pids.iter().find(|(known, _)| *known == inner).map(|(_, pid)| *pid).unwrap_or_default();
+        let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_primary()?;
+        let died = worker_died(&gaia.core, pid, how, status, Killer::Nobody);
+        Ok(vec![died.role("primary").breaking(broken)])
+    }
+}
+
+fn all_workers_killed(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core"), "core", &["http", "--workers", "2"])?;
+    let workers = server.listening(2)?;
+    let pids = workers.iter().map(|&inner| server.host_pid(inner)).collect::<Result<Vec<_>>>()?;
+    for &pid in &pids {
+        server.signal_from_host(pid, Signal::SIGKILL)?;
+    }
+    server.listening(4)?;
+    let first = pids.first().copied().unwrap_or_default();
+    let killer = Killer::Host(std::process::id());
+    Ok(vec![worker_died(&server, first, "process_killed", ExitStatus::Signal(9), killer).times(2)])
+}
+
+fn gunicorn_worker_timeout(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core"), "core", &["fork", "--workers", "2", "--patience", "1"])?;
+    server.listening(1)?;
+    let client = case.client("web")?;
+    let request = client.send(Request::get(&server.url("/slow?seconds=60")))?;
+    let outcomes = client.ended(&request)?;
+    ensure!(outcomes.iter().all(|outcome| outcome.status == Some(500)), "{outcomes:?}");
+    Ok(vec![])
 }
 
 fn killed_by_parent(case: &Case) -> Result<Vec<Expected>> {

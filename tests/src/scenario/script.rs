@@ -342,7 +342,9 @@ impl Script {
         // The last thread to go gives the record its name, and its namespaces are gone by then.
         let comm = words.value("thread").unwrap_or(actor.process.comm.clone());
         let process = gaia_monitor::model::event::Process { comm, ..actor.process };
-        let fact = ProcessExited { process, parent: actor.parent, parent_outside: actor.parent_outside, status };
+        let listens = words.flag("listens");
+        let (parent, parent_outside) = (actor.parent, actor.parent_outside);
+        let fact = ProcessExited { process, parent, parent_outside, status, listens };
         self.facts.kernel(Fact::ProcessExited(fact));
         Ok(())
     }

@@ -267,9 +267,12 @@ fn any_fact() -> BoxedStrategy<Fact> {
             _ => Fact::ProcessSeen(ProcessSeen { process, parent, parent_outside, serves: true }),
         }
     });
-    let exit = (process(), process(), any::<bool>(), status()).prop_map(|(process, parent, parent_outside, status)| {
-        Fact::ProcessExited(ProcessExited { process, parent: parent.pid, parent_outside, status })
-    });
+    let exit = (process(), process(), any::<bool>(), status(), any::<bool>()).prop_map(
+        |(process, parent, parent_outside, status, listens)| {
+            let parent = parent.pid;
+            Fact::ProcessExited(ProcessExited { process, parent, parent_outside, status, listens })
+        },
+    );
     let signals = (signal(), process(), process(), any::<bool>(), any::<bool>()).prop_map(
         |(signal, target, sender, delivered, kernel)| {
             let sender = if kernel { SignalSender::Kernel } else { SignalSender::Process(sender) };

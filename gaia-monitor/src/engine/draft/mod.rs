@@ -23,7 +23,6 @@ use super::breaks::{Break, Breaks};
 use super::cases::{Case, Cases};
 use super::settings::Settings;
 use super::world::World;
-use super::world::pairs;
 pub use timeline::BEGAN;
 use verdict::Verdict;
 
@@ -122,7 +121,7 @@ impl Sheet<'_> {
             image: container.map(|container| container.info.image.clone()),
             project: container.and_then(|container| container.info.project.clone()),
             service: container.and_then(|container| container.info.service.clone()),
-            role: container.map_or(Role::None, |container| pairs::role_of(&self.world.containers, container)),
+            role: container.map_or(Role::None, |container| self.world.role_of(container)),
             health: case.health.clone(),
             started_at: container.and_then(|container| container.started_before(verdict.at)).map(Utc),
             pid: verdict.pid,
@@ -140,8 +139,7 @@ impl Sheet<'_> {
         let of_primary = |other: &Case| {
             let told = other.told.as_ref()?;
             let primary = self.world.containers.get(told.subject.container_id.as_ref()?)?;
-            let is_pair =
-                primary.info.id != candidate.info.id && pairs::is_pair(&self.world.containers, primary, candidate);
+            let is_pair = primary.info.id != candidate.info.id && self.world.is_pair(primary, candidate);
             let fits = is_pair && other.opened <= verdict.at && told.cause.kind != CauseKind::ClientCancelled;
             let lasts = told.condition.filter(|condition| condition.until.is_none()).map(|condition| condition.kind);
             let rank = match lasts {

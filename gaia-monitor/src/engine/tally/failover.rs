@@ -13,7 +13,6 @@ use crate::model::time::{Nanos, Stamp};
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
 use crate::engine::world::demise::DemiseId;
-use crate::engine::world::pairs;
 
 const AWAY: usize = 256;
 const GIVEN_UP: Nanos = Nanos::from_secs(3_600);
@@ -81,7 +80,7 @@ impl Failovers {
             }
             let stands_in = || {
                 let gone = world.containers.get(&away.gone);
-                gone.is_some_and(|gone| pairs::is_pair(&world.containers, gone, answering))
+                gone.is_some_and(|gone| world.is_pair(gone, answering))
             };
             if begun >= away.since && (answering.service_or_name() == service.as_str() || stands_in()) {
                 away.over = true;

@@ -82,7 +82,7 @@ pub(super) fn of(world: &World, limits: &Scope, presence: &Presence) -> Levels {
     let inside = |container: &&Container| scope::contains(limits, &container.info);
     let there: Vec<&Container> =
         world.containers.all().filter(|container| presence.is_there(&container.info.id)).collect();
-    let pairs = Pairs::of(&there);
+    let pairs = Pairs::among(&there, &world.names);
     let containers = there.iter().copied().filter(inside).map(|container| ContainerLevel {
         container: container.info.name.clone(),
         service: container.service_or_name().to_owned(),
@@ -95,7 +95,7 @@ pub(super) fn of(world: &World, limits: &Scope, presence: &Presence) -> Levels {
     });
     Levels {
         containers: containers.collect(),
-        pairs: states(world, &there, &pairs, |container| inside(&container), presence),
+        pairs: states(world, &there, pairs, |container| inside(&container), presence),
         names: names.collect(),
     }
 }
@@ -103,7 +103,7 @@ pub(super) fn of(world: &World, limits: &Scope, presence: &Presence) -> Levels {
 fn states(
     world: &World,
     there: &[&Container],
-    pairs: &Pairs<'_>,
+    pairs: Pairs<'_>,
     inside: impl Fn(&Container) -> bool,
     presence: &Presence,
 ) -> BTreeMap<PairNames, PairState> {
@@ -113,29 +113,35 @@ fn states(
             by_name.entry(name).or_default().push(container);
         }
     }
-    let holders = |name: &str| by_name.get(name).map_or(&[][..], Vec::as_slice);
+    let holders = |name: &str| by_name.get(name).cloned().unwrap_or_default();
     // The name in the metrics is the service's, also where an alias or a container's name was declared.
-    let shown = |name: &str| holders(name).first().map_or(name, |found| found.service_or_name()).to_owned();
-    let ok = |name: &str| holders(name).iter().any(|container| is_ok(world, presence, container));
+    let shown = |name: &str, of: &[&Container]| of.first().map_or(name, |found| found.service_or_name()).to_owned();
+    let ok = |of: &[&Container]| of.iter().any(|container| is_ok(world, presence, container));
     let mut states = BTreeMap::new();
     let mut declared = BTreeSet::new();
-    let mut add = |client: &str, primary: &str, candidate: &str, client_inside: bool| {
-        let (first, second) = (holders(primary), holders(candidate));
-        let known = !first.is_empty() || !second.is_empty();
-        if !known || !(client_inside || first.iter().chain(second).any(|end| inside(end))) {
-            // Neither end is a container of this host, or nothing of it is asked for.
-            return;
-        }
-        let names = PairNames { client: client.to_owned(), primary: shown(primary), candidate: shown(candidate) };
-        states.insert(names, PairState::of(ok(primary), ok(candidate)));
-    };
+    let mut add =
+        |client: &str, primary: (String, &[&Container]), candidate: (String, &[&Container]), client_inside| {
+            let ((primary, first), (candidate, second)) = (primary, candidate);
+            let known = !first.is_empty() || !second.is_empty();
+            if !known || !(client_inside || first.iter().chain(second).any(|end| inside(end))) {
+                // Neither end is a container of this host, or nothing of it is asked for.
+                return;
+            }
+            let names = PairNames { client: client.to_owned(), primary, candidate };
+            states.insert(names, PairState::of(ok(first), ok(second)));
+        };
     for (client, primary, candidate) in pairs.declared() {
-        add(client.service_or_name(), primary, candidate, inside(client));
-        declared.insert((shown(primary), shown(candidate)));
+        let first: Vec<&Container> = pairs.meant(client, primary).collect();
+        let second: Vec<&Container> = pairs.meant(client, candidate).collect();
+        let names = (shown(primary, &first), shown(candidate, &second));
+        declared.insert(names.clone());
+        add(client.service_or_name(), (names.0, &first), (names.1, &second), inside(client));
     }
-    for (primary, candidate) in pairs.by_habit() {
-        if !declared.contains(&(shown(primary), shown(candidate))) {
-            add(ANY_CLIENT, primary, candidate, false);
+    for (primary, candidate) in pairs::habitual(there) {
+        let (first, second) = (holders(primary), holders(candidate));
+        let names = (shown(primary, &first), shown(candidate, &second));
+        if !declared.contains(&names) {
+            add(ANY_CLIENT, (names.0, &first), (names.1, &second), false);
         }
     }
     states

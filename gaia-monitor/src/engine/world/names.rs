@@ -106,6 +106,13 @@ impl Names {
         self.networks.get(id).is_some_and(|networks| networks.contains(network))
     }
 
+    /// Are or were two containers on one network?
+    #[must_use]
+    pub fn were_together(&self, one: &ContainerId, other: &ContainerId) -> bool {
+        let networks = |id| self.networks.get(id);
+        networks(one).zip(networks(other)).is_some_and(|(one, other)| !one.is_disjoint(other))
+    }
+
     /// Can this asker mean that holder by the name? Docker knows names by network; of an asker whose networks are not known
     /// nothing can be excluded.
     #[must_use]

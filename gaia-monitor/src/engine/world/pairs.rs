@@ -1,52 +1,105 @@
 //! Primaries and candidates: declared by `X_ENDPOINT` and `X_FALLBACK_ENDPOINT` in any container's environment, else
 //! by the habit of calling the candidate `NAME-candidate`.
-
-use std::collections::BTreeSet;
+//!
+//! Several stacks of one host may use the same names. Whoever names a container means one that is near, in its Compose
+//! project or on a network with it; only where nobody near has the name, anybody who has it.
 
 use crate::model::event::Endpoint;
 use crate::model::incident::Role;
 
-use super::containers::{Container, Containers};
+use super::World;
+use super::containers::Container;
+use super::names::Names;
 
 const SUFFIX: &str = "-candidate";
 
-/// The role of a container.
-#[must_use]
-pub fn role_of(containers: &Containers, container: &Container) -> Role {
-    let names: Vec<&str> = names_of(container).collect();
-    let endpoints = || containers.all().flat_map(|other| declared(&other.info.endpoints));
-    if endpoints().any(|(_, fallback)| names.iter().any(|name| name == fallback)) {
-        return Role::Candidate;
-    }
-    if endpoints().any(|(primary, _)| names.iter().any(|name| name == primary)) {
-        return Role::Primary;
-    }
-    if names.iter().any(|name| name.ends_with(SUFFIX)) {
-        return Role::Candidate;
-    }
-    let has_candidate = |name: &&str| {
-        let candidate = format!("{name}{SUFFIX}");
-        containers.all().any(|other| names_of(other).any(|name| name == candidate))
-    };
-    if names.iter().any(has_candidate) { Role::Primary } else { Role::None }
+/// Containers that can be meant.
+#[derive(Clone, Copy, Debug)]
+pub struct Pairs<'a> {
+    all: &'a [&'a Container],
+    names: &'a Names,
 }
 
-/// Is `primary` the primary that `candidate` stands by for?
-#[must_use]
-pub fn is_pair(containers: &Containers, primary: &Container, candidate: &Container) -> bool {
-    let (first, second): (Vec<&str>, Vec<&str>) = (names_of(primary).collect(), names_of(candidate).collect());
-    let by_declaration = containers
-        .all()
-        .flat_map(|other| declared(&other.info.endpoints))
-        .any(|(main, fallback)| first.iter().any(|n| n == main) && second.iter().any(|n| n == fallback));
-    by_declaration || second.iter().any(|name| name.strip_suffix(SUFFIX).is_some_and(|name| first.contains(&name)))
+impl World {
+    /// The role of a container among all that are known.
+    #[must_use]
+    pub fn role_of(&self, container: &Container) -> Role {
+        Pairs::among(&self.containers.all().collect::<Vec<_>>(), &self.names).role_of(container)
+    }
+
+    /// Is `primary` the primary that `candidate` stands by for?
+    #[must_use]
+    pub fn is_pair(&self, primary: &Container, candidate: &Container) -> bool {
+        Pairs::among(&self.containers.all().collect::<Vec<_>>(), &self.names).is_pair(primary, candidate)
+    }
+}
+
+impl<'a> Pairs<'a> {
+    #[must_use]
+    pub fn among(all: &'a [&'a Container], names: &'a Names) -> Self {
+        Self { all, names }
+    }
+
+    /// The role of a container.
+    #[must_use]
+    pub fn role_of(self, container: &Container) -> Role {
+        if self.declared().any(|(by, _, fallback)| self.means(by, fallback, container)) {
+            return Role::Candidate;
+        }
+        if self.declared().any(|(by, primary, _)| self.means(by, primary, container)) {
+            return Role::Primary;
+        }
+        if names_of(container).any(|name| name.ends_with(SUFFIX)) {
+            return Role::Candidate;
+        }
+        if self.all.iter().any(|other| self.by_habit(container, other)) { Role::Primary } else { Role::None }
+    }
+
+    /// Is `primary` the primary that `candidate` stands by for?
+    #[must_use]
+    pub fn is_pair(self, primary: &Container, candidate: &Container) -> bool {
+        let declared =
+            |(by, main, other): (_, &str, &str)| self.means(by, main, primary) && self.means(by, other, candidate);
+        self.declared().any(declared) || self.by_habit(primary, candidate)
+    }
+
+    /// Who declares a pair, and the names of its primary and its candidate.
+    pub fn declared(self) -> impl Iterator<Item = (&'a Container, &'a str, &'a str)> {
+        self.all.iter().flat_map(|by| declared(&by.info.endpoints).map(|(main, other)| (*by, main, other)))
+    }
+
+    /// Those whom a container means by a name.
+    pub fn meant(self, by: &'a Container, name: &'a str) -> impl Iterator<Item = &'a Container> {
+        let has = self.all.iter().copied().filter(move |other| has(other, name));
+        has.filter(move |other| self.means(by, name, other))
+    }
+
+    fn means(self, by: &Container, name: &str, container: &Container) -> bool {
+        let near = |other: &Container| has(other, name) && self.near(by, other);
+        has(container, name) && (self.near(by, container) || !self.all.iter().any(|other| near(other)))
+    }
+
+    /// `NAME` and `NAME-candidate`.
+    fn by_habit(self, primary: &Container, candidate: &Container) -> bool {
+        let mut bases = names_of(candidate).filter_map(|name| name.strip_suffix(SUFFIX));
+        bases.any(|base| self.means(candidate, base, primary))
+    }
+
+    fn near(self, one: &Container, other: &Container) -> bool {
+        let together = one.info.project.is_some() && one.info.project == other.info.project;
+        together || self.names.were_together(&one.info.id, &other.info.id)
+    }
+}
+
+fn has(container: &Container, name: &str) -> bool {
+    names_of(container).any(|own| own == name)
 }
 
 /// Pairs of hosts (primary, fallback) that one environment declares.
-fn declared(endpoints: &[Endpoint]) -> impl Iterator<Item = (&String, &String)> {
+fn declared(endpoints: &[Endpoint]) -> impl Iterator<Item = (&str, &str)> {
     endpoints.iter().filter(|endpoint| endpoint.fallback).filter_map(|fallback| {
         let primary = endpoints.iter().find(|other| !other.fallback && other.prefix == fallback.prefix)?;
-        Some((&primary.host, &fallback.host))
+        Some((primary.host.as_str(), fallback.host.as_str()))
     })
 }
 
@@ -57,59 +110,10 @@ pub fn names_of(container: &Container) -> impl Iterator<Item = &str> {
     own.into_iter().flatten().chain(aliases).map(String::as_str)
 }
 
-/// All pairs among some containers, for who asks about each of them.
-#[derive(Debug)]
-pub struct Pairs<'a> {
-    names: BTreeSet<&'a str>,
-    /// Who declares it, the primary's name and the candidate's.
-    declared: Vec<(&'a Container, &'a str, &'a str)>,
-    primaries: BTreeSet<&'a str>,
-    candidates: BTreeSet<&'a str>,
-}
-
-impl<'a> Pairs<'a> {
-    #[must_use]
-    pub fn of(containers: &[&'a Container]) -> Self {
-        let declared: Vec<_> = containers
-            .iter()
-            .flat_map(|container| declared(&container.info.endpoints).map(|(main, other)| (*container, main, other)))
-            .map(|(container, main, other)| (container, main.as_str(), other.as_str()))
-            .collect();
-        Self {
-            names: containers.iter().flat_map(|container| names_of(container)).collect(),
-            primaries: declared.iter().map(|(_, primary, _)| *primary).collect(),
-            candidates: declared.iter().map(|(_, _, candidate)| *candidate).collect(),
-            declared,
-        }
-    }
-
-    pub fn declared(&self) -> impl Iterator<Item = (&'a Container, &'a str, &'a str)> {
-        self.declared.iter().copied()
-    }
-
-    /// `NAME` and `NAME-candidate`, where both are there.
-    pub fn by_habit(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let pair = |candidate: &&'a str| {
-            let primary = candidate.strip_suffix(SUFFIX)?;
-            Some((*self.names.get(primary)?, *candidate))
-        };
-        self.names.iter().filter_map(pair)
-    }
-
-    /// As [`role_of`] among these containers.
-    #[must_use]
-    pub fn role_of(&self, container: &Container) -> Role {
-        let any = |is: &dyn Fn(&str) -> bool| names_of(container).any(is);
-        if any(&|name| self.candidates.contains(name)) {
-            return Role::Candidate;
-        }
-        if any(&|name| self.primaries.contains(name)) {
-            return Role::Primary;
-        }
-        if any(&|name| name.ends_with(SUFFIX)) {
-            return Role::Candidate;
-        }
-        let has_candidate = |name: &str| self.names.contains(format!("{name}{SUFFIX}").as_str());
-        if any(&has_candidate) { Role::Primary } else { Role::None }
-    }
+/// Pairs by the habit: the names of primary and candidate, where both are there.
+#[must_use]
+pub fn habitual<'a>(containers: &[&'a Container]) -> Vec<(&'a str, &'a str)> {
+    let names: std::collections::BTreeSet<&str> = containers.iter().copied().flat_map(names_of).collect();
+    let pair = |candidate: &&'a str| Some((*names.get(candidate.strip_suffix(SUFFIX)?)?, *candidate));
+    names.iter().filter_map(pair).collect()
 }

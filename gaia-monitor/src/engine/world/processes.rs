@@ -163,6 +163,7 @@ impl Processes {
     pub(super) fn exited(&mut self, at: Stamp, seen: Stamp, exited: &ProcessExited) {
         // The record's own comm is often that of the thread which went last: a known one stays.
         let process = self.known(&exited.process, Some((exited.parent, exited.parent_outside)));
+        process.serves |= exited.listens;
         process.exit = Some(Exit { at, seen, status: exited.status.clone() });
         let pid = exited.process.pid;
         let kept = self.stands_for_container(pid)
@@ -237,7 +238,7 @@ mod tests {
             comm: "python".to_owned(),
         };
         let status = ExitStatus::Code { code: 1 };
-        ProcessExited { process, parent: Pid(1), parent_outside: false, status }
+        ProcessExited { process, parent: Pid(1), parent_outside: false, status, listens: false }
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct ProcessExited {
     pub parent: Pid,
     pub parent_outside: bool,
     pub status: ExitStatus,
+    /// It still held a listening TCP socket. Not known, and false, before Linux 6.16.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub listens: bool,
 }
 
 /// A process as the kernel names it.

@@ -114,6 +114,7 @@ fn process_exited(record: &ProcessExitedRecord) -> Fact {
         parent: Pid(record.parent),
         parent_outside: record.parent_outside != 0,
         status: status(record.status),
+        listens: record.listens != 0,
     })
 }
 
