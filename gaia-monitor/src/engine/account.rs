@@ -396,7 +396,10 @@ fn is_polite_end(container: Option<&Container>, signal: &str, status: &ExitStatu
 pub fn sender_of(world: &World, seen: &SignalSeen, via: Option<Via>) -> Option<Sender> {
     let named = seen.sender.as_ref()?;
     let container = world.containers.of_cgroup(named.cgroup).and_then(|id| world.containers.get(&id));
-    // Docker's runtime enters the container's cgroup before it signals; on the host's level it is the host's.
-    let container = container.filter(|_| named.ns_level > 0).map(|container| container.info.name.clone());
+    // Docker's runtime enters the container's cgroup before it signals; on the host's level it is the host's, but for a
+    // container that has the host's pid namespace itself.
+    let first = |container: &&Container| container.info.pid.and_then(|pid| world.processes.get(pid));
+    let own = |container: &&Container| named.ns_level > 0 || first(container).is_some_and(|first| first.ns_level == 0);
+    let container = container.filter(own).map(|container| container.info.name.clone());
     Some(Sender { pid: Some(named.pid), comm: Some(named.comm.clone()), container, via })
 }

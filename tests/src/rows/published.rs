@@ -173,7 +173,7 @@ fn published_port_dead_backend_by_httpx(case: &Case) -> Result<Vec<Expected>> {
 fn translated_port_not_listening(case: &Case) -> Result<Vec<Expected>> {
     let all = published(case, Way::Translated, &["http", "--delay", "600"], false)?;
     let broken = all.told(&all.send("/ok")?, REFUSED, "connecting")?.failed()?;
-    let moment = Moment::Refused(all.server.address);
+    let moment = Moment::Refused(all.listen);
     let closed = Expected::living("not_listening", &all.server.container, None, moment);
     Ok(vec![closed.under("not_listening", Until::Lasting).breaking(broken)])
 }

@@ -94,8 +94,9 @@ impl Cast {
         let listens = listens.iter().flat_map(|ports| ports.split(',')).map(port).collect::<Result<Vec<_>>>()?;
         let mut published = Vec::new();
         for pair in words.values("published") {
-            let (outside, inside) = pair.split_once(':').context("published=HOST:OWN")?;
-            let host_ip = std::net::IpAddr::from([127, 0, 0, 1]);
+            let (outside, inside) = pair.rsplit_once(':').context("published=[ADDRESS:]HOST:OWN")?;
+            let (host_ip, outside) = outside.rsplit_once(':').unwrap_or(("127.0.0.1", outside));
+            let host_ip = host_ip.parse().with_context(|| format!("{host_ip} is no address"))?;
             published.push(PublishedPort { host_ip, host_port: port(outside)?, container_port: port(inside)? });
         }
         let mut endpoints = Vec::new();

@@ -1,6 +1,6 @@
 //! Statements about connections: who connects, asks, answers, closes and is reset.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{BodyFraming, Fact, HttpWhat, SocketError, SocketSeen, TcpState};
@@ -35,12 +35,17 @@ impl Script {
         let container = Cast::container_of(&server).to_owned();
         let player = self.cast.player(&container)?;
         let default = player.listens.first().copied().or(player.info.published.first().map(|p| p.container_port));
+        let via = words.number("via")?.map(u16::try_from).transpose()?;
+        let published = |port: u16| player.info.published.iter().find(|published| published.host_port == port);
+        let listen = |port: u16| {
+            SocketAddr::new(published(port).map_or(Ipv4Addr::LOCALHOST.into(), |published| published.host_ip), port)
+        };
         let target = Target {
             ip: own_address(player).context("the server has no address")?,
             netns: player.info.netns.unwrap_or(HOST_NETNS),
             cgroup: player.info.cgroup.unwrap_or(HOST_CGROUP),
             port: words.number("port")?.map_or(Ok(default.unwrap_or(80)), u16::try_from)?,
-            via: words.number("via")?.map(u16::try_from).transpose()?,
+            via: via.map(listen),
             server,
         };
         let ip = self.caller_ip(&client);

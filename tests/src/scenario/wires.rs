@@ -14,7 +14,6 @@ use gaia_monitor::model::time::Stamp;
 use super::cast::{Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE};
 use super::facts::Facts;
 
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 28, 0, 1));
 const PROXY: &str = "host.docker-proxy";
 
@@ -76,7 +75,7 @@ pub struct Target {
     pub server: String,
     pub port: u16,
     /// A published port, through docker-proxy.
-    pub via: Option<u16>,
+    pub via: Option<SocketAddr>,
     /// The address of a container, even if it is gone by now.
     pub ip: IpAddr,
     pub netns: NetnsId,
@@ -143,7 +142,7 @@ impl Wires {
         let (actor, ip) = client;
         let task = cast.actor(actor)?.process;
         let (local, remote) = match target.via {
-            Some(port) => (LOOPBACK, SocketAddr::new(LOOPBACK, port)),
+            Some(listen) => (listen.ip(), listen),
             None => (ip, SocketAddr::new(target.ip, target.port)),
         };
         let socket = self.socket(task.netns, task.cgroup, local, remote);

@@ -67,6 +67,17 @@ pub struct Said {
 /// Who had a key from when on.
 type History<K> = BTreeMap<K, Vec<(Stamp, ContainerId)>>;
 
+/// A port of the host that leads to a container.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Published {
+    since: Stamp,
+    container: ContainerId,
+    /// The container's own port.
+    own: u16,
+    /// The address on the host; unspecified: each of them.
+    at: IpAddr,
+}
+
 #[derive(Debug, Default)]
 pub struct Containers {
     by_id: BTreeMap<ContainerId, Container>,
@@ -75,7 +86,8 @@ pub struct Containers {
     firsts: BTreeMap<Pid, ContainerId>,
     namespaces: History<NetnsId>,
     addresses: History<IpAddr>,
-    published: BTreeMap<u16, Vec<(Stamp, ContainerId, u16)>>,
+    /// By port of the host.
+    published: BTreeMap<u16, Vec<Published>>,
 }
 
 impl Containers {
@@ -120,12 +132,14 @@ impl Containers {
         holder(&self.addresses, &ip, at)
     }
 
-    /// The container, and its own port, behind a published port.
+    /// The container, and its own port, behind a published address.
     #[must_use]
-    pub fn published_to(&self, port: u16, at: Stamp) -> Option<(ContainerId, u16)> {
-        let holders = self.published.get(&port)?;
-        let found = holders.iter().rev().find(|(from, ..)| *from <= at).or_else(|| holders.first());
-        found.map(|(_, id, port)| (id.clone(), *port))
+    pub fn published_to(&self, address: SocketAddr, at: Stamp) -> Option<(ContainerId, u16)> {
+        let holders = self.published.get(&address.port())?;
+        let here = |holder: &&Published| holder.at.is_unspecified() || holder.at == address.ip();
+        let latest = holders.iter().rev().filter(here).find(|holder| holder.since <= at);
+        let found = latest.or_else(|| holders.iter().find(here));
+        found.map(|holder| (holder.container.clone(), holder.own))
     }
 
     #[must_use]
@@ -158,7 +172,7 @@ impl Containers {
         }
         for port in &info.published {
             let holders = self.published.entry(port.host_port).or_default();
-            let holder = (since, id.clone(), port.container_port);
+            let holder = Published { since, container: id.clone(), own: port.container_port, at: port.host_ip };
             if !holders.contains(&holder) {
                 holders.push(holder);
                 holders.sort();
@@ -267,7 +281,7 @@ impl Containers {
         forget(&mut self.namespaces, &id);
         forget(&mut self.addresses, &id);
         for holders in self.published.values_mut() {
-            holders.retain(|(_, holder, _)| *holder != id);
+            holders.retain(|holder| holder.container != id);
         }
         self.published.retain(|_, holders| !holders.is_empty());
         Some(id)

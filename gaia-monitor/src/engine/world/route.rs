@@ -99,7 +99,7 @@ impl World {
         let (backend, at) = (leg.socket.remote, leg.opened);
         let serves = |accepted: &Cookie| {
             let Some(end) = self.sockets.get(*accepted) else { return false };
-            self.containers.published_to(end.socket.local.port(), at).is_some_and(|(id, port)| {
+            self.containers.published_to(end.socket.local, at).is_some_and(|(id, port)| {
                 port == backend.port() && self.containers.of_address(backend.ip(), at).as_ref() == Some(&id)
             })
         };
@@ -127,7 +127,7 @@ impl World {
         let connecting = self.hops.towards_container(accepted);
         let leg = connecting.and_then(|cookie| self.sockets.get(cookie));
         let backend = leg.and_then(|leg| leg.peer).and_then(|cookie| self.sockets.get(cookie));
-        let published = self.containers.published_to(peer.socket.local.port(), end.opened);
+        let published = self.containers.published_to(peer.socket.local, end.opened);
         let container = backend.and_then(|end| self.containers.of_socket(&end.socket, end.opened));
         let container = container.or_else(|| published.as_ref().map(|(id, _)| id.clone()));
         let address = backend.map(|end| end.socket.local).or(leg.map(|leg| leg.socket.remote)).unwrap_or(asked);
@@ -146,7 +146,7 @@ impl World {
             return Some(own);
         }
         let by_address = self.containers.of_address(address.ip(), at);
-        by_address.or_else(|| self.containers.published_to(address.port(), at).map(|(id, _)| id))
+        by_address.or_else(|| self.containers.published_to(address, at).map(|(id, _)| id))
     }
 }
 
