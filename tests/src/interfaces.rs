@@ -63,6 +63,12 @@ impl Interface {
     }
 }
 
+/// `ip link set eth0 …` inside a container.
+pub fn set_inside(container: &Container, what: &[&str]) -> Result<()> {
+    let words: Vec<&str> = ["link", "set", "dev", "eth0"].iter().chain(what).copied().collect();
+    run(&mut inside(container, &words)?, OnInterrupt::End).map(drop)
+}
+
 fn ip(arguments: &[&str]) -> Result<String> {
     Ok(run(Command::new("ip").args(arguments), OnInterrupt::End)?.stdout)
 }

@@ -396,10 +396,12 @@ fn is_polite_end(container: Option<&Container>, signal: &str, status: &ExitStatu
 pub fn sender_of(world: &World, seen: &SignalSeen, via: Option<Via>) -> Option<Sender> {
     let named = seen.sender.as_ref()?;
     let container = world.containers.of_cgroup(named.cgroup).and_then(|id| world.containers.get(&id));
-    // Docker's runtime enters the container's cgroup before it signals; on the host's level it is the host's, but for a
-    // container that has the host's pid namespace itself.
-    let first = |container: &&Container| container.info.pid.and_then(|pid| world.processes.get(pid));
-    let own = |container: &&Container| named.ns_level > 0 || first(container).is_some_and(|first| first.ns_level == 0);
+    // Docker's runtime enters the container's cgroup before it signals, and neither its pid nor its network namespace; a
+    // process of a container that has the host's pids stands in the container's network.
+    let own = |container: &&Container| {
+        let inside = !container.info.host_network && container.info.netns == Some(named.netns);
+        named.ns_level > 0 || inside
+    };
     let container = container.filter(own).map(|container| container.info.name.clone());
     Some(Sender { pid: Some(named.pid), comm: Some(named.comm.clone()), container, via })
 }

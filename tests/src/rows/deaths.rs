@@ -129,6 +129,33 @@ pub fn rows() -> Vec<Row> {
             }),
         ),
         row(
+            "floating-point-under-init",
+            "a SIGFPE that a process raises itself is a crash",
+            dies(Death {
+                container: Recipe::init,
+                under_init: true,
+                request: |server| Request::get(&server.url("/kill-self?signal=SIGFPE")),
+                path: "/kill-self",
+                fault: Fault::Itself,
+                kind: "process_crashed",
+                end: ExitStatus::Signal(8),
+                ..HELD
+            }),
+        ),
+        row(
+            "kill-self-under-init",
+            "a process that kills itself was killed by nobody else",
+            dies(Death {
+                container: Recipe::init,
+                under_init: true,
+                request: |server| Request::get(&server.url("/kill-self?signal=SIGKILL")),
+                path: "/kill-self",
+                fault: Fault::Itself,
+                kind: "process_killed",
+                ..HELD
+            }),
+        ),
+        row(
             "docker-kill-under-init",
             "a kill by Docker under an init is pinned to the child",
             // Docker signals the init; the kernel ends the rest of its namespace with it.

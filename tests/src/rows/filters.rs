@@ -46,6 +46,21 @@ pub fn rows() -> Vec<Row> {
             docker_user_mid_stream,
         ),
         row(
+            "docker-user-icmp-before-connect",
+            "a syn that the host refuses by icmp is a packet rejected",
+            docker_user_before_connect(&["-j", "REJECT"], "packet_rejected", REFUSED),
+        ),
+        row(
+            "docker-user-reset-before-connect",
+            "a syn that the host resets is a packet rejected",
+            docker_user_before_connect(&["-j", "REJECT", "--reject-with", "tcp-reset"], "packet_rejected", REFUSED),
+        ),
+        row(
+            "docker-user-drop-before-connect",
+            "a syn that the host drops is a packet dropped",
+            docker_user_before_connect(&["-j", "DROP"], "packet_dropped", SYN_TIMEOUT),
+        ),
+        row(
             "drop-on-the-way-out",
             "a request that the client's own filter takes is a packet dropped",
             drop_on_the_way_out,
@@ -151,6 +166,23 @@ fn docker_user_mid_stream(case: &Case) -> Result<Vec<Expected>> {
     let broken = broken(&client, &server.container, outcomes, NO_DATA, "receiving_body")?;
     let until = Until::Connected { to: server.address, after };
     Ok(vec![filtered("packet_dropped", &server).under("filtered", until).breaking(broken)])
+}
+
+fn docker_user_before_connect(
+    target: &'static [&str],
+    kind: &'static str,
+    how: Break,
+) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let (server, client) = two(case)?;
+        // iptables takes a protocol's own target behind the protocol.
+        let addresses = between(client.container.ip()?.parse().context("the client's address")?, server.address.ip());
+        let matches: Vec<&str> = addresses.iter().map(String::as_str).chain(target.iter().copied()).collect();
+        let _rule = Rule::iptables(&case.stack, Place::Host, "DOCKER-USER", &matches)?;
+        let outcomes = client.ask(Request::get(&server.url("/ok")).connect_timeout(2.5))?;
+        let broken = broken(&client, &server.container, outcomes, how, "connecting")?;
+        Ok(vec![filtered(kind, &server).breaking(broken)])
+    }
 }
 
 fn drop_on_the_way_out(case: &Case) -> Result<Vec<Expected>> {

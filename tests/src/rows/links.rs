@@ -5,7 +5,7 @@ use crate::client::{Client, Pending, Request};
 use crate::docker::docker;
 use crate::expect::{Broken, Expected, Moment, NO_DATA, UNREACHABLE, Until, broken};
 use crate::instrument::now;
-use crate::interfaces::{Interface, Monitor, is_down, is_removal, is_set_up, is_up};
+use crate::interfaces::{Interface, Monitor, is_down, is_removal, is_set_up, is_up, set_inside};
 use crate::row::{Row, row};
 use anyhow::Result;
 use serde_json::json;
@@ -29,6 +29,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row("disconnect-idle", "a disconnect that breaks nothing is silent", disconnect_idle),
         row("veth-down", "a veth that somebody sets down cuts its container off until it is up", veth_down),
+        row("interface-down", "the same of its own end, set down inside the container", interface_down),
         row("veth-deleted", "a veth that somebody deletes is no disconnect of Docker's", veth_deleted),
         row("bridge-down", "a bridge that goes down is one incident for all behind it", bridge_down),
     ]
@@ -110,6 +111,23 @@ fn veth_down(case: &Case) -> Result<Vec<Expected>> {
     let at = host.saw("the end that is down", before, |line| is_down(line, veth.name()))?;
     let before = now();
     veth.set(&["up"])?;
+    let up = inside.saw("the carrier", before, |line| is_up(line, "eth0"))?;
+    let moment = Moment::Link { fact: "link_down", at };
+    let incident = Expected::living("link_down", &server.container, None, moment);
+    Ok(vec![incident.under("link_down", Until::Link(up)).breaking(broken)])
+}
+
+fn interface_down(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = stuck(&server, &client, false)?;
+    let inside = Monitor::in_container(&server.container)?;
+    let before = now();
+    set_inside(&server.container, &["down"])?;
+    let broken = ended(&client, &server, request)?;
+    let at = inside.saw("the interface that is down", before, |line| is_down(line, "eth0"))?;
+    let before = now();
+    set_inside(&server.container, &["up"])?;
     let up = inside.saw("the carrier", before, |line| is_up(line, "eth0"))?;
     let moment = Moment::Link { fact: "link_down", at };
     let incident = Expected::living("link_down", &server.container, None, moment);

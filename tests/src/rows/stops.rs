@@ -30,6 +30,7 @@ pub fn rows() -> Vec<Row> {
         ),
         row("stop-under-init", "a stop under an init that lets the answer out is silent", stop_under_init),
         row("restart", "a restart that breaks a request is over when the port listens again", restart),
+        row("recreated", "a container that Compose replaces is back when its successor listens", recreated),
         row("rm-force", "a removal by force is a kill by Docker", rm_force),
         row(
             "stop-with-idle-connection",
@@ -128,6 +129,27 @@ fn restart(case: &Case) -> Result<Vec<Expected>> {
     let after = broken.first().context("one outcome")?.outcome.at;
     let again = Until::Listening { port: case.port, after };
     Ok(vec![stopped(&gaia.core, SIGKILL).role("primary").breaking(broken).under("container_down", again)])
+}
+
+fn recreated(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
+    // As Compose does it with `up --force-recreate`: the old one is renamed, and goes when the new one stands.
+    server.container.stop(Some(1))?;
+    let outcomes = client.ended(&request)?;
+    let old = format!("{}_{}", &server.container.id()[..12], server.container.name());
+    docker(["rename", server.container.name(), &old])?;
+    let after = outcomes.first().context("one outcome")?.at;
+    let new = case.uvicorn("core")?;
+    new.listening(2)?;
+    docker(["rm", "--force", &old])?;
+    client.ask_well(Request::get(&new.url("/ok")))?;
+    // By the name that it had when it failed.
+    let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
+    let again = Until::Listening { port: case.port, after };
+    let stopped = Expected::death("container_stopped", &server.container, server.pid, SIGKILL);
+    Ok(vec![stopped.by(Killer::Docker("docker stop")).breaking(broken).under("container_down", again)])
 }
 
 fn rm_force(case: &Case) -> Result<Vec<Expected>> {

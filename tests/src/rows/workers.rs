@@ -34,6 +34,7 @@ pub fn rows() -> Vec<Row> {
             worker_ends(End::Oom),
         ),
         row("worker-exits", "a worker that exits with a code is told with it", worker_ends(End::Exit)),
+        row("idle-worker-killed", "a worker that never accepted anything counts all the same", idle_worker_killed),
         row("all-workers-killed", "workers that die of the same within seconds are one incident", all_workers_killed),
         row(
             "gunicorn-worker-timeout",
@@ -113,6 +114,19 @@ fn worker_ends(end: End) -> impl Fn(&Case) -> Result<Vec<Expected>> {
         let died = worker_died(&gaia.core, pid, how, status, Killer::Nobody);
         Ok(vec![died.role("primary").breaking(broken)])
     }
+}
+
+fn idle_worker_killed(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core"), "core", &["fork", "--workers", "2"])?;
+    let children = format!("/proc/{0}/task/{0}/children", server.pid);
+    let pid = crate::wait::until("gunicorn's workers", std::time::Duration::from_secs(20), || {
+        let found: Vec<u32> =
+            std::fs::read_to_string(&children)?.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        Ok((found.len() == 2).then(|| found.first().copied()).flatten())
+    })?;
+    server.signal_from_host(pid, Signal::SIGKILL)?;
+    let killer = Killer::Host(std::process::id());
+    Ok(vec![worker_died(&server, pid, "process_killed", ExitStatus::Signal(9), killer)])
 }
 
 fn all_workers_killed(case: &Case) -> Result<Vec<Expected>> {

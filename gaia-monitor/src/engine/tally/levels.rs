@@ -89,12 +89,15 @@ pub(super) fn of(world: &World, limits: &Scope, presence: &Presence) -> Levels {
         role: pairs.role_of(container),
         up: presence.is_up(&container.info.id),
     });
+    // One that was replaced may still have its successor's name: what is up is told last, and stays.
+    let mut containers: Vec<ContainerLevel> = containers.collect();
+    containers.sort_by_key(|level| level.up);
     let names = presence.names().filter_map(|(name, observer, up)| {
         let container = world.containers.get(observer).filter(inside)?;
         Some(NameLevel { name: name.to_owned(), observer: container.service_or_name().to_owned(), up })
     });
     Levels {
-        containers: containers.collect(),
+        containers,
         pairs: states(world, &there, pairs, |container| inside(&container), presence),
         names: names.collect(),
     }

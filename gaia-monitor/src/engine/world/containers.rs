@@ -183,6 +183,9 @@ impl Containers {
                 container.note_start(info.started_at);
                 let mut info = info.clone();
                 keep_what_death_takes(&mut info, &container.info);
+                if container.down.is_some() && !info.running {
+                    info.name.clone_from(&container.info.name);
+                }
                 container.info = info;
             }
             None => {
@@ -209,6 +212,8 @@ impl Containers {
                 container.down = container.down.or(Some(at));
             }
             DockerAction::Start => container.down = container.down.filter(|down| *down > at),
+            // What died keeps the name that it had then: Compose renames what it replaces.
+            DockerAction::Rename { .. } if container.down.is_some() => {}
             DockerAction::Rename { .. } => container.info.name.clone_from(&event.name),
             DockerAction::HealthStatus { status } => container.info.health = Some(status.clone()),
             DockerAction::Create
