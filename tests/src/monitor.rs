@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use gaia_monitor::model::incident::Incident;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command::{OnInterrupt, run};
 use crate::{host, wait};
@@ -134,6 +134,9 @@ impl Monitor {
         })
         .with_context(|| format!("`{shown}` wrote:\n{}", monitor.stderr()))?;
         monitor.ready = serde_json::from_str(&ready).context("the ready file is no JSON")?;
+        // Every kernel that is supported has every probe; a monitor that lacks one is wrong by other rules.
+        let missing = monitor.ready.get("missing");
+        ensure!(missing == Some(&json!([])), "probes are missing here: {missing:?}");
         Ok(monitor)
     }
 

@@ -84,6 +84,8 @@ pub struct Break {
     /// Facts are missing: how far the exchange had come is TCP's word alone, or a port refused that was not seen to
     /// close.
     pub doubtful: bool,
+    /// The request broke behind a living server, and more than one thing there could be why.
+    pub several_roots: bool,
     /// What had kept its packets away.
     pub met: Option<Hindrance>,
     /// Events were lost while the connection was open.

@@ -65,6 +65,7 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
         seen: world.now,
         opaque: found.opaque,
         doubtful: believed || end.sent.doubtful || peer.is_some_and(|peer| peer.sent.doubtful),
+        several_roots: false,
         lossy: end.lossy,
         log: Vec::new(),
     })
@@ -114,6 +115,7 @@ pub fn of_look_up(world: &World, lost: &LostName, policy: &Policy) -> Option<Bre
         seen: world.now,
         opaque: false,
         doubtful: inquiry.doubtful,
+        several_roots: false,
         lossy: inquiry.doubtful,
         log: Vec::new(),
     })

@@ -206,7 +206,7 @@ impl Engine {
     fn chain(&mut self, id: BreakId, root: BreakId, alone: bool) {
         let Some(server) = self.breaks.get(root).map(|root| root.entry.server.clone()) else { return };
         self.breaks.change(id, |found| {
-            found.doubtful |= !alone;
+            found.several_roots = !alone;
             let between = std::mem::replace(&mut found.entry.server, server);
             if found.entry.via.as_ref().is_some_and(|via| via.container.is_some()) {
                 // Judged again: what stands between is known, only the root may be another.

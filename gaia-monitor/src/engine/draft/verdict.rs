@@ -67,11 +67,13 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
     let by_a_filter = matches!(case.key, CaseKey::Filtered(..) | CaseKey::Backlog(_));
     let by_the_living =
         by_a_filter || matches!(case.key, CaseKey::Process(..) | CaseKey::Client(..) | CaseKey::NameGone(..));
-    let doubts =
-        |found: &Break| (found.doubtful && !verdict.stands_alone && !by_a_filter) || (found.lossy && by_the_living);
+    let doubts = |found: &Break| {
+        ((found.doubtful || found.several_roots) && !verdict.stands_alone && !by_a_filter)
+            || (found.lossy && by_the_living)
+    };
     let doubtful = sheet.breaks_of(case).any(doubts);
     let mut broken = sheet.breaks_of(case).filter(|found| found.hurts()).peekable();
-    let opaque = broken.peek().is_some() && broken.all(|found| found.opaque && !found.doubtful);
+    let opaque = broken.peek().is_some() && broken.all(|found| found.opaque && !found.doubtful && !found.several_roots);
     let at_best = match (lost || doubtful, opaque) {
         (true, _) => Confidence::Possible,
         (false, true) => Confidence::Likely,
