@@ -56,6 +56,7 @@ pub fn rows() -> Vec<Row> {
             "a server that answers 503 after its own failed look-up broke nothing else",
             answered("503", 503),
         ),
+        row("own-look-up-exit", "a server that dies on its own failed look-up is a death", dies_on_its_look_up),
         row("name-gone-alone", "a name that goes without any event is told by itself", name_gone_alone),
         row("name-stranger", "a look-up of a stranger's name is silent", name_stranger),
     ]
@@ -147,6 +148,17 @@ fn own(says: Says, then: &str, own: Break, how: Break, phase: &'static str) -> i
         let gone = scene.gone(how, outcomes, phase)?;
         Ok(vec![stopped.breaking(vec![look_up]), gone])
     }
+}
+
+fn dies_on_its_look_up(case: &Case) -> Result<Vec<Expected>> {
+    let scene = scene(case, Says::NxDomain)?;
+    let stopped = scene.stop(case, Says::NxDomain)?;
+    let standby = &scene.standby;
+    let outcomes = scene.web.ask(Request::get(&standby.url("/look-up?name=core&then=exit")))?;
+    let look_up = own_look_up(&standby.container, &scene.core.container, standby.looked_up()?, NAME_UNKNOWN);
+    let broken = broken(&scene.web, &standby.container, outcomes, NO_RESPONSE, "awaiting_response")?;
+    let exited = Expected::death("process_exited", &standby.container, standby.pid, ExitStatus::Code(7));
+    Ok(vec![stopped.breaking(vec![look_up]), exited.breaking(broken)])
 }
 
 fn answered(then: &str, status: u16) -> impl Fn(&Case) -> Result<Vec<Expected>> {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::case::Case;
 use crate::client::Request;
 use crate::docker::docker;
-use crate::expect::{Broken, Expected, Killer, NO_RESPONSE, broken, unseen};
+use crate::expect::{Broken, Expected, Killer, Moment, NO_RESPONSE, REFUSED, Until, broken, unseen};
 use crate::instrument::ExitStatus;
 use crate::row::{Row, row};
 use nix::sys::signal::Signal;
@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 pub fn rows() -> Vec<Row> {
     vec![
         row("ipv6", "a death over ipv6 is pinned as over ipv4", ipv6),
+        row("chain-refused", "a client behind a living server whose own connect is refused", chain_refused),
         row("chain", "a client behind a living server is affected by the death behind that server", chain),
     ]
 }
@@ -40,6 +41,20 @@ fn ipv6(case: &Case) -> Result<Vec<Expected>> {
     let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
     let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
     Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken)])
+}
+
+fn chain_refused(case: &Case) -> Result<Vec<Expected>> {
+    let core = case.server_that_starts(case.recipe("core"), "core", &["http", "--delay", "600"])?;
+    let backend = format!("core:{}", case.port);
+    let middle = case.server(case.recipe("middle"), "middle", &["proxy", "--to", &backend])?;
+    let client = case.client("web")?;
+    let outcomes = client.ask(Request::get(&middle.url("/ok")))?;
+    let own = unseen(&middle.container, &core.container, REFUSED, "connecting");
+    let behind = broken(&client, &core.container, outcomes, NO_RESPONSE, "awaiting_response")?;
+    let behind = behind.into_iter().map(|broken| Broken { listen: Some(middle.address), ..broken });
+    let closed = Expected::living("not_listening", &core.container, None, Moment::Refused(core.address));
+    let closed = closed.under("not_listening", Until::Lasting);
+    Ok(vec![closed.breaking(vec![own]).breaking(behind.collect())])
 }
 
 fn chain(case: &Case) -> Result<Vec<Expected>> {

@@ -3,7 +3,7 @@
 //! Opens when: a connect fails; a FIN or RST reaches a client that is owed an answer; the kernel gives a connection
 //! up; an answer stops being HTTP; a client leaves after at least [`PATIENCE`] of silence.
 //! Stays silent when: nothing is owed (an idle connection closed by either side), the client left first and early,
-//! or only TLS's own closing is seen. Closes nothing.
+//! only TLS's own closing is seen, or a living server closes what was upgraded. Closes nothing.
 
 use crate::engine::breaks::Symptom;
 use crate::engine::world::World;
@@ -105,10 +105,17 @@ fn arrived(world: &World, client: Cookie, symptom: Symptom) -> Found {
     }
     match owed(world, client) {
         Some((phase, false)) => broken(client, symptom, phase, false),
+        // The closing handshake of a WebSocket that its server began ends like this (RFC 6455, 7.1.1): the client answers, and
+        // the server closes first.
+        Some((_, true)) if symptom == Symptom::Fin && is_upgraded(server) && !died(server) => Found::IdleClose(client),
         // Without framing, a living server that speaks last and closes has most likely finished.
         Some((phase, true)) if phase == Phase::AwaitingResponse || died(server) => broken(client, symptom, phase, true),
         Some((_, true)) | None => Found::IdleClose(client),
     }
+}
+
+fn is_upgraded(server: Option<&End>) -> bool {
+    server.is_some_and(|server| server.sent.upgraded)
 }
 
 fn died(server: Option<&End>) -> bool {

@@ -81,6 +81,8 @@ pub struct Messages {
     pub malformed: Option<Stamp>,
     /// Not HTTP/1.x, or no longer.
     pub opaque: bool,
+    /// It was HTTP/1.x up to an answer that changed the protocol.
+    pub upgraded: bool,
     /// Events were lost: until the next request, only TCP's own facts tell.
     pub doubtful: bool,
 }

@@ -271,7 +271,8 @@ impl Sockets {
                     sent.complete += 1;
                 }
             }
-            HttpWhat::Upgraded | HttpWhat::Opaque => sent.opaque = true,
+            HttpWhat::Upgraded => (sent.opaque, sent.upgraded) = (true, true),
+            HttpWhat::Opaque => sent.opaque = true,
             HttpWhat::Malformed => {
                 sent.malformed = Some(at);
                 return Some(Change::Malformed { server: cookie });
