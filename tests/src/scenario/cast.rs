@@ -1,6 +1,7 @@
 //! Who plays: containers, their processes, and processes of the host, each with the numbers that the kernel gives it.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{ContainerInfo, Endpoint, NetworkAddress, Process, PublishedPort, Task};
@@ -11,12 +12,18 @@ use super::words::Words;
 
 pub const HOST_NETNS: NetnsId = NetnsId(1);
 pub const HOST_CGROUP: CgroupId = CgroupId(1);
+/// The bridge's own address, by which containers reach the host.
+pub const BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 28, 0, 1));
 /// A container's first process that is an init.
 const INIT: &str = "init";
 
 #[derive(Clone, Debug)]
 pub struct Player {
     pub info: ContainerInfo,
+    /// Where it is reached when it has no address of its own: the host's, or that of the container whose network it uses.
+    pub borrowed: Option<IpAddr>,
+    /// It has the host's pid namespace.
+    pub host_pids: bool,
     /// Ports that it listens on once it serves.
     pub listens: Vec<u16>,
     /// Ports that it listens on now.
@@ -43,6 +50,12 @@ pub struct Cast {
 
 /// A process on another host: nothing of it is ever seen here.
 pub const OUTSIDE: &str = "outside";
+
+impl Player {
+    pub fn address(&self) -> Option<IpAddr> {
+        self.info.networks.first().and_then(|network| network.addresses.first().copied()).or(self.borrowed)
+    }
+}
 
 impl Cast {
     pub fn player(&self, name: &str) -> Result<&Player> {
@@ -121,6 +134,21 @@ impl Cast {
         let init = words.flag(INIT);
         let network = words.value("network").unwrap_or_else(|| "gaia-network".to_owned());
         let aliases = std::iter::once(given.clone()).chain(words.values("alias")).collect();
+        let mut networks = vec![NetworkAddress { network, addresses: vec![ip], aliases }];
+        let mut netns = NetnsId(u64::from(index) + 4_000_000);
+        let on = words.value("on");
+        let mut borrowed = None;
+        if let Some(other) = &on {
+            // Docker shows no network of a container that uses another one's, and one without an address for the host's.
+            if other == "host" {
+                (netns, borrowed) = (HOST_NETNS, Some(BRIDGE));
+                networks = vec![NetworkAddress { network: other.clone(), addresses: vec![], aliases: Vec::new() }];
+            } else {
+                let other = self.player(other)?;
+                (netns, borrowed) = (other.info.netns.context("it has no namespace")?, other.address());
+                networks.clear();
+            }
+        }
         let info = ContainerInfo {
             id: ContainerId(format!("{index:0>64x}")),
             name: given.clone(),
@@ -133,20 +161,21 @@ impl Cast {
             started_at: Some(now),
             pid: Some(Pid(pid)),
             cgroup: Some(CgroupId(u64::from(pid) + 500_000)),
-            netns: Some(NetnsId(u64::from(index) + 4_000_000)),
+            netns: Some(netns),
             init,
-            host_network: false,
+            host_network: on.as_deref() == Some("host"),
             stop_signal: words.value("stop").unwrap_or_else(|| "SIGTERM".to_owned()),
             health: words.value("health"),
             restart_policy: words.value("policy"),
             memory_limit: words.number("memory")?,
-            networks: vec![NetworkAddress { network, addresses: vec![ip], aliases }],
+            networks,
             published,
             endpoints,
             exit_code: None,
         };
         let comm = words.value("comm").unwrap_or_else(|| "python".to_owned());
-        let player = Player { info, listens, listening: Vec::new(), comm, runs: 1 };
+        let host_pids = words.flag("host-pids");
+        let player = Player { info, borrowed, host_pids, listens, listening: Vec::new(), comm, runs: 1 };
         if self.players.insert(name.to_owned(), player).is_some() {
             bail!("a second container {name}");
         }
@@ -161,8 +190,8 @@ impl Cast {
         let pid = info.pid.context("it has no pid")?;
         let first = Process {
             pid,
-            ns_pid: 1,
-            ns_level: 1,
+            ns_pid: if player.host_pids { pid.0 } else { 1 },
+            ns_level: u32::from(!player.host_pids),
             cgroup: info.cgroup.context("it has no cgroup")?,
             netns: info.netns.context("it has no namespace")?,
             comm: player.comm.clone(),
@@ -189,7 +218,8 @@ impl Cast {
         let base = self.actor(&container)?.process;
         let pid = words.number("pid")?.map_or(Ok(base.pid.0 + 10 + count), u32::try_from)?;
         let comm = words.value("comm").unwrap_or_else(|| base.comm.clone());
-        let process = Process { pid: Pid(pid), ns_pid: 10 + count, comm, ..base };
+        let ns_pid = if base.ns_level == 0 { pid } else { 10 + count };
+        let process = Process { pid: Pid(pid), ns_pid, comm, ..base };
         let actor = Actor { process, parent, parent_outside: outside };
         self.actors.insert(name.to_owned(), actor.clone());
         Ok(actor)

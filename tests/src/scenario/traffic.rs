@@ -5,22 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{BodyFraming, Fact, HttpWhat, SocketError, SocketSeen, TcpState};
 
-use super::cast::{Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE, Player};
+use super::cast::{BRIDGE, Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE, Player};
 use super::script::Script;
 use super::wires::{Closing, Leg, Target, Which};
 use super::words::Words;
 
-const BRIDGE: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 28, 0, 1));
-
 /// Where a client or server on another host is.
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
-fn own_address(player: &Player) -> Option<IpAddr> {
-    player.info.networks.first().and_then(|network| network.addresses.first().copied())
-}
-
 impl Script {
-    /// `CLIENT SERVER NAME [port=N] [via=PUBLISHED]`: who connects and where to.
+    /// `CLIENT SERVER NAME [port=N] [via=PUBLISHED [translated]]`: who connects and where to.
     pub(super) fn target(&mut self, words: &mut Words) -> Result<((String, IpAddr), Target, String)> {
         let client = words.next("the client")?;
         let server = words.next("the server")?;
@@ -29,7 +23,7 @@ impl Script {
             let port = words.number("port")?.map_or(Ok(80), u16::try_from)?;
             let ip = self.caller_ip(&client);
             let (netns, cgroup) = (HOST_NETNS, HOST_CGROUP);
-            let target = Target { ip: ELSEWHERE, netns, cgroup, port, via: None, server };
+            let target = Target { ip: ELSEWHERE, netns, cgroup, port, via: None, translated: false, server };
             return Ok(((client, ip), target, wire));
         }
         let container = Cast::container_of(&server).to_owned();
@@ -41,11 +35,12 @@ impl Script {
             SocketAddr::new(published(port).map_or(Ipv4Addr::LOCALHOST.into(), |published| published.host_ip), port)
         };
         let target = Target {
-            ip: own_address(player).context("the server has no address")?,
+            ip: player.address().context("the server has no address")?,
             netns: player.info.netns.unwrap_or(HOST_NETNS),
             cgroup: player.info.cgroup.unwrap_or(HOST_CGROUP),
             port: words.number("port")?.map_or(Ok(default.unwrap_or(80)), u16::try_from)?,
             via: via.map(listen),
+            translated: words.flag("translated"),
             server,
         };
         let ip = self.caller_ip(&client);
@@ -54,7 +49,7 @@ impl Script {
 
     fn caller_ip(&self, client: &str) -> IpAddr {
         let elsewhere = if client == OUTSIDE { ELSEWHERE } else { BRIDGE };
-        self.cast.players.get(Cast::container_of(client)).and_then(own_address).unwrap_or(elsewhere)
+        self.cast.players.get(Cast::container_of(client)).and_then(Player::address).unwrap_or(elsewhere)
     }
 
     pub(super) fn connect(&mut self, words: &mut Words) -> Result<()> {
@@ -101,7 +96,7 @@ impl Script {
             // A packet filter answers in the kernel's place, which tells nothing of it.
             return self.wires.reset_arrives(&wire, &mut self.facts, &mut self.cast, Which::Client);
         }
-        let netns = if target.via.is_some() { HOST_NETNS } else { target.netns };
+        let netns = if target.via.is_some() && !target.translated { HOST_NETNS } else { target.netns };
         self.wires.reset_syn(&wire, &mut self.facts, &mut self.cast, Which::Client, netns)
     }
 

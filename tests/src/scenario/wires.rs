@@ -2,7 +2,7 @@
 //! (net/ipv4/tcp_input.c `tcp_reset`, tcp.c `__tcp_close`, measured on 6.18).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
@@ -11,10 +11,9 @@ use gaia_monitor::model::event::{
 use gaia_monitor::model::ids::{CgroupId, Cookie, NetnsId};
 use gaia_monitor::model::time::Stamp;
 
-use super::cast::{Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE};
+use super::cast::{BRIDGE, Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE};
 use super::facts::Facts;
 
-const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 28, 0, 1));
 const PROXY: &str = "host.docker-proxy";
 
 /// One end of a connection.
@@ -41,6 +40,8 @@ pub struct Wire {
     pub server: Option<End>,
     /// docker-proxy's ends: towards the client, towards the container.
     pub hop: Option<(End, End)>,
+    /// The server's own address, where the kernel translates the one that the client asked for.
+    behind: Option<SocketAddr>,
 }
 
 /// What docker-proxy meets when it connects to the container.
@@ -76,6 +77,8 @@ pub struct Target {
     pub port: u16,
     /// A published port, through docker-proxy.
     pub via: Option<SocketAddr>,
+    /// The published port is the kernel's to translate: no docker-proxy between.
+    pub translated: bool,
     /// The address of a container, even if it is gone by now.
     pub ip: IpAddr,
     pub netns: NetnsId,
@@ -142,11 +145,13 @@ impl Wires {
         let (actor, ip) = client;
         let task = cast.actor(actor)?.process;
         let (local, remote) = match target.via {
+            Some(listen) if target.translated => (ip, listen),
             Some(listen) => (listen.ip(), listen),
             None => (ip, SocketAddr::new(target.ip, target.port)),
         };
         let socket = self.socket(task.netns, task.cgroup, local, remote);
-        let wire = Wire { client: end(socket, actor, TcpState::Close), server: None, hop: None };
+        let behind = target.translated.then_some(SocketAddr::new(target.ip, target.port));
+        let wire = Wire { client: end(socket, actor, TcpState::Close), server: None, hop: None, behind };
         if self.all.insert(name.to_owned(), wire).is_some() {
             bail!("a second connection {name}");
         }
@@ -164,10 +169,10 @@ impl Wires {
     ) -> Result<()> {
         self.turn(name, facts, cast, Which::Client, TcpState::Established, None)?;
         let client = self.get(name)?.client.socket;
-        if target.via.is_some() {
+        if target.via.is_some() && !target.translated {
             let accepted = self.peer(&client, HOST_NETNS, HOST_CGROUP);
             let remote = SocketAddr::new(target.ip, target.port);
-            let leg = self.socket(HOST_NETNS, HOST_CGROUP, GATEWAY, remote);
+            let leg = self.socket(HOST_NETNS, HOST_CGROUP, BRIDGE, remote);
             let hop = (end(accepted, PROXY, TcpState::SynRecv), end(leg, PROXY, TcpState::Close));
             self.get(name)?.hop = Some(hop);
             self.turn(name, facts, cast, Which::Accepted, TcpState::Established, None)?;
@@ -183,7 +188,8 @@ impl Wires {
             self.turn(name, facts, cast, Which::Leg, TcpState::Established, None)?;
         }
         let hop = self.get(name)?.hop.as_ref().map(|hop| hop.1.socket);
-        let server = self.peer(&hop.unwrap_or(client), target.netns, target.cgroup);
+        let mut server = self.peer(&hop.unwrap_or(client), target.netns, target.cgroup);
+        server.local = self.get(name)?.behind.unwrap_or(server.local);
         self.get(name)?.server = Some(end(server, &target.server, TcpState::SynRecv));
         self.turn(name, facts, cast, Which::Server, TcpState::Established, None)
     }
@@ -205,6 +211,7 @@ impl Wires {
             client: end(asking, actor, TcpState::Established),
             server: Some(end(answering, &target.server, TcpState::Established)),
             hop: None,
+            behind: None,
         };
         self.all.insert(name.to_owned(), wire);
         Ok([(asking, actor.to_owned()), (answering, target.server.clone())])
@@ -219,9 +226,10 @@ impl Wires {
         which: Which,
         netns: NetnsId,
     ) -> Result<()> {
-        let asked = self.get(name)?.end(which)?.socket;
-        let nobody =
-            Socket { cookie: Cookie::NONE, netns, cgroup: CgroupId(0), local: asked.remote, remote: asked.local };
+        let wire = self.get(name)?;
+        let asked = wire.end(which)?.socket;
+        let local = wire.behind.unwrap_or(asked.remote);
+        let nobody = Socket { cookie: Cookie::NONE, netns, cgroup: CgroupId(0), local, remote: asked.local };
         facts.kernel(Fact::ResetSent(ResetSent { socket: nobody, reason: "NO_SOCKET".into(), active: false }));
         self.reset_arrives(name, facts, cast, which)
     }
