@@ -99,6 +99,7 @@ pub fn all() -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::path::Path;
 
     #[test]
     fn what_continuous_integration_plays_is_there() {
@@ -111,5 +112,26 @@ mod tests {
         let rows = super::all();
         let names: BTreeSet<&str> = rows.iter().map(|row| row.id).collect();
         assert_eq!(names.len(), rows.len());
+    }
+
+    #[test]
+    fn every_row_is_told_offline_too() {
+        let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let map = std::fs::read_to_string(scenarios.join("rows.map")).unwrap();
+        let mut mapped = BTreeSet::new();
+        for line in map.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let mut words = line.split(' ');
+            mapped.extend(words.next());
+            let paths: Vec<&str> = words.collect();
+            assert!(!paths.is_empty(), "{line}: no scenario");
+            for path in paths {
+                // What is not played with the others tells nothing.
+                assert!(path.ends_with(".txt") && scenarios.join(path).is_file(), "{line}: no scenario {path}");
+            }
+        }
+        let rows = super::all();
+        let names: BTreeSet<&str> = rows.iter().map(|row| row.id).collect();
+        let differ: Vec<_> = names.symmetric_difference(&mapped).collect();
+        assert!(differ.is_empty(), "rows without a scenario, or scenarios of no row: {differ:?}");
     }
 }
