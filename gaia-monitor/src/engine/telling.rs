@@ -1,8 +1,9 @@
 //! From cases to effects: when a case is told, with what, and when it goes.
 
 use crate::model::event::ContainerInfo;
-use crate::model::incident::{Incident, State};
+use crate::model::incident::{Incident, MomentFact, Phase, State};
 
+use super::breaks::Break;
 use super::cases::key::{CaseKey, Lost};
 use super::cases::life::{self, Facts, Step};
 use super::cases::{Case, CaseId};
@@ -125,6 +126,7 @@ impl Engine {
         let last = case.demises.last().and_then(|id| self.world.demises.get(*id));
         Facts {
             worth: worth && self.in_scope(case, verdict.container.as_ref()),
+            decided: verdict.fact == MomentFact::ProcessExit && sheet.breaks_of(case).all(is_of_a_connection),
             die_missing: last.is_some_and(|demise| demise.exit.is_some() && demise.die.is_none()),
             waiting: self.is_awaited(case, verdict.container.as_ref()),
             over: sheet.is_over(case),
@@ -223,4 +225,9 @@ impl Engine {
 fn is_same(told: &Incident, draft: &Incident) -> bool {
     let as_told = Incident { revision: told.revision, ..draft.clone() };
     as_told == *told
+}
+
+/// A look-up may still be answered by its other question, and may turn out to be a server's own.
+fn is_of_a_connection(found: &Break) -> bool {
+    found.entry.client_error.phase != Phase::Resolving
 }

@@ -5,9 +5,11 @@ use crate::model::time::{Nanos, Stamp};
 
 use super::Case;
 
-/// One death breaks many connections within a few milliseconds, and a reset may follow a FIN within one: the first
-/// word waits for them, and still comes before most clients have raised their exception.
-const FIRST_WORD: Nanos = Nanos::from_millis(10);
+/// Where the deciding fact is not an exit, another may follow within a millisecond: a reset behind a FIN, what a filter
+/// dropped behind a reset. The first word waits for it, and for the next look at the ring.
+const FIRST_WORD: Nanos = Nanos::from_millis(3);
+/// One death breaks many connections within a few milliseconds: the second word waits for the others.
+const SECOND_WORD: Nanos = Nanos::from_millis(10);
 /// A death that broke nothing is told when Docker's `die` has come, or after this time.
 const LONE_DEATH: Nanos = Nanos::from_secs(1);
 /// The verdict stands when no fact came for this long.
@@ -24,6 +26,8 @@ const STALE: Nanos = Nanos::from_secs(3_600);
 pub struct Facts {
     /// It is an incident, and in scope.
     pub worth: bool,
+    /// The fact that decides has been seen: a process's end, and what it broke were connections.
+    pub decided: bool,
     /// A container died and Docker has not said so yet.
     pub die_missing: bool,
     /// Somebody still waits for an answer from the subject.
@@ -47,7 +51,7 @@ pub enum Step {
 /// The least time between two revisions, by the number of the last one.
 fn gap(revision: u32) -> Nanos {
     match revision {
-        0 | 1 => Nanos(0),
+        0 | 1 => SECOND_WORD,
         2..=9 => Nanos::from_millis(500),
         10..=99 => Nanos::from_secs(10),
         100.. => Nanos::from_secs(60),
@@ -98,6 +102,7 @@ fn first_word(case: &Case, facts: Facts, now: Stamp, stands: bool, look_again: S
         return if stands { Step::Drop } else { Step::Wait(look_again) };
     }
     let due = match case.first_break {
+        Some(_) if facts.decided => now,
         Some(broken) => broken.plus(FIRST_WORD),
         None if facts.die_missing => case.opened_seen.plus(LONE_DEATH),
         None if case.demises.is_empty() => case.opened_seen.plus(LONE_DEATH),
