@@ -31,6 +31,9 @@ const BURST: [u64; 20] =
     [0, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 240, 280, 340, 420, 540, 700, 1_000, 1_400, 2_000];
 /// Networks without an embedded name server.
 const WITHOUT: [&str; 3] = ["bridge", "host", "none"];
+/// Names that end so hickory-resolver answers by itself, whatever a name server would say (RFC 6761, RFC 7686; of `arpa`
+/// the loopback addresses): to ask for them would be to tell what nobody said.
+const ANSWERED_UNASKED: [&str; 4] = ["localhost", "invalid", "onion", "arpa"];
 
 /// Who asks for what.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -274,7 +277,8 @@ fn names_of(info: &ContainerInfo) -> impl Iterator<Item = String> + use<> {
 fn plain(name: &str) -> Option<String> {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let address = name.parse::<IpAddr>().is_ok();
-    (!name.is_empty() && !address && name != "localhost").then_some(name)
+    let last = name.rsplit('.').next().unwrap_or_default();
+    (!last.is_empty() && !address && !ANSWERED_UNASKED.contains(&last)).then_some(name)
 }
 
 #[cfg(test)]

@@ -101,6 +101,14 @@ fn an_address_needs_no_question() {
 }
 
 #[test]
+fn a_name_that_the_resolver_would_answer_by_itself_is_not_asked_for() {
+    let mut api = container(2, "api.localhost", "gaia", None);
+    api.networks[0].aliases = ["api", "db.invalid", "hidden.onion", "1.0.0.127.in-addr.arpa"].map(String::from).into();
+    let all = vec![container(1, "web", "gaia", Some("files.localhost.")), api];
+    assert_eq!(pairs(&plan(Scope::default(), all, Instant::now())), ["1 api", "2 web"]);
+}
+
+#[test]
 fn what_has_no_end_in_scope_is_not_asked_for() {
     let scope = Scope { containers: vec!["core".into()], ..Scope::default() };
     let all = vec![
