@@ -31,7 +31,7 @@ impl Engine {
             Change::Socket(SocketChange::Arrived { server }) => self.arrived(at, *server, effects),
             Change::Hindered { netns, source, destination } => self.hindered(*netns, *source, *destination, effects),
             Change::Overflowed(netns) => {
-                if let Some(container) = self.world.containers.of_netns(*netns, at) {
+                if let Some(container) = self.world.containers.owner_of_netns(*netns, at) {
                     self.news_of(&container, effects);
                 }
             }

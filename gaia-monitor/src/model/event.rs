@@ -14,7 +14,7 @@ mod traces;
 use serde::{Deserialize, Serialize};
 
 pub use docker::{ContainerInfo, DockerAction, DockerEvent, Endpoint, NetworkAddress, PublishedPort};
-pub use drops::{Handshake, Hook, IcmpSent, ListenOverflow, PacketDropped, Retransmitted, Unreachable};
+pub use drops::{Handshake, Hook, IcmpSent, ListenCounts, ListenOverflow, PacketDropped, Retransmitted, Unreachable};
 pub use http::{BodyFraming, HttpFact, HttpWhat};
 pub use links::{AddressChange, Link, LinkChange, LinkKind, LinkState, LinksRead, NeighbourChange};
 pub use names::{AskerClosed, LookUp, LookUpWhat, NameAnswer, NameChecked};
@@ -83,6 +83,8 @@ pub enum Fact {
     Neighbour(NeighbourChange),
     // Names, by the monitor's own look-ups.
     NameChecked(NameChecked),
+    // Counters of network namespaces.
+    ListenCounts(ListenCounts),
     // Docker.
     ContainerSeen(Box<ContainerInfo>),
     /// A full listing ended: a container that was not seen since the listing before is gone.

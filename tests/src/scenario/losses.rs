@@ -2,15 +2,20 @@
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
-    Fact, Handshake, Hook, IcmpSent, ListenOverflow, PacketDropped, Retransmitted, Socket, TcpState, Unreachable,
+    Fact, Handshake, Hook, IcmpSent, ListenCounts, ListenOverflow, PacketDropped, Retransmitted, Socket, TcpState,
+    Unreachable,
 };
 use gaia_monitor::model::ids::NetnsId;
+use gaia_monitor::model::time::Nanos;
 
 use super::cast::{Cast, HOST_NETNS};
 use super::script::Script;
 use super::traffic::which;
 use super::wires::Which;
 use super::words::Words;
+
+/// How often the kernel's counters are read.
+const COUNTED_EVERY: Nanos = Nanos::from_secs(1);
 
 impl Script {
     /// `drop C client|server|leg [in=CONTAINER|host] [hook=…] [reason=…] [syn|bare]`: a packet that this end sent. With
@@ -70,21 +75,24 @@ impl Script {
         Ok(())
     }
 
-    /// `overflow C [leg]`: its handshake met a full queue; `overflow CONTAINER counted N`: the namespace's counter grew.
+    /// `overflow C [leg]`: its handshake met a full queue; `overflow CONTAINER counted N [drops=N]`: the namespace's counters
+    /// grew in the second before.
     pub(super) fn overflow(&mut self, words: &mut Words) -> Result<()> {
         if let Some(count) = words.after("counted") {
             let name = words.next("the container")?;
             let netns = self.cast.player(&name)?.info.netns.context("no namespace")?;
-            let count = count.parse()?;
-            self.facts.own(Fact::ListenOverflow(ListenOverflow { netns, packet: None, count }));
+            let overflows = count.parse()?;
+            let drops = words.value("drops").map_or(Ok(overflows), |drops| drops.parse())?;
+            let since = self.facts.now.minus(COUNTED_EVERY);
+            self.facts.own(Fact::ListenCounts(ListenCounts { netns, since, overflows, drops }));
             return Ok(());
         }
         let side = if words.flag("leg") { Which::Leg } else { Which::Client };
         let wire = words.next("the connection")?;
         let netns = self.place(&wire, words)?;
         let (client, server) = self.ends(&wire, side)?;
-        let packet = Some(Handshake { client, server, queued: 2, limit: 1 });
-        self.facts.kernel(Fact::ListenOverflow(ListenOverflow { netns, packet, count: 1 }));
+        let packet = Handshake { client, server, queued: 2, limit: 1 };
+        self.facts.kernel(Fact::ListenOverflow(ListenOverflow { netns, packet }));
         Ok(())
     }
 

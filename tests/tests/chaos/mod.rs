@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gaia_monitor::model::event::{
     AskerClosed, BodyFraming, ContainerInfo, CoreDump, DockerAction, DockerEvent, Event, ExitStatus, Fact, Handshake,
-    Hook, HttpFact, HttpWhat, IcmpSent, ListenOverflow, LogLine, LogStream, LookUp, LookUpWhat, MemoryUse, NameAnswer,
-    NameChecked, NetworkAddress, PacketDropped, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted,
-    PublishedPort, Reading, ResetReceived, ResetSent, Retransmitted, Signal, SignalSender, Socket, SocketError,
-    SocketSeen, Task, TcpState, TcpStateChange, Unreachable,
+    Hook, HttpFact, HttpWhat, IcmpSent, ListenCounts, ListenOverflow, LogLine, LogStream, LookUp, LookUpWhat,
+    MemoryUse, NameAnswer, NameChecked, NetworkAddress, PacketDropped, Process, ProcessExec, ProcessExited,
+    ProcessSeen, ProcessStarted, PublishedPort, Reading, ResetReceived, ResetSent, Retransmitted, Signal, SignalSender,
+    Socket, SocketError, SocketSeen, Task, TcpState, TcpStateChange, Unreachable,
 };
 use gaia_monitor::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use gaia_monitor::model::time::{Nanos, Stamp};
@@ -313,7 +313,7 @@ fn any_fact() -> BoxedStrategy<Fact> {
             }))
         }
     });
-    let packets = (socket(), select(vec!["NETFILTER_DROP", "NEIGH_FAILED", "TCP_LISTEN_OVERFLOW"]), 0_u32..4).prop_map(
+    let packets = (socket(), select(vec!["NETFILTER_DROP", "NEIGH_FAILED", "TCP_LISTEN_OVERFLOW"]), 0_u32..5).prop_map(
         |(socket, reason, kind)| match kind {
             0 => Fact::IcmpSent(IcmpSent {
                 netns: socket.netns,
@@ -323,9 +323,10 @@ fn any_fact() -> BoxedStrategy<Fact> {
             }),
             1 => {
                 let packet = Handshake { client: socket.remote, server: socket.local, queued: 2, limit: 1 };
-                Fact::ListenOverflow(ListenOverflow { netns: socket.netns, packet: Some(packet), count: 1 })
+                Fact::ListenOverflow(ListenOverflow { netns: socket.netns, packet })
             }
             2 => Fact::Retransmitted(Retransmitted { socket, state: TcpState::Established }),
+            3 => Fact::ListenCounts(ListenCounts { netns: socket.netns, since: BASE, overflows: 1, drops: 2 }),
             _ => Fact::PacketDropped(PacketDropped {
                 netns: socket.netns,
                 source: socket.local,

@@ -138,6 +138,7 @@ impl Tally {
             | Fact::IcmpSent(_)
             | Fact::Retransmitted(_)
             | Fact::ListenOverflow(_)
+            | Fact::ListenCounts(_)
             | Fact::Log(_)
             | Fact::LogsUnread(_)
             | Fact::Memory(_)

@@ -54,7 +54,8 @@ impl Source {
             | Fact::PacketDropped(_)
             | Fact::IcmpSent(_)
             | Fact::Retransmitted(_)
-            | Fact::ListenOverflow(_) => Source::Tcp,
+            | Fact::ListenOverflow(_)
+            | Fact::ListenCounts(_) => Source::Tcp,
             Fact::Http(_) => Source::Http,
             Fact::LookUp(_) | Fact::AskerClosed(_) | Fact::NameChecked(_) => Source::Dns,
             Fact::ProcessStarted(_)

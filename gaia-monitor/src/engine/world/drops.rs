@@ -4,12 +4,13 @@
 //! dropped is found by the client's own address, which both sides agree on.
 //!
 //! Bound: [`PAIRS`] pairs of addresses, the longest known go first; [`FIRST`] and [`LAST`] packets of each, what lies
-//! between is counted only; [`OVERFLOWS`] packets that met a full queue. Beyond them a timeout is put down to silence.
+//! between is counted only; [`OVERFLOWS`] packets that met a full queue, and as many readings of the kernel's counters of
+//! such packets. Beyond them a timeout is put down to silence.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use crate::model::event::{Handshake, Hook, IcmpSent, ListenOverflow, PacketDropped, Unreachable};
+use crate::model::event::{Handshake, Hook, IcmpSent, ListenCounts, ListenOverflow, PacketDropped, Unreachable};
 use crate::model::ids::{ContainerId, NetnsId};
 use crate::model::time::{Nanos, Stamp};
 
@@ -26,8 +27,6 @@ const AFTERWARDS: Nanos = Nanos::from_millis(10);
 /// A client that asks for the error of its connect at once gets it, and closes. One that waits is told by the kernel when it
 /// sends the SYN again, a second later at the earliest.
 const TOLD_SOFTLY: Nanos = Nanos::from_millis(500);
-/// The namespace's own counter is read once a second.
-const COUNTED_EVERY: Nanos = Nanos::from_millis(1_500);
 
 /// A packet that was thrown away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +96,17 @@ pub struct Drops {
     ends: BTreeSet<(SocketAddr, Pair)>,
     order: VecDeque<Pair>,
     overflows: VecDeque<(Stamp, ListenOverflow)>,
+    counts: VecDeque<(Stamp, ListenCounts)>,
+}
+
+/// What the kernel had counted of dropped handshakes in a namespace while somebody tried to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// When that was last read.
+    pub at: Stamp,
+    pub netns: NetnsId,
+    pub overflows: u64,
+    pub drops: u64,
 }
 
 impl Drops {
@@ -135,6 +145,32 @@ impl Drops {
         if self.overflows.len() > OVERFLOWS {
             self.overflows.pop_front();
         }
+    }
+
+    pub(super) fn counted(&mut self, at: Stamp, fact: &ListenCounts) {
+        self.counts.push_back((at, fact.clone()));
+        if self.counts.len() > OVERFLOWS {
+            self.counts.pop_front();
+        }
+    }
+
+    /// Growths of a namespace's counters that fell, wholly or in part, between two instants.
+    fn counts_between(
+        &self,
+        netns: NetnsId,
+        from: Stamp,
+        until: Stamp,
+    ) -> impl Iterator<Item = &(Stamp, ListenCounts)> {
+        self.counts.iter().filter(move |(at, counts)| counts.netns == netns && *at >= from && counts.since <= until)
+    }
+
+    /// Did the kernel count more packets at full queues than were seen there one by one? What was seen of somebody else is
+    /// nobody's excuse.
+    fn is_unseen(&self, at: Stamp, counts: &ListenCounts) -> bool {
+        // A packet is seen a moment before it is counted.
+        let from = counts.since.minus(AFTERWARDS);
+        let told = |(seen, fact): &&(Stamp, ListenOverflow)| fact.netns == counts.netns && *seen >= from && *seen <= at;
+        counts.overflows > self.overflows.iter().filter(told).count() as u64
     }
 
     /// The error that an ICMP message left for a connect while its system call was still under way: it stays on the socket as
@@ -220,25 +256,36 @@ impl World {
         found.map(|(_, trace)| trace).collect()
     }
 
-    /// Did a full queue drop this client's handshake? `Some(true)`: its own packet was seen to meet it; `Some(false)`: the
-    /// counter of the server's namespace grew while it tried.
+    /// Did a full queue drop this client's handshake? `Some(true)`: its own packet was seen to meet it; `Some(false)`: while
+    /// it tried, the kernel counted packets at full queues of the server's namespace that were not seen there.
     #[must_use]
     pub fn overflowed(&self, end: &End, container: Option<&ContainerId>, until: Stamp) -> Option<bool> {
-        let netns = container.and_then(|id| self.containers.get(id)).and_then(|container| container.info.netns);
-        let during = |at: Stamp, slack: Nanos| at >= end.opened && at <= until.plus(slack);
         let local = end.socket.local;
         let own = |packet: &Handshake| match local.port() {
             0 => packet.client.ip() == local.ip() && packet.server == end.socket.remote,
             _ => packet.client == local,
         };
-        let mut counted = false;
-        for (at, fact) in &self.drops.overflows {
-            match &fact.packet {
-                Some(packet) if own(packet) && during(*at, AFTERWARDS) => return Some(true),
-                None if Some(fact.netns) == netns && during(*at, COUNTED_EVERY) => counted = true,
-                Some(_) | None => {}
-            }
+        let during = |at: Stamp| at >= end.opened && at <= until.plus(AFTERWARDS);
+        if self.drops.overflows.iter().any(|(at, fact)| own(&fact.packet) && during(*at)) {
+            return Some(true);
         }
-        counted.then_some(false)
+        let netns = self.netns_of(container)?;
+        let mut counts = self.drops.counts_between(netns, end.opened, until);
+        counts.any(|(at, counts)| self.drops.is_unseen(*at, counts)).then_some(false)
+    }
+
+    /// What the kernel had counted in the server's namespace while this client tried.
+    #[must_use]
+    pub fn counted_of(&self, end: &End, container: Option<&ContainerId>, until: Stamp) -> Option<Counted> {
+        let netns = self.netns_of(container)?;
+        self.drops.counts_between(netns, end.opened, until).fold(None, |sum, (at, counts)| {
+            let sum = sum.unwrap_or(Counted { at: *at, netns, overflows: 0, drops: 0 });
+            let overflows = sum.overflows.saturating_add(counts.overflows);
+            Some(Counted { at: *at, overflows, drops: sum.drops.saturating_add(counts.drops), ..sum })
+        })
+    }
+
+    fn netns_of(&self, container: Option<&ContainerId>) -> Option<NetnsId> {
+        container.and_then(|id| self.containers.get(id)).and_then(|container| container.info.netns)
     }
 }

@@ -101,7 +101,7 @@ pub enum Change {
         source: SocketAddr,
         destination: SocketAddr,
     },
-    /// A full queue dropped a handshake in this namespace.
+    /// A full queue dropped a handshake in this namespace, or the kernel's counters of such handshakes grew.
     Overflowed(NetnsId),
     /// Docker said something, or an inspection added to what is known.
     Docker(ContainerId),
@@ -154,6 +154,10 @@ impl World {
             }
             Fact::ListenOverflow(found) => {
                 self.drops.overflowed(at, found);
+                vec![Change::Overflowed(found.netns)]
+            }
+            Fact::ListenCounts(found) => {
+                self.drops.counted(at, found);
                 vec![Change::Overflowed(found.netns)]
             }
             Fact::Http(http) => self.sockets.http(at, http).into_iter().map(Change::Socket).collect(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tcp::{Socket, TcpState};
 use crate::model::ids::NetnsId;
+use crate::model::time::Stamp;
 
 /// `skb:kfree_skb` of a TCP packet, for a reason that is no everyday one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,10 +69,19 @@ pub struct Retransmitted {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListenOverflow {
     pub netns: NetnsId,
-    /// Whose packet it was and where to, where the probe saw it; `None`: the namespace's own counter grew.
-    pub packet: Option<Handshake>,
-    /// How many packets.
-    pub count: u64,
+    pub packet: Handshake,
+}
+
+/// The kernel's own counters of a namespace have grown (`TcpExt` in `/proc/PID/net/netstat`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ListenCounts {
+    pub netns: NetnsId,
+    /// When they were read before.
+    pub since: Stamp,
+    /// Packets of handshakes that met a full queue (`ListenOverflows`).
+    pub overflows: u64,
+    /// Those that listeners dropped for whatever reason, a full queue among them (`ListenDrops`).
+    pub drops: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

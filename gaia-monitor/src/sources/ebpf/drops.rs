@@ -57,6 +57,6 @@ pub(super) fn retransmitted(record: &RetransmittedRecord, names: &Names) -> Fact
 pub(super) fn queue_full(record: &QueueFullRecord) -> Fact {
     let listener = socket(&record.socket);
     let (client, server) = (listener.remote, listener.local);
-    let packet = Some(Handshake { client, server, queued: record.queued, limit: record.limit });
-    Fact::ListenOverflow(ListenOverflow { netns: listener.netns, packet, count: 1 })
+    let packet = Handshake { client, server, queued: record.queued, limit: record.limit };
+    Fact::ListenOverflow(ListenOverflow { netns: listener.netns, packet })
 }
