@@ -41,6 +41,7 @@ use crate::sources::inventory;
 use crate::sources::logs;
 use crate::sources::netlink::Links;
 use crate::sources::netns::Broker;
+use crate::sources::netstat::Counters;
 use crate::sources::worker::Worker;
 use crate::vitals::Vitals;
 
@@ -185,11 +186,14 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
         .map_err(|source| DaemonError::Start { what: "watch of network interfaces", source })?;
     let names = Names::start(broker.clone(), options.scope.clone(), clock.clone(), outlet.of("pipeline.dns"))
         .map_err(|source| DaemonError::Start { what: "look-ups", source })?;
+    let counters = Counters::start(clock.clone(), outlet.of("pipeline.netstat"))
+        .map_err(|source| DaemonError::Start { what: "reader of counters", source })?;
     let tell = {
         let links = links.clone();
         move |fact: &Fact| {
             links.heed(fact);
             names.heed(fact);
+            counters.heed(fact);
         }
     };
     let mut hub = Hub::new(belt, clock.clone(), losses, publish, tell, |wanted| asked.ask(wanted));

@@ -22,6 +22,7 @@ pub enum Role {
     Inventory,
     Links,
     Names,
+    Netstat,
     Writer,
     Server,
 }
@@ -30,7 +31,7 @@ pub enum Role {
 pub type Kept = (Capability, &'static str);
 
 impl Role {
-    pub const ALL: [Role; 9] = [
+    pub const ALL: [Role; 10] = [
         Role::Main,
         Role::Sources,
         Role::Broker,
@@ -38,6 +39,7 @@ impl Role {
         Role::Inventory,
         Role::Links,
         Role::Names,
+        Role::Netstat,
         Role::Writer,
         Role::Server,
     ];
@@ -53,6 +55,7 @@ impl Role {
             Role::Inventory => "inventory",
             Role::Links => "links",
             Role::Names => "names",
+            Role::Netstat => "netstat",
             Role::Writer => "gaia-writer",
             Role::Server => "gaia-server",
         }
@@ -70,6 +73,7 @@ impl Role {
             Role::Inventory => "reads once what was there before the probe, then ends",
             Role::Links => "reads what rtnetlink(7) tells of network interfaces, from the broker's sockets",
             Role::Names => "looks names up inside containers' network namespaces, by the broker's sockets",
+            Role::Netstat => "reads what the kernel counts of handshakes that listeners drop, in /proc/PID/net/netstat",
             Role::Writer => {
                 "writes journal, recording and standard output: files that are open, in directories of its own user"
             }
@@ -83,7 +87,7 @@ impl Role {
     pub const fn keeps(self) -> &'static [Kept] {
         const PTRACE: &str = "/proc/PID/ns of processes with more capabilities than its own (ptrace_may_access)";
         match self {
-            Role::Main | Role::Sources | Role::Links | Role::Names | Role::Writer | Role::Server => &[],
+            Role::Main | Role::Sources | Role::Links | Role::Names | Role::Netstat | Role::Writer | Role::Server => &[],
             Role::Broker => &[
                 (Capability::CAP_SYS_ADMIN, "setns(2) into a network namespace"),
                 (Capability::CAP_SYS_PTRACE, PTRACE),

@@ -7,6 +7,7 @@ pub mod inventory;
 pub mod logs;
 pub mod netlink;
 pub mod netns;
+pub mod netstat;
 pub mod postmortem;
 pub mod procfs;
 pub mod sockdiag;
