@@ -12,7 +12,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use gaia_monitor::model::event::Event;
 use gaia_monitor::model::incident::Incident;
+use gaia_monitor::recording::reader::{Entry, Reader};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -357,6 +359,21 @@ fn sound(heard: &Heard) -> Result<Vec<Line>> {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The events of a recording so far, also of one that is still being written.
+///
+/// # Errors
+/// When the file cannot be read or is no recording.
+pub fn events_of(recording: &Path) -> Result<Vec<Event>> {
+    let mut reader = Reader::open(recording)?;
+    let mut events = Vec::new();
+    while let Some(entry) = reader.next_entry()? {
+        if let Entry::Event(event) = entry {
+            events.push(*event);
+        }
+    }
+    Ok(events)
 }
 
 /// The lines of a recording or of other JSON Lines.

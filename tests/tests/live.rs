@@ -2,7 +2,9 @@
 //! Docker and fails without them. One case: `cargo xtask test --live -- NAME`.
 
 mod live {
+    mod counters;
     mod logs;
+    mod names;
     mod privileges;
     mod remains;
     mod shipped;

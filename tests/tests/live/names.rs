@@ -1,0 +1,87 @@
+//! The monitor's own look-ups: a name that nobody asks for is known to go and to come back.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use gaia_monitor::model::event::{DockerAction, Event, Fact, NameAnswer};
+use gaia_monitor::model::time::{Nanos, Stamp};
+use gaia_monitor_tests::case::{Case, Says};
+use gaia_monitor_tests::instrument::Instrument;
+use gaia_monitor_tests::monitor::{Monitor, Options, events_of};
+use gaia_monitor_tests::play::replays;
+use gaia_monitor_tests::wait;
+
+const KNOWN_WITHIN: Duration = Duration::from_secs(20);
+/// What happens to a container makes its names be asked for often for two seconds, and every ten seconds otherwise.
+const PROMPTLY: Nanos = Nanos::from_secs(3);
+
+#[test]
+fn a_name_that_nobody_asks_for_is_known_to_go_and_to_come_back() {
+    if let Err(error) = goes_and_comes_back() {
+        panic!("{error:#}");
+    }
+}
+
+fn goes_and_comes_back() -> Result<()> {
+    let case = Case::begin(Instrument::get()?)?;
+    let names = case.name_server(Says::NxDomain)?.to_string();
+    let core = case.uvicorn("core")?;
+    let web = case.recipe("web").option("--dns", &names).env("CORE_ENDPOINT", &core.url(""));
+    let web = web.start(&["python3", "-c", "import time; time.sleep(600)"])?;
+    let monitor = Monitor::start(case.stack.folder(), &Options::default().project(case.stack.project()))?;
+    let answers = |until: fn(&NameAnswer) -> bool| {
+        wait::until("the monitor's own look-up to tell it", KNOWN_WITHIN, || {
+            let told = answers_of(&events_of(monitor.recording())?, web.id());
+            Ok(told.last().is_some_and(|(_, answer)| until(answer)).then_some(told))
+        })
+    };
+    let here = |answer: &NameAnswer| matches!(answer, NameAnswer::Addresses(_));
+    answers(here)?;
+    core.container.stop(Some(5))?;
+    answers(|answer| *answer == NameAnswer::NoName)?;
+    core.container.verb("start")?;
+    answers(here)?;
+    let ended = monitor.stop()?;
+    let events = events_of(&ended.recording)?;
+    let told = answers_of(&events, web.id());
+    let [(_, before), (gone, NameAnswer::NoName), (back, after)] = told.as_slice() else {
+        anyhow::bail!("told otherwise: {told:?}");
+    };
+    ensure!(*before == NameAnswer::Addresses(vec![core.address.ip()]) && here(after), "{told:?}");
+    let died = docker_said(&events, core.container.id(), |action| matches!(action, DockerAction::Die { .. }))?;
+    let started = docker_said(&events, core.container.id(), |action| *action == DockerAction::Start)?;
+    println!(
+        "gone {} ms after the death, back {} ms before Docker told the start",
+        ms(*gone, died),
+        ms(started, *back)
+    );
+    ensure!(gone.since(died) < PROMPTLY && back.since(started) < PROMPTLY, "late: {told:?}");
+    let asked = events.iter().any(|event| matches!(&event.fact, Fact::LookUp(look_up) if look_up.name == "core"));
+    ensure!(!asked, "somebody asked for the name, and the monitor's own look-ups must not be told as a container's");
+    ensure!(ended.incidents().is_empty(), "{:?}", ended.incidents());
+    replays(&ended)?;
+    case.stack.remove()
+}
+
+/// What was told of `core`, as that container finds it.
+fn answers_of(events: &[Event], observer: &str) -> Vec<(Stamp, NameAnswer)> {
+    let told = |event: &Event| match &event.fact {
+        Fact::NameChecked(checked) if checked.name == "core" && checked.observer.0 == observer => {
+            Some((event.at, checked.answer.clone()))
+        }
+        _other => None,
+    };
+    events.iter().filter_map(told).collect()
+}
+
+fn docker_said(events: &[Event], container: &str, wanted: fn(&DockerAction) -> bool) -> Result<Stamp> {
+    let said = events.iter().find(|event| match &event.fact {
+        Fact::Docker(said) => said.container.0 == container && wanted(&said.action),
+        _other => false,
+    });
+    said.map(|event| event.at).context("Docker did not tell it")
+}
+
+fn ms(at: Stamp, from: Stamp) -> i64 {
+    at.since(from).0 / 1_000_000
+}
