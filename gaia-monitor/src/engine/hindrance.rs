@@ -8,9 +8,9 @@ use crate::model::event::{Hook, TcpState, Unreachable};
 use crate::model::ids::NetnsId;
 use crate::model::time::{Nanos, Stamp};
 
-use super::breaks::{Break, Symptom};
+use super::breaks::{Break, Hindrance, Symptom};
 use super::world::World;
-use super::world::drops::Dropped;
+use super::world::drops::{Counted, Dropped};
 use super::world::end::End;
 
 /// A packet that is sent again and dropped on the spot is dropped before it is told as sent again.
@@ -64,16 +64,25 @@ pub fn filter(world: &World, case: &Break) -> Option<Met> {
 /// When a full queue had dropped the handshake: the instant of its SYN, and whether its own packet was seen there.
 #[must_use]
 pub fn full_queue(world: &World, case: &Break) -> Option<(Stamp, bool)> {
-    let container = case.route.container.as_ref();
+    // Its server's end exists only once the handshake is over.
+    let end = connecting(world, case).filter(|end| end.peer.is_none())?;
+    let seen = world.overflowed(end, case.route.container.as_ref(), case.at())?;
+    Some((end.opened, seen))
+}
+
+/// What the kernel itself had counted of dropped handshakes, one of which may have been this one.
+#[must_use]
+pub fn counted(world: &World, case: &Break) -> Option<Counted> {
+    let met_it = matches!(case.met, Some(Hindrance::Queue { .. })) || case.symptom == Symptom::SynUnanswered;
+    let end = connecting(world, case).filter(|_| met_it)?;
+    world.counted_of(end, case.route.container.as_ref(), case.at())
+}
+
+/// The end that sends the SYN to the container: docker-proxy's, where there is one.
+fn connecting<'a>(world: &'a World, case: &Break) -> Option<&'a End> {
     let client = world.sockets.get(case.route.client)?;
     let leg = case.route.hop.as_ref().and_then(|hop| hop.connecting).and_then(|cookie| world.sockets.get(cookie));
-    // Its server's end exists only once the handshake is over.
-    let end = leg.unwrap_or(client);
-    if end.peer.is_some() {
-        return None;
-    }
-    let seen = world.overflowed(end, container, case.at())?;
-    Some((end.opened, seen))
+    Some(leg.unwrap_or(client))
 }
 
 /// A connect that was refused: by a filter unless the kernel did it in its own name, for a closed port.

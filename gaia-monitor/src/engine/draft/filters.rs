@@ -1,8 +1,8 @@
 //! Words for packets that were kept away: which place did it, and what the two ends went through meanwhile.
 
-use crate::engine::breaks::{Break, Hindrance, Symptom};
+use crate::engine::breaks::{Break, Hindrance};
 use crate::engine::cases::Case;
-use crate::engine::hindrance::Met;
+use crate::engine::hindrance::{self, Met};
 use crate::engine::world::drops::is_filter;
 use crate::engine::world::end::End;
 use crate::model::event::{Hook, Unreachable};
@@ -53,12 +53,7 @@ pub fn steps(sheet: &Sheet, found: &Break, client: &str, server: &str, lines: &m
 
 /// What the kernel itself counted of dropped handshakes, where one of them may have been this one.
 fn counted(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
-    if !matches!((&found.met, found.symptom), (Some(Hindrance::Queue { .. }), _) | (_, Symptom::SynUnanswered)) {
-        return;
-    }
-    let leg = found.route.hop.as_ref().and_then(|hop| hop.connecting);
-    let Some(end) = sheet.world.sockets.get(leg.unwrap_or(found.route.client)) else { return };
-    let Some(counted) = sheet.world.counted_of(end, found.route.container.as_ref(), found.at()) else { return };
+    let Some(counted) = hindrance::counted(sheet.world, found) else { return };
     let what = match counted.overflows {
         0 => "handshakes that listeners dropped, none for a full queue,".to_owned(),
         1 => "1 packet that met a full queue".to_owned(),

@@ -4,7 +4,7 @@ use crate::engine::account::{self, Account};
 use crate::engine::breaks::{Break, Hindrance};
 use crate::engine::cases::Case;
 use crate::engine::cases::key::{CaseKey, Lost};
-use crate::engine::hindrance::Filter;
+use crate::engine::hindrance::{self, Filter};
 use crate::engine::world::demise::DemiseId;
 use crate::engine::world::outages::OutageId;
 use crate::model::ids::{ContainerId, Pid};
@@ -74,12 +74,22 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
     let doubtful = sheet.breaks_of(case).any(doubts);
     let mut broken = sheet.breaks_of(case).filter(|found| found.hurts()).peekable();
     let opaque = broken.peek().is_some() && broken.all(|found| found.opaque && !found.doubtful && !found.several_roots);
+    // The kernel's own counter is no record that a full ring could lose.
+    let docker_lost = case.losses.keys().any(|stage| stage.starts_with("docker."));
+    let counted = || matches!(case.key, CaseKey::Backlog(_)) && !docker_lost && is_counted(sheet, case);
     let at_best = match (lost || doubtful, opaque) {
+        (true, _) if counted() => Confidence::Likely,
         (true, _) => Confidence::Possible,
         (false, true) => Confidence::Likely,
         (false, false) => Confidence::Certain,
     };
     Verdict { confidence: verdict.confidence.min(at_best), ..verdict }
+}
+
+/// Did the kernel count packets at a full queue while one of its clients tried?
+fn is_counted(sheet: &Sheet, case: &Case) -> bool {
+    let counted = |found: &Break| hindrance::counted(sheet.world, found);
+    sheet.breaks_of(case).filter_map(counted).any(|counted| counted.overflows > 0)
 }
 
 fn blank(sheet: &Sheet, kind: CauseKind, container: Option<&ContainerId>, case: &Case) -> Verdict {
