@@ -16,6 +16,9 @@ pub enum Asset {
     SystemdUnit,
     ComposeService,
     ComposeDockerfile,
+    PrometheusRules,
+    PrometheusScrape,
+    GrafanaDashboard,
 }
 
 impl Asset {
@@ -27,6 +30,9 @@ impl Asset {
             Asset::SystemdUnit => include_str!("../assets/systemd/gaia-monitor.service").to_owned(),
             Asset::ComposeService => include_str!("../assets/compose/gaia-monitor.yml").to_owned(),
             Asset::ComposeDockerfile => include_str!("../assets/compose/Dockerfile").to_owned(),
+            Asset::PrometheusRules => include_str!("../assets/prometheus/rules.yml").to_owned(),
+            Asset::PrometheusScrape => include_str!("../assets/prometheus/scrape.yml").to_owned(),
+            Asset::GrafanaDashboard => include_str!("../assets/grafana/dashboard.json").to_owned(),
         }
     }
 }
@@ -50,6 +56,10 @@ fn close(schema: &mut Schema) {
         schema.insert("additionalProperties".to_owned(), json!(false));
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "live")]
+mod queries;
 
 #[cfg(test)]
 mod tests {

@@ -209,6 +209,12 @@ pub enum AssetName {
     ComposeService,
     /// Dockerfile of the image that the Compose service builds from this program
     ComposeDockerfile,
+    /// Alert rules: under rule_files of prometheus.yml
+    PrometheusRules,
+    /// Scrape job: under scrape_configs of prometheus.yml
+    PrometheusScrape,
+    /// Grafana dashboard, to import: asks for the Prometheus that it reads
+    GrafanaDashboard,
 }
 
 impl From<AssetName> for Asset {
@@ -219,6 +225,9 @@ impl From<AssetName> for Asset {
             AssetName::SystemdUnit => Asset::SystemdUnit,
             AssetName::ComposeService => Asset::ComposeService,
             AssetName::ComposeDockerfile => Asset::ComposeDockerfile,
+            AssetName::PrometheusRules => Asset::PrometheusRules,
+            AssetName::PrometheusScrape => Asset::PrometheusScrape,
+            AssetName::GrafanaDashboard => Asset::GrafanaDashboard,
         }
     }
 }

@@ -86,7 +86,7 @@ impl Pages {
     }
 }
 
-fn parse(query: &str) -> Result<Query, String> {
+pub(crate) fn parse(query: &str) -> Result<Query, String> {
     let mut asked = Query { limit: PAGE, ..Query::default() };
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*key {
