@@ -1,4 +1,5 @@
-//! What the host must have beside Docker, and how it gets there: packages installed for root, asked for at a terminal.
+//! What the host must have beside Docker, and how it gets there: packages installed for root, asked for at a terminal; or
+//! unpacked into the target folder, where an installed one would start a service.
 
 use std::fs;
 use std::io::{IsTerminal, Write};
@@ -30,6 +31,8 @@ pub enum Need {
     DockerCompose,
     /// Network interfaces in the live suite.
     Iproute,
+    /// Judges and tries the alert rules that are shipped. Installed it would serve on this host from then on.
+    Prometheus,
 }
 
 impl Need {
@@ -46,7 +49,13 @@ impl Need {
             Self::SystemdAnalyze => "systemd",
             Self::DockerCompose => "docker-compose",
             Self::Iproute => "iproute2",
+            Self::Prometheus => "prometheus",
         }
+    }
+
+    /// Is its package only unpacked?
+    const fn is_unpacked(self) -> bool {
+        matches!(self, Self::Prometheus)
     }
 
     /// Is it there?
@@ -59,18 +68,32 @@ impl Need {
             Self::SystemdAnalyze => in_path("systemd-analyze").is_some(),
             Self::Nft => in_path("nft").is_some(),
             Self::Iproute => in_path("ip").is_some(),
+            Self::Prometheus => ["prometheus", "promtool"].iter().all(|name| self.program(name).is_some()),
             Self::DebianKeyring => Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
             Self::Pip => run(Command::new("python3").args(["-m", "pip", "--version"]), OnInterrupt::End).is_ok(),
         }
     }
+
+    /// One of its programs, as the host has it or from the unpacked package.
+    #[must_use]
+    pub fn program(self, name: &str) -> Option<PathBuf> {
+        in_path(name).or_else(|| Some(unpacked(self.package()).join("usr/bin").join(name)).filter(|file| file.exists()))
+    }
 }
 
-/// Sees to it that all of `needs` are met: installs as root without a terminal, asks once at a terminal.
+/// Sees to it that all of `needs` are met: installs as root without a terminal, asks once at a terminal. What is only
+/// unpacked needs no leave.
 ///
 /// # Errors
 /// One line that names the packages, when they may not or cannot be installed.
 pub fn ensure(needs: &[Need], progress: &mut dyn FnMut(&str)) -> Result<()> {
-    let missing: Vec<&str> = needs.iter().filter(|need| !need.is_met()).map(|need| need.package()).collect();
+    let missing: Vec<Need> = needs.iter().filter(|need| !need.is_met()).copied().collect();
+    let (to_unpack, to_install): (Vec<Need>, Vec<Need>) = missing.into_iter().partition(|need| need.is_unpacked());
+    install(&to_install.iter().map(|need| need.package()).collect::<Vec<_>>(), progress)?;
+    to_unpack.iter().try_for_each(|need| unpack(need.package(), progress))
+}
+
+fn install(missing: &[&str], progress: &mut dyn FnMut(&str)) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -92,12 +115,38 @@ pub fn ensure(needs: &[Need], progress: &mut dyn FnMut(&str)) -> Result<()> {
     // only the installation itself decides.
     let updated = run(&mut apt(root, &["update"]), OnInterrupt::End);
     let install = ["install", "--yes", "--no-install-recommends"];
-    let args: Vec<&str> = install.into_iter().chain(missing).collect();
+    let args: Vec<&str> = install.iter().chain(missing).copied().collect();
     match (run(&mut apt(root, &args), OnInterrupt::End), updated) {
         (Ok(_), _) => Ok(()),
         (Err(error), Ok(_)) => Err(error).context(advice),
         (Err(error), Err(update)) => Err(error.context(format!("{update:#}"))).context(advice),
     }
+}
+
+fn unpacked(package: &str) -> PathBuf {
+    target_dir().join("unpacked").join(package)
+}
+
+/// A package's files without what its installation does: nothing is started, nothing stays on the host.
+fn unpack(package: &str, progress: &mut dyn FnMut(&str)) -> Result<()> {
+    progress(&format!("unpacking {package}"));
+    let advice = || format!("missing on this host: {package} (install: sudo apt-get install {package})");
+    let place = unpacked(package);
+    let _ = fs::remove_dir_all(&place);
+    fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
+    let download = || run(Command::new("apt-get").args(["download", package]).current_dir(&place), OnInterrupt::End);
+    if let Err(first) = download() {
+        // The lists are old or absent, most likely.
+        let update = run(&mut apt(nix::unistd::geteuid().is_root(), &["update"]), OnInterrupt::End);
+        update.and_then(|_| download()).context(first).with_context(advice)?;
+    }
+    for entry in fs::read_dir(&place)? {
+        let archive = entry?.path();
+        if archive.extension().is_some_and(|end| end == "deb") {
+            run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(&place), OnInterrupt::End)?;
+        }
+    }
+    Ok(())
 }
 
 fn apt(root: bool, args: &[&str]) -> Command {

@@ -19,8 +19,15 @@ use crate::privilege;
 const LIVE: &str = "live";
 const HARNESS: &str = "gaia-monitor-tests";
 /// What the live suite needs beside Docker: its instruments, what its image is made with, and what judges the shipped files.
-const LIVE_NEEDS: [Need; 6] =
-    [Need::Bpftrace, Need::Mmdebstrap, Need::DebianKeyring, Need::Pip, Need::SystemdAnalyze, Need::DockerCompose];
+const LIVE_NEEDS: [Need; 7] = [
+    Need::Bpftrace,
+    Need::Mmdebstrap,
+    Need::DebianKeyring,
+    Need::Pip,
+    Need::SystemdAnalyze,
+    Need::DockerCompose,
+    Need::Prometheus,
+];
 /// Moments are compared to a millisecond: tests side by side would measure each other.
 const LIVE_THREADS: &str = "--test-threads=1";
 
