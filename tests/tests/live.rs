@@ -6,6 +6,7 @@ mod live {
     mod logs;
     mod names;
     mod privileges;
+    mod prometheus;
     mod remains;
     mod shipped;
     mod stories;
