@@ -1,7 +1,7 @@
 //! Would this client's own code retry the error? By class alone.
 
 use crate::model::ids::{ContainerId, Cookie};
-use crate::model::incident::HttpxClass;
+use crate::model::incident::{EXTERNAL, HOST, HttpxClass};
 
 use super::settings::Policy;
 use super::world::World;
@@ -16,11 +16,11 @@ pub fn retried(policy: &Policy, service: &str, class: HttpxClass) -> bool {
 #[must_use]
 pub fn client_name(world: &World, container: Option<&ContainerId>) -> String {
     let container = container.and_then(|id| world.containers.get(id));
-    container.map_or_else(|| "host".to_owned(), |container| container.service_or_name().to_owned())
+    container.map_or_else(|| HOST.to_owned(), |container| container.service_or_name().to_owned())
 }
 
 /// What they call a client: [`client_name`], or `external` on another host.
 #[must_use]
 pub fn caller(world: &World, client: Cookie, container: Option<&ContainerId>) -> String {
-    if client.is_outside() { "external".to_owned() } else { client_name(world, container) }
+    if client.is_outside() { EXTERNAL.to_owned() } else { client_name(world, container) }
 }

@@ -20,6 +20,8 @@ use when::Window;
 const BEFORE: Nanos = Nanos::from_secs(60);
 /// How far after it: clocks of log lines are read early or cut off.
 const AFTER: Nanos = Nanos::from_secs(2);
+/// What the latest is the closest to.
+const EVER: Stamp = Stamp(i64::MAX);
 /// How long a condition without an end is taken to last.
 const LASTING: Nanos = Nanos::from_secs(3_600);
 
@@ -112,7 +114,8 @@ fn fit<'a>(incident: &'a Incident, query: &Query) -> Option<Fit<'a>> {
         return None;
     }
     let (ground, distance, mut reasons) = match query.at {
-        None => (Ground::Connection, Nanos(0), described(&entries)),
+        // The latest is what is asked for, however sure its verdict is.
+        None => (Ground::Connection, EVER.since(latest(incident, &entries)), described(&entries)),
         Some(window) => in_time(incident, &entries, window, !by_connection || unlisted)?,
     };
     if is_subject {
@@ -123,6 +126,10 @@ fn fit<'a>(incident: &'a Incident, query: &Query) -> Option<Fit<'a>> {
     Some(Fit { incident, reasons, place })
 }
 
+fn latest(incident: &Incident, entries: &[&Affected]) -> Stamp {
+    entries.iter().map(|entry| entry.at.0).fold(incident.moment.at.0, Stamp::max)
+}
+
 fn asked_for(entry: &Affected, query: &Query, is_subject: bool) -> bool {
     let error = &entry.client_error;
     query.client.as_ref().is_none_or(|name| is_named(&entry.client, name))
@@ -130,13 +137,10 @@ fn asked_for(entry: &Affected, query: &Query, is_subject: bool) -> bool {
         && query.error.is_none_or(|class| error.httpx == class || error.or == Some(class))
 }
 
-/// By container, by service, or (on the host) by command.
+/// By container, by service, or (without a container) by command or as metrics call it.
 fn is_named(party: &Party, name: &str) -> bool {
-    let host = party.comm.as_ref().filter(|_| party.container.is_none());
-    [party.container.as_ref(), party.service.as_ref(), host]
-        .into_iter()
-        .flatten()
-        .any(|own| own.eq_ignore_ascii_case(name))
+    let command = party.comm.as_deref().filter(|_| party.container.is_none());
+    party.names().chain(command).any(|own| own.eq_ignore_ascii_case(name))
 }
 
 /// How far an instant lies from the window; `None` beyond what is looked at.
@@ -206,7 +210,7 @@ mod tests {
     use super::when::{When, Window};
     use super::{Query, Shelf, rank};
     use crate::model::ids::IncidentId;
-    use crate::model::incident::{Condition, ConditionKind, HttpxClass, Incident, State};
+    use crate::model::incident::{Condition, ConditionKind, Confidence, HttpxClass, Incident, State};
     use crate::model::time::{Nanos, Stamp, Utc};
     use crate::sinks::sample;
 
@@ -254,6 +258,31 @@ mod tests {
     fn without_a_time_the_newest_comes_first() {
         let shelf = shelf([later("a", Nanos(0)), later("b", Nanos::from_secs(10))]);
         assert_eq!(ids(&shelf, &Query::default()), ["b", "a"]);
+    }
+
+    #[test]
+    fn without_a_time_an_old_certainty_does_not_hide_what_happened_last() {
+        let mut doubtful = later("b", Nanos::from_secs(10));
+        doubtful.cause.confidence = Confidence::Possible;
+        let mut lasting = later("c", Nanos::from_secs(5));
+        lasting.affected[0].at = Utc(lasting.affected[0].at.0.plus(Nanos::from_secs(60)));
+        let shelf = shelf([later("a", Nanos(0)), doubtful, lasting]);
+        assert_eq!(
+            ids(&shelf, &Query { server: Some("gaia-core-candidate".into()), ..Query::default() }),
+            ["c", "b", "a"]
+        );
+    }
+
+    #[test]
+    fn an_end_without_a_container_is_found_as_metrics_call_it() {
+        let mut outside = later("a", Nanos(0));
+        for entry in &mut outside.affected {
+            (entry.client.container, entry.client.service, entry.client.pid) = (None, None, None);
+        }
+        let shelf = shelf([outside]);
+        let client = |name: &str| Query { client: Some(name.to_owned()), ..Query::default() };
+        assert_eq!(ids(&shelf, &client("external")), ["a"]);
+        assert!(ids(&shelf, &client("gaia-web")).is_empty());
     }
 
     #[test]

@@ -228,6 +228,23 @@ pub struct Party {
     pub comm: Option<String>,
 }
 
+/// What metrics and policies call an end in no container of this host, and one that is not on this host at all.
+pub const HOST: &str = "host";
+pub const EXTERNAL: &str = "external";
+
+impl Party {
+    /// What it can be asked for by: its container, its service, or the word that metrics have for an end without one.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        // Without a pid the line does not say which of the two it is.
+        let ends: &[&str] = match (&self.container, &self.pid) {
+            (Some(_), _) => &[],
+            (None, Some(_)) => &[HOST],
+            (None, None) => &[HOST, EXTERNAL],
+        };
+        [&self.container, &self.service].into_iter().flatten().map(String::as_str).chain(ends.iter().copied())
+    }
+}
+
 /// The docker-proxy or server between client and server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hop {

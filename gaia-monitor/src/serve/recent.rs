@@ -8,17 +8,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::effect::Effect;
 use crate::model::ids::IncidentId;
-use crate::model::incident::{CauseKind, Incident, Party, State};
+use crate::model::incident::{CauseKind, Incident, State};
 use crate::sinks::lane::{Drain, Trouble};
 
 pub const KEPT: usize = 1_000;
 pub const BYTES: usize = 16 << 20;
+/// What metrics call the subject of an incident that has no container.
+const NOBODY: &str = "none";
 
 /// One incident by its last revision.
 #[derive(Clone, Debug)]
 struct Entry {
     cause: CauseKind,
-    /// Whom it is about and whom it affected: services, and containers by name.
+    /// Whom it is about and whom it affected, by every name that a label of a metric can have.
     names: BTreeSet<String>,
     withdrawn: bool,
     line: Arc<str>,
@@ -99,9 +101,13 @@ impl Recent {
 
 fn names(incident: &Incident) -> BTreeSet<String> {
     let subject = &incident.subject;
-    let of = |party: &Party| [party.service.clone(), party.container.clone()];
-    let affected = incident.affected.iter().flat_map(|entry| of(&entry.client).into_iter().chain(of(&entry.server)));
-    [subject.service.clone(), subject.container.clone()].into_iter().chain(affected).flatten().collect()
+    let mut names: BTreeSet<&str> =
+        [&subject.service, &subject.container].into_iter().flatten().map(|name| &**name).collect();
+    if names.is_empty() {
+        names.insert(NOBODY);
+    }
+    names.extend(incident.affected.iter().flat_map(|entry| entry.client.names().chain(entry.server.names())));
+    names.into_iter().map(str::to_owned).collect()
 }
 
 impl Drain<Arc<Effect>> for Recent {
@@ -134,7 +140,7 @@ impl Drain<Arc<Effect>> for Recent {
 #[cfg(test)]
 mod tests {
     use super::{BYTES, KEPT, Query, Recent};
-    use crate::model::ids::IncidentId;
+    use crate::model::ids::{IncidentId, Pid};
     use crate::model::incident::{CauseKind, Incident, State};
     use crate::sinks::sample;
 
@@ -186,6 +192,22 @@ mod tests {
         recent.keep(&incident(1)).unwrap();
         let of = |service: &str| ids(&recent, &Query { service: Some(service.into()), ..query(9) }).0.len();
         assert_eq!((of("gaia-core-candidate"), of("gaia-web"), of("gaia-wiki")), (1, 1, 0));
+        assert_eq!((of("host"), of("external"), of("none")), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_has_no_container_is_found_by_the_word_that_metrics_have_for_it() {
+        let recent = Recent::default();
+        let mut outside = incident(1);
+        outside.subject.container = None;
+        outside.subject.service = None;
+        for entry in &mut outside.affected {
+            (entry.client.container, entry.client.service, entry.client.pid) = (None, None, Some(Pid(7)));
+            (entry.server.container, entry.server.service, entry.server.pid) = (None, None, None);
+        }
+        recent.keep(&outside).unwrap();
+        let of = |service: &str| ids(&recent, &Query { service: Some(service.into()), ..query(9) }).0.len();
+        assert_eq!((of("host"), of("external"), of("none"), of("gaia-web")), (1, 1, 1, 0));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::model::ids::ContainerId;
+use crate::model::incident::EXTERNAL;
 use crate::model::time::{Nanos, Stamp};
 
 use crate::engine::Engine;
@@ -23,9 +24,6 @@ const STANDS: Nanos = Nanos::from_secs(2);
 const WAITING: usize = 16_384;
 /// Counted ones that are remembered, so that a late move does not count them again.
 const REMEMBERED: usize = 65_536;
-
-/// An end that belongs to no container and to no process of this host.
-const EXTERNAL: &str = "external";
 
 #[derive(Debug, Default)]
 pub(super) struct Pending {
