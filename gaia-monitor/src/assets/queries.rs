@@ -224,6 +224,14 @@ fn every_alert_names_a_page_and_a_command_that_there_are() {
 }
 
 #[test]
+fn every_alert_is_documented() {
+    let page = include_str!("../../docs/metrics.md");
+    for alert in rules().into_iter().filter_map(|rule| rule.alert) {
+        assert!(page.contains(&format!("`{alert}`")), "docs/metrics.md does not know {alert}");
+    }
+}
+
+#[test]
 fn the_alert_of_an_absent_monitor_looks_for_the_job_of_the_scrape_snippet() {
     let jobs: Vec<BTreeMap<String, Value>> = serde_saphyr::from_str(&Asset::PrometheusScrape.content()).unwrap();
     let job = jobs[0]["job_name"].as_str().unwrap();
