@@ -59,6 +59,16 @@ impl Played {
 /// Plays the events, and follows the story until nothing more can come of it.
 #[must_use]
 pub fn play(settings: &Settings, events: &[Event]) -> Played {
+    let (mut engine, mut told) = drive(settings, events);
+    let mut seq = events.last().map_or(0, |event| event.seq);
+    let end = events.last().map_or(Stamp(0), |event| event.seen).plus(AFTERWARDS);
+    tick_until(&mut engine, end, &mut seq, &mut told);
+    Played(told)
+}
+
+/// Plays the events up to the last one: what the engine has come to, and what it told.
+#[must_use]
+pub fn drive(settings: &Settings, events: &[Event]) -> (Engine, Vec<Told>) {
     let mut engine = Engine::new(settings.clone());
     let mut told = Vec::new();
     let mut seq = 0;
@@ -67,9 +77,7 @@ pub fn play(settings: &Settings, events: &[Event]) -> Played {
         step(&mut engine, event, &mut told);
         seq = event.seq;
     }
-    let end = events.last().map_or(Stamp(0), |event| event.seen).plus(AFTERWARDS);
-    tick_until(&mut engine, end, &mut seq, &mut told);
-    Played(told)
+    (engine, told)
 }
 
 fn tick_until(engine: &mut Engine, until: Stamp, seq: &mut u64, told: &mut Vec<Told>) {

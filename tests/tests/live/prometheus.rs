@@ -127,6 +127,8 @@ fn from_crash_to_incident() -> Result<()> {
     leads_to(&dropped, &journal, core.container.name(), CauseKind::ProcessCrashed)?;
     let died = fires(&prometheus, crash, "GaiaProcessDied", &[("cause", "process_crashed"), ("service", "core")])?;
     leads_to(&died, &journal, core.container.name(), CauseKind::ProcessCrashed)?;
+    let gone = fires(&prometheus, crash, "GaiaNameGone", &[("name", "core")])?;
+    leads_to(&gone, &journal, core.container.name(), CauseKind::ProcessCrashed)?;
     let unprotected = |alerts: &[Alert]| alerts.iter().any(|alert| alert.is("GaiaUnprotectedFailure", &[]));
     ensure!(!unprotected(&prometheus.firing()?), "RemoteProtocolError is retried: {:?}", prometheus.firing()?);
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::model::incident::Role;
 
+use super::names::Names;
 use super::presence::Presence;
 use crate::engine::scope;
 use crate::engine::settings::Scope;
@@ -78,7 +79,7 @@ pub struct NameLevel {
     pub up: bool,
 }
 
-pub(super) fn of(world: &World, limits: &Scope, presence: &Presence) -> Levels {
+pub(super) fn of(world: &World, limits: &Scope, presence: &Presence, names: &Names) -> Levels {
     let inside = |container: &&Container| scope::contains(limits, &container.info);
     let there: Vec<&Container> =
         world.containers.all().filter(|container| presence.is_there(&container.info.id)).collect();
@@ -92,14 +93,10 @@ pub(super) fn of(world: &World, limits: &Scope, presence: &Presence) -> Levels {
     // One that was replaced may still have its successor's name: what is up is told last, and stays.
     let mut containers: Vec<ContainerLevel> = containers.collect();
     containers.sort_by_key(|level| level.up);
-    let names = presence.names().filter_map(|(name, observer, up)| {
-        let container = world.containers.get(observer).filter(inside)?;
-        Some(NameLevel { name: name.to_owned(), observer: container.service_or_name().to_owned(), up })
-    });
     Levels {
         containers,
         pairs: states(world, &there, pairs, |container| inside(&container), presence),
-        names: names.collect(),
+        names: names.levels(world, |container| inside(&container), presence),
     }
 }
 

@@ -7,11 +7,12 @@
 mod broken;
 mod failover;
 pub mod levels;
+mod names;
 mod presence;
 mod source;
 mod traffic;
 
-use crate::model::event::{BodyFraming, Event, Fact, HttpWhat};
+use crate::model::event::{BodyFraming, DockerAction, Event, Fact, HttpWhat};
 use crate::model::time::Stamp;
 
 use super::Engine;
@@ -22,6 +23,7 @@ use super::world::{Change, World};
 use broken::Pending;
 use failover::Failovers;
 use levels::Levels;
+use names::Names;
 use presence::Presence;
 pub use source::Source;
 use traffic::Traffic;
@@ -35,6 +37,7 @@ pub struct Tally {
     events: [u64; Source::ALL.len()],
     traffic: Traffic,
     presence: Presence,
+    names: Names,
     failovers: Failovers,
     pending: Pending,
 }
@@ -81,6 +84,9 @@ impl Tally {
                 self.traffic.forget_names();
                 let Some(container) = world.containers.get(id) else { return };
                 let last = container.said.back().filter(|said| said.at == at);
+                if last.is_some_and(|said| said.action == DockerAction::Destroy) {
+                    self.names.removed(at, id, self.presence.has_run(id));
+                }
                 let restarted = self.presence.told(container, last.map(|said| (said.at, &said.action)));
                 if restarted && scope::contains(limits, &container.info) {
                     let (name, service) = (container.info.name.clone(), container.service_or_name().to_owned());
@@ -129,8 +135,15 @@ impl Tally {
                 | HttpWhat::Malformed
                 | HttpWhat::Opaque => {}
             },
-            Fact::NameChecked(checked) => self.presence.name_checked(checked),
-            Fact::InventoryRead { containers } => self.presence.listed(containers),
+            Fact::NameChecked(checked) => {
+                if self.names.checked(event.at, checked) {
+                    self.presence.stir();
+                }
+            }
+            Fact::InventoryRead { containers } => {
+                self.presence.listed(containers);
+                self.names.listed(containers);
+            }
             Fact::TcpState(_)
             | Fact::SocketError(_)
             | Fact::Reading(_)
@@ -185,7 +198,9 @@ impl Engine {
 
     /// What is up and what stands by, where that may have changed since the last call.
     pub fn levels(&mut self) -> Option<Levels> {
-        let stirred = self.tally.presence.settle();
-        stirred.then(|| levels::of(&self.world, &self.settings.scope, &self.tally.presence))
+        let Tally { presence, names, .. } = &mut self.tally;
+        let forgot = names.forget(self.world.now);
+        let stirred = presence.settle() || forgot;
+        stirred.then(|| levels::of(&self.world, &self.settings.scope, presence, names))
     }
 }

@@ -1,23 +1,24 @@
 //! Which containers there are and which of them run, told by whoever knows first: the kernel of an end, Docker of a start.
 //!
-//! Bound: the world's own bound of containers, and [`NAMES`] checked names; the lowest go first.
+//! Bound: the world's own bound of containers; the lowest go first.
 
 use std::collections::BTreeMap;
 
-use crate::model::event::{DockerAction, NameAnswer, NameChecked};
+use crate::model::event::DockerAction;
 use crate::model::ids::ContainerId;
 use crate::model::time::{Nanos, Stamp};
 
 use crate::engine::world::containers::Container;
 
 const CONTAINERS: usize = 4_096;
-const NAMES: usize = 1_024;
 /// Docker's `State.StartedAt` lies a little before its `start` event, and a restart loop's starts at least 350 ms apart.
 const SAME_START: Nanos = Nanos::from_millis(250);
 
 #[derive(Clone, Debug, Default)]
 struct Life {
     up: bool,
+    /// Was it ever seen running?
+    ran: bool,
     started: Option<Stamp>,
     down: Option<Stamp>,
 }
@@ -25,8 +26,6 @@ struct Life {
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     lives: BTreeMap<ContainerId, Life>,
-    /// Is the name known to its observer?
-    names: BTreeMap<(String, ContainerId), bool>,
     stirred: bool,
 }
 
@@ -50,8 +49,9 @@ impl Presence {
         self.lives.get(id).is_some_and(|life| life.up)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = (&str, &ContainerId, bool)> {
-        self.names.iter().map(|((name, observer), up)| (name.as_str(), observer, *up))
+    /// While it was watched.
+    pub(super) fn has_run(&self, id: &ContainerId) -> bool {
+        self.lives.get(id).is_some_and(|life| life.ran)
     }
 
     pub(super) fn down(&mut self, id: &ContainerId, at: Stamp) {
@@ -70,7 +70,6 @@ impl Presence {
         let id = &container.info.id;
         if matches!(action, Some((_, DockerAction::Destroy))) {
             self.lives.remove(id);
-            self.names.retain(|(_, observer), _| observer != id);
             return false;
         }
         let known = self.lives.contains_key(id);
@@ -92,6 +91,7 @@ impl Presence {
                 life.up = container.info.running && !stale;
             }
         }
+        life.ran |= life.up;
         while self.lives.len() > CONTAINERS {
             self.lives.pop_first();
         }
@@ -102,22 +102,7 @@ impl Presence {
     pub(super) fn listed(&mut self, there: &[ContainerId]) {
         let there: std::collections::BTreeSet<&ContainerId> = there.iter().collect();
         self.lives.retain(|id, _| there.contains(id));
-        self.names.retain(|(_, observer), _| there.contains(observer));
         self.stir();
-    }
-
-    pub(super) fn name_checked(&mut self, checked: &NameChecked) {
-        let up = match &checked.answer {
-            NameAnswer::Addresses(_) | NameAnswer::NoData => true,
-            NameAnswer::NoName | NameAnswer::Failed { .. } | NameAnswer::Silent => false,
-        };
-        let before = self.names.insert((checked.name.clone(), checked.observer.clone()), up);
-        while self.names.len() > NAMES {
-            self.names.pop_first();
-        }
-        if before != Some(up) {
-            self.stir();
-        }
     }
 }
 

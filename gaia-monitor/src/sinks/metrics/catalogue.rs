@@ -161,7 +161,7 @@ pub static DNS_NAME_UP: Metric<2> = gauge(
     "gaia_monitor_dns_name_up",
     "",
     ["name", "observer"],
-    "1 while the name is answered inside the observer's network namespace.",
+    "1 while the name is answered inside the observer's network namespace, 0 where it is gone and counted on.",
 );
 pub static FIRST_VERDICT: Metric<0> = Metric {
     name: "gaia_monitor_first_verdict_seconds",

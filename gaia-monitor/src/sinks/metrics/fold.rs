@@ -9,7 +9,7 @@ use super::series::{Series, TOUCH_EVERY};
 use crate::engine::Engine;
 use crate::engine::effect::{Counted, Effect};
 use crate::engine::tally::Flow;
-use crate::engine::tally::levels::{Levels, PairState};
+use crate::engine::tally::levels::{ContainerLevel, Levels, PairState};
 use crate::model::ids::IncidentId;
 use crate::model::incident::{CauseKind, HttpxClass, Incident, State, name_of};
 use crate::model::time::{Nanos, Stamp};
@@ -158,7 +158,7 @@ impl Metrics {
                 series.add(&all::UNAVAILABLE, [service, status.status()], count);
             }
         });
-        let changed = engine.levels().map(|levels| self.levels = levels).is_some();
+        let changed = engine.levels().map(|levels| self.change_levels(levels)).is_some();
         let due = self.touched.is_none_or(|touched| now.since(touched) >= TOUCH_EVERY);
         if changed || due {
             self.show_levels();
@@ -183,6 +183,29 @@ impl Metrics {
         let open: BTreeSet<&Key> = self.open.values().map(|open| &open.key).collect();
         let series = &self.series;
         self.shown.retain(|key| open.contains(key) || series.is_remembered(&key.1));
+    }
+
+    fn change_levels(&mut self, now: Levels) {
+        let before = std::mem::replace(&mut self.levels, now);
+        let (now, series) = (&self.levels, &mut self.series);
+        for level in &before.containers {
+            let is_same = |other: &ContainerLevel| {
+                (&other.container, &other.service, other.role) == (&level.container, &level.service, level.role)
+            };
+            if !now.containers.iter().any(is_same) {
+                series.unset(&all::CONTAINER_UP, [&level.container, &level.service, &name_of(&level.role)]);
+            }
+        }
+        for names in before.pairs.keys().filter(|names| !now.pairs.contains_key(names)) {
+            for each in PairState::ALL {
+                series.unset(&all::PAIR_STATE, [&names.client, &names.primary, &names.candidate, each.name()]);
+            }
+        }
+        for level in &before.names {
+            if !now.names.iter().any(|other| (&other.name, &other.observer) == (&level.name, &level.observer)) {
+                series.unset(&all::DNS_NAME_UP, [&level.name, &level.observer]);
+            }
+        }
     }
 
     fn show_levels(&mut self) {

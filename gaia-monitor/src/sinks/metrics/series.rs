@@ -113,6 +113,15 @@ impl Series {
         kept.set = self.now;
     }
 
+    /// Nobody sets the gauge any more. Until the exporter lets it go it says nothing: its last value would be a lie, such
+    /// as a pair that has failed and is not there any more.
+    pub fn unset<const N: usize>(&mut self, metric: &'static Metric<N>, values: [&str; N]) {
+        let (id, _) = self.id(metric, values);
+        if let Some(kept) = self.gauges.remove(&id) {
+            kept.handle.set(f64::NAN);
+        }
+    }
+
     pub fn record<const N: usize>(&mut self, metric: &'static Metric<N>, values: [&str; N], value: f64) {
         let (id, _) = self.id(metric, values);
         let recorder = &self.recorder;
@@ -203,7 +212,7 @@ fn key<const N: usize>(metric: &'static Metric<N>, (name, values): &Id) -> Key {
 mod tests {
     use super::{NAMES, SERIES, Series};
     use crate::model::time::{Nanos, Stamp};
-    use crate::sinks::metrics::catalogue::{BROKEN, IDLE_CLOSES, RESTARTS};
+    use crate::sinks::metrics::catalogue::{BROKEN, DNS_NAME_UP, IDLE_CLOSES, RESTARTS};
 
     #[test]
     fn names_beyond_the_bound_are_counted_under_other() {
@@ -225,6 +234,21 @@ mod tests {
         }
         let shown = series.handle().render().lines().filter(|line| line.starts_with("gaia_monitor_broken")).count();
         assert_eq!(shown, SERIES + 1);
+    }
+
+    #[test]
+    fn a_gauge_that_nobody_sets_any_more_says_nothing_until_it_is_set_again() {
+        let mut series = Series::new();
+        let labels = ["core", "web"];
+        series.set(&DNS_NAME_UP, labels, 0.0);
+        series.unset(&DNS_NAME_UP, labels);
+        let line = |value: &str| format!("gaia_monitor_dns_name_up{{name=\"core\",observer=\"web\"}} {value}");
+        series.touch();
+        let text = series.handle().render();
+        assert!(text.contains(&line("NaN")), "{text}");
+        series.set(&DNS_NAME_UP, labels, 1.0);
+        let text = series.handle().render();
+        assert!(text.contains(&line("1")), "{text}");
     }
 
     #[test]
