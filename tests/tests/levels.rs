@@ -1,14 +1,22 @@
 //! What metrics show as up or gone, from facts told as in a scenario. An alert fires on it: what is meant to be gone, or
 //! what nobody asks for any more, must not be shown as missed.
 
-use anyhow::Result;
-use gaia_monitor_tests::scenario;
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use gaia_monitor::engine::tally::levels::PairState;
+use gaia_monitor::model::event::{Event, Fact, Link, LinkKind, LinkState, LinksRead};
 use gaia_monitor_tests::scenario::play::drive;
+use gaia_monitor_tests::scenario::{self, Scenario};
+
+/// The reader wants an expectation; none is checked here.
+fn read(facts: &str) -> Result<Scenario> {
+    scenario::read(&format!("# Levels.\n{facts}\nsilent\n"))
+}
 
 /// Each name with its asker, and whether it is up, after these facts.
 fn names(facts: &str) -> Result<Vec<String>> {
-    // The scenario's reader wants an expectation; none is checked here.
-    let read = scenario::read(&format!("# Levels.\n{facts}\nsilent\n"))?;
+    let read = read(facts)?;
     let (mut engine, _) = drive(&read.settings, &read.events);
     let levels = engine.levels().unwrap_or_default();
     let shown = |up: bool| if up { "up" } else { "gone" };
@@ -65,5 +73,37 @@ fn whoever_was_asked_last_on_a_network_speaks_for_all_but_an_endpoint_for_itself
     assert_eq!(names(&format!("{SERVED}{exchange}"))?, ["core in mcp: up"]);
     let declared = SERVED.replace("container web", "container web endpoint=CORE:core");
     assert_eq!(names(&format!("{declared}{exchange}"))?, ["core in mcp: up", "core in web: gone"]);
+    Ok(())
+}
+
+#[test]
+fn a_candidate_that_was_restarted_can_answer_although_its_interface_is_another_one() -> Result<()> {
+    let mut read = read(
+        "container core listens=80\ncontainer core-candidate listens=80\nlinks\n\
+         +1s docker core-candidate kill SIGTERM\ndie core-candidate 0\n+20ms docker core-candidate die 0\n\
+         +100ms start core-candidate\n+100ms listen core-candidate 80",
+    )?;
+    let candidate = read.events.iter().rev().find_map(|event| match &event.fact {
+        Fact::ContainerSeen(seen) => Some(seen.clone()),
+        _ => None,
+    });
+    let candidate = candidate.context("no inspection")?;
+    // The namespace is new as well, but its number is one that was free: that of the one before.
+    let netns = candidate.netns.context("no namespace")?;
+    let eth0 = Link {
+        index: 99,
+        name: "eth0".into(),
+        kind: LinkKind::Veth,
+        state: LinkState::Up,
+        master: None,
+        peer: Some(100),
+    };
+    let addresses = candidate.networks.iter().flat_map(|network| &network.addresses).map(|ip| (99, *ip)).collect();
+    let last = read.events.last().context("no event")?.clone();
+    let fact = Fact::LinksRead(LinksRead { netns, host: false, links: vec![eth0], addresses });
+    read.events.push(Event { seq: last.seq + 1, fact, ..last });
+    let (mut engine, _) = drive(&read.settings, &read.events);
+    let pairs: BTreeMap<_, _> = engine.levels().unwrap_or_default().pairs;
+    assert_eq!(pairs.into_values().collect::<Vec<_>>(), [PairState::Active]);
     Ok(())
 }

@@ -132,6 +132,12 @@ fn from_crash_to_incident() -> Result<()> {
     let unprotected = |alerts: &[Alert]| alerts.iter().any(|alert| alert.is("GaiaUnprotectedFailure", &[]));
     ensure!(!unprotected(&prometheus.firing()?), "RemoteProtocolError is retried: {:?}", prometheus.firing()?);
 
+    let state = prometheus.query("gaia_monitor_pair_state == 1")?;
+    ensure!(
+        state.iter().all(|series| series["metric"]["state"] == "failover_active") && !state.is_empty(),
+        "the candidate can answer: {state:?}"
+    );
+
     // The candidate goes while it is written to: ReadError, which nobody retries.
     let upload = client.send(Request::upload(&candidate.url("/upload?seconds=60"), 32 << 20))?;
     candidate.entered("/upload", 1)?;

@@ -34,6 +34,8 @@ pub struct Links {
 #[derive(Clone, Debug)]
 pub struct Held {
     link: Link,
+    /// When it was first told.
+    told: Stamp,
     /// Its name when it was last up: Docker renames what it takes away.
     name: String,
     addresses: BTreeSet<IpAddr>,
@@ -104,15 +106,22 @@ impl Links {
         }
         let there: BTreeSet<u32> = read.links.iter().map(|link| link.index).collect();
         let gone = self.of_namespace(read.netns).filter(|((_, index), _)| !there.contains(index));
-        let gone: Vec<Link> = gone.map(|(_, held)| held.link.clone()).collect();
+        let gone: Vec<(Link, Stamp)> = gone.map(|(_, held)| (held.link.clone(), held.told)).collect();
+        let owner = containers.owner_of_netns(read.netns, at).and_then(|id| containers.get(&id));
+        let started = owner.and_then(|container| container.started_before(at));
         let mut changed = Vec::new();
-        for link in gone {
+        for (link, told) in gone {
             let change = LinkChange { netns: read.netns, link, removed: true };
-            changed.extend(self.changed(at, &change, containers, false));
+            if started.is_some_and(|started| told < started) {
+                // Of a namespace that had this number before: it went with its container, and cut nobody off.
+                self.hold(at, (read.netns, change.link.index), &change);
+            } else {
+                changed.extend(self.changed(at, &change, containers, false));
+            }
         }
         for link in &read.links {
             let change = LinkChange { netns: read.netns, link: link.clone(), removed: false };
-            self.hold((read.netns, link.index), &change);
+            self.hold(at, (read.netns, link.index), &change);
         }
         for (index, address) in &read.addresses {
             if let Some(held) = self.held.get_mut(&(read.netns, *index)) {
@@ -138,7 +147,7 @@ impl Links {
         if seen {
             self.note(at, place, container.clone(), change);
         }
-        let before = self.hold(place, change);
+        let before = self.hold(at, place, change);
         let fault = match change.link.kind {
             LinkKind::Bridge => self.fault_of_bridge(place),
             LinkKind::Veth | LinkKind::Other => inner.and_then(|inner| self.fault_of_way(inner)),
@@ -181,7 +190,7 @@ impl Links {
     }
 
     /// Keeps what is told; returns what was there.
-    fn hold(&mut self, place: Place, change: &LinkChange) -> Option<Held> {
+    fn hold(&mut self, at: Stamp, place: Place, change: &LinkChange) -> Option<Held> {
         let link = &change.link;
         if change.removed {
             let before = self.held.remove(&place);
@@ -203,6 +212,7 @@ impl Links {
         let name = before.as_ref().filter(|_| !up).map_or_else(|| link.name.clone(), |before| before.name.clone());
         let held = Held {
             link: Link { peer, ..link.clone() },
+            told: before.as_ref().map_or(at, |before| before.told),
             name,
             addresses: before.as_ref().map(|before| before.addresses.clone()).unwrap_or_default(),
             bridge: link.master.or(before.as_ref().and_then(|before| before.bridge)),
