@@ -160,6 +160,14 @@ fn from_crash_to_incident() -> Result<()> {
 
     dashboard_has_data(&prometheus)?;
     metrics_are_clean(&case, &get(&format!("http://{listen}/metrics"), &[])?)?;
+
+    // What is not there any more has neither failed nor gone.
+    case.stack.run().remove_all()?;
+    wait::until("the alerts of the removed pair to end", WITHIN, || {
+        let lasting = ["GaiaPairFailed", "GaiaNameGone"];
+        let firing = prometheus.firing()?;
+        Ok((!firing.iter().any(|alert| lasting.contains(&alert.label("alertname")))).then_some(()))
+    })?;
     drop(prometheus);
     let ended = monitor.stop()?;
     ensure!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
