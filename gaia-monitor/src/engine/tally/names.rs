@@ -16,7 +16,7 @@ use super::levels::NameLevel;
 use super::presence::Presence;
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
-use crate::engine::world::pairs;
+use crate::engine::world::pairs::{Pairs, names_of};
 
 const NAMES: usize = 1_024;
 const DEPARTED: usize = 1_024;
@@ -78,6 +78,8 @@ impl Names {
         inside: impl Fn(&Container) -> bool,
         presence: &Presence,
     ) -> Vec<NameLevel> {
+        let all: Vec<&Container> = world.containers.all().collect();
+        let pairs = Pairs::among(&all, &world.names);
         // Containers of one service ask for the same name: it is up if it is for all of them.
         let mut levels: BTreeMap<(&str, &str), bool> = BTreeMap::new();
         for ((name, id), answer) in &self.answers {
@@ -85,7 +87,7 @@ impl Names {
                 continue;
             };
             let is_declared = asker.info.endpoints.iter().any(|endpoint| is_same(&endpoint.host, name));
-            let counts = || answer.up || world.containers.all().any(|other| self.is_missed(other, name, presence));
+            let counts = || answer.up || all.iter().any(|other| self.is_missed(pairs, asker, name, other, presence));
             if is_declared || (!self.is_outdated(world, name, asker, *answer) && counts()) {
                 let level = levels.entry((name, asker.service_or_name())).or_insert(true);
                 *level &= answer.up;
@@ -107,11 +109,19 @@ impl Names {
         later.any(|((_, id), _)| world.containers.get(id).is_some_and(|other| share_a_network(asker, other)))
     }
 
-    fn is_missed(&self, container: &Container, name: &str, presence: &Presence) -> bool {
+    fn is_missed<'a>(
+        &self,
+        pairs: Pairs<'a>,
+        asker: &'a Container,
+        name: &str,
+        container: &'a Container,
+        presence: &Presence,
+    ) -> bool {
         let id = &container.info.id;
+        let mut own = names_of(container).filter(|own| is_same(own, name));
         (presence.has_run(id) || self.departed.contains_key(id))
             && !is_done(container)
-            && pairs::names_of(container).any(|own| is_same(own, name))
+            && own.any(|own| pairs.meant(asker, own).any(|meant| meant.info.id == *id))
     }
 }
 
