@@ -5,7 +5,7 @@ use crate::model::incident::{Incident, MomentFact, Phase, State};
 
 use super::breaks::Break;
 use super::cases::key::{CaseKey, Lost};
-use super::cases::life::{self, Facts, Step};
+use super::cases::life::{self, Facts, Follows, Step};
 use super::cases::{Case, CaseId};
 use super::draft::verdict;
 use super::effect::Effect;
@@ -126,7 +126,13 @@ impl Engine {
         let last = case.demises.last().and_then(|id| self.world.demises.get(*id));
         Facts {
             worth: worth && self.in_scope(case, verdict.container.as_ref()),
-            decided: verdict.fact == MomentFact::ProcessExit && sheet.breaks_of(case).all(is_of_a_connection),
+            follows: if sheet.breaks_of(case).any(is_a_look_up) {
+                Follows::Answers
+            } else if verdict.fact == MomentFact::ProcessExit {
+                Follows::Nothing
+            } else {
+                Follows::Packets
+            },
             die_missing: last.is_some_and(|demise| demise.exit.is_some() && demise.die.is_none()),
             waiting: self.is_awaited(case, verdict.container.as_ref()),
             over: sheet.is_over(case),
@@ -227,7 +233,6 @@ fn is_same(told: &Incident, draft: &Incident) -> bool {
     as_told == *told
 }
 
-/// A look-up may still be answered by its other question, and may turn out to be a server's own.
-fn is_of_a_connection(found: &Break) -> bool {
-    found.entry.client_error.phase != Phase::Resolving
+fn is_a_look_up(found: &Break) -> bool {
+    found.entry.client_error.phase == Phase::Resolving
 }

@@ -6,8 +6,10 @@ use crate::model::time::{Nanos, Stamp};
 use super::Case;
 
 /// Where the deciding fact is not an exit, another may follow within a millisecond: a reset behind a FIN, what a filter
-/// dropped behind a reset. The first word waits for it, and for the next look at the ring.
-const FIRST_WORD: Nanos = Nanos::from_millis(3);
+/// dropped behind a reset. The first word waits for it.
+const FIRST_WORD: Nanos = Nanos::from_millis(1);
+/// A look-up that failed may still be answered by its other question, and may turn out to be a server's own.
+const FIRST_WORD_ON_LOOK_UPS: Nanos = Nanos::from_millis(10);
 /// One death breaks many connections within a few milliseconds: the second word waits for the others.
 const SECOND_WORD: Nanos = Nanos::from_millis(10);
 /// A death that broke nothing is told when Docker's `die` has come, or after this time.
@@ -26,8 +28,8 @@ const STALE: Nanos = Nanos::from_secs(3_600);
 pub struct Facts {
     /// It is an incident, and in scope.
     pub worth: bool,
-    /// The fact that decides has been seen: a process's end, and what it broke were connections.
-    pub decided: bool,
+    /// What else may follow at once.
+    pub follows: Follows,
     /// A container died and Docker has not said so yet.
     pub die_missing: bool,
     /// Somebody still waits for an answer from the subject.
@@ -36,6 +38,15 @@ pub struct Facts {
     pub over: bool,
     /// Until when a further death of the same kind belongs to it.
     pub joins_until: Stamp,
+}
+
+/// What may follow the first break within milliseconds, and make another verdict of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// A process's end was seen, and it broke connections: nothing.
+    Nothing,
+    Packets,
+    Answers,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,8 +113,11 @@ fn first_word(case: &Case, facts: Facts, now: Stamp, stands: bool, look_again: S
         return if stands { Step::Drop } else { Step::Wait(look_again) };
     }
     let due = match case.first_break {
-        Some(_) if facts.decided => now,
-        Some(broken) => broken.plus(FIRST_WORD),
+        Some(broken) => match facts.follows {
+            Follows::Nothing => now,
+            Follows::Packets => broken.plus(FIRST_WORD),
+            Follows::Answers => broken.plus(FIRST_WORD_ON_LOOK_UPS),
+        },
         None if facts.die_missing => case.opened_seen.plus(LONE_DEATH),
         None if case.demises.is_empty() => case.opened_seen.plus(LONE_DEATH),
         None => now,

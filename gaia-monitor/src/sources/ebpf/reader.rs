@@ -24,11 +24,13 @@ use crate::pipeline::outlet::Outlet;
 
 /// How long an undecided record waits at most while records come.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// The same after the death of a process, whose sockets close some 4 ms later: a client raises its exception 1 ms after
-/// that, and the first word shall be no later.
+/// The same after a record that decides: what goes with it follows within a millisecond, and a death closes its sockets
+/// some 4 ms later. A client raises its exception 1 ms after that, and the first word shall be no later.
 const LOOK_SOON: Duration = Duration::from_micros(500);
 /// How long after a death its connections are looked out for.
 const AFTERMATH: Duration = Duration::from_millis(15);
+/// How long after a wake-up; the probe wakes the reader every 20 ms at most (`ring.rs`).
+const AFTER_WAKING: Duration = Duration::from_millis(2);
 /// The same on a host where nothing happens: 500 looks a second would be most of what an idle monitor costs.
 const LOOK_IDLE: Duration = Duration::from_millis(10);
 /// How long without a record makes it idle; must exceed the probe's least time between two wake-ups (`ring.rs`, 20 ms).
@@ -83,7 +85,7 @@ pub(super) async fn run(
     let mut losses = Losses { map: lost, told: [0; Kind::ALL.len()] };
     let mut look = pin!(sleep(LOOK_EVERY));
     let mut last_record = Instant::now();
-    let mut last_death = None;
+    let mut soon_until = Instant::now();
     // Bytes read since the ring was last empty.
     let mut waiting = 0;
     let mut asked_losses = Instant::now();
@@ -96,6 +98,7 @@ pub(super) async fn run(
             ready = ring.readable_mut() => {
                 // Before the drain: a wake-up that comes meanwhile must not be lost.
                 ready?.clear_ready();
+                soon_until = soon_until.max(Instant::now() + AFTER_WAKING);
                 false
             }
             () = &mut look => false,
@@ -106,7 +109,9 @@ pub(super) async fn run(
             Drained::Nothing => true,
             Drained::Records { death } => {
                 last_record = now;
-                last_death = if death { Some(now) } else { last_death };
+                if death {
+                    soon_until = soon_until.max(now + AFTERMATH);
+                }
                 true
             }
             Drained::NobodyListens => false,
@@ -122,10 +127,10 @@ pub(super) async fn run(
             anchored = now;
             clock.anchor();
         }
-        let pause = match last_death {
-            Some(died) if now - died < AFTERMATH => LOOK_SOON,
-            _ if now - last_record < IDLE_AFTER => LOOK_EVERY,
-            _ => LOOK_IDLE,
+        let pause = match () {
+            () if now < soon_until => LOOK_SOON,
+            () if now - last_record < IDLE_AFTER => LOOK_EVERY,
+            () => LOOK_IDLE,
         };
         look.as_mut().reset(now + pause);
     }
