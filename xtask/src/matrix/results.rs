@@ -1,5 +1,5 @@
-//! What runs came to, as JSON Lines under `target/matrix`: one file for each commit, kernel and binary, appended to run
-//! by run. A line that cannot be read is an error, not a missing run.
+//! What runs came to, as JSON Lines under `target/matrix`: one file for each kernel and binary, appended to run by run.
+//! Commits that change no byte of the binary share it: what changed a row itself takes `--fresh ROW`. A line that cannot be read is an error, not a missing run.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -46,7 +46,7 @@ impl Run {
     }
 }
 
-/// All runs of this commit, kernel and binary.
+/// All runs of this kernel and binary.
 #[derive(Debug)]
 pub struct Results {
     path: PathBuf,
@@ -61,7 +61,7 @@ impl Results {
         let subject = Subject::of(binary)?;
         let folder = host::target_dir().join("matrix");
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        let path = folder.join(format!("{}-{}-{}.jsonl", subject.kernel, subject.commit, subject.digest));
+        let path = folder.join(format!("{}-{}.jsonl", subject.kernel, subject.digest));
         let runs = if path.exists() { read(&path)? } else { Vec::new() };
         Ok(Self { path, subject, runs })
     }
