@@ -280,7 +280,7 @@ record! {
         parent_outside: u32,
         /// As `wait(2)` tells it: code in bits 8 to 15, signal in the low 7, core dumped in bit 7.
         status: u32,
-        /// 1: it held a listening TCP socket. 0 also where the kernel tells the exit after the files are closed (before 6.16).
+        /// 1: it held a listening TCP socket. 0 also where the kernel tells the exit after the files are closed.
         listens: u32,
     }
 }

@@ -17,7 +17,7 @@ pub enum Admission {
 }
 
 impl Automaton {
-    /// Takes a packet of `len` bytes at sequence number `seq`; new bytes are to follow through [`Self::advance`].
+    /// Takes a packet of `len` bytes at sequence number `seq`; new bytes are to follow through [`Self::leap`] and [`Self::eat`].
     #[inline(always)]
     pub fn admit(&mut self, seq: u32, len: u32, exchange: &Exchange) -> (Admission, Facts) {
         match self.state {
@@ -68,33 +68,17 @@ impl Automaton {
         self.marks = 0;
     }
 
-    /// One step: skips a stretch of body, or reads the byte that `byte_at` finds at `position`. Moves `position` on, at
-    /// most to `end`; the caller repeats until it is there. A byte that cannot be read ends the following.
+    /// Skips a stretch of body, if `position` is in one; moves it on, at most to `end`.
     #[inline(always)]
-    pub fn advance(
-        &mut self,
-        exchange: &mut Exchange,
-        position: &mut u32,
-        end: u32,
-        byte_at: impl FnOnce(u32) -> Option<u8>,
-    ) -> Facts {
-        let left = end.wrapping_sub(*position);
+    pub(super) fn leap(&mut self, exchange: &Exchange, position: &mut u32, end: u32) -> Option<Facts> {
         let skippable = self.skippable(exchange);
-        if skippable > 0 {
-            let stretch = if skippable < u64::from(left) { skippable as u32 } else { left };
-            *position = position.wrapping_add(stretch);
-            return self.skip(stretch);
+        if skippable == 0 {
+            return None;
         }
-        match byte_at(*position) {
-            Some(byte) => {
-                *position = position.wrapping_add(1);
-                self.step(byte, exchange)
-            }
-            None => {
-                *position = end;
-                self.abandon()
-            }
-        }
+        let left = end.wrapping_sub(*position);
+        let stretch = if skippable < u64::from(left) { skippable as u32 } else { left };
+        *position = position.wrapping_add(stretch);
+        Some(self.skip(stretch))
     }
 
     /// The packet ends here: what it began is told, even if the start line is not complete.
@@ -163,8 +147,9 @@ impl Automaton {
         }
     }
 
+    /// Reads one byte.
     #[inline(always)]
-    fn step(&mut self, byte: u8, exchange: &mut Exchange) -> Facts {
+    pub(super) fn eat(&mut self, byte: u8, exchange: &mut Exchange) -> Facts {
         self.head = self.head.wrapping_add(1);
         let facts = match self.state {
             State::Between => self.first(byte, exchange),

@@ -144,20 +144,27 @@ impl Flow {
         }
     }
 
-    /// One step of [`Automaton::advance`].
+    /// Skips a stretch of body, if `position` is in one, and moves it on, at most to `end`. `None`: it is in none, and
+    /// [`Self::eat`] takes the byte there.
     #[inline(always)]
-    pub fn advance(
-        &mut self,
-        way: Way,
-        position: &mut u32,
-        end: u32,
-        byte_at: impl FnOnce(u32) -> Option<u8>,
-    ) -> Facts {
+    pub fn leap(&mut self, way: Way, position: &mut u32, end: u32) -> Option<Facts> {
+        match way {
+            Way::Out => self.sent.leap(&self.exchange, position, end),
+            Way::In => self.received.leap(&self.exchange, position, end),
+        }
+    }
+
+    /// Takes one byte. `None`: it cannot be read, and the stream is not followed any more.
+    #[inline(always)]
+    pub fn eat(&mut self, way: Way, byte: Option<u8>) -> Facts {
         let automaton = match way {
             Way::Out => &mut self.sent,
             Way::In => &mut self.received,
         };
-        automaton.advance(&mut self.exchange, position, end, byte_at)
+        match byte {
+            Some(byte) => automaton.eat(byte, &mut self.exchange),
+            None => automaton.abandon(),
+        }
     }
 
     /// The packet is read to its end.

@@ -1,8 +1,8 @@
 //! What a process still holds when it ends: a worker that inherited its parent's listening socket makes no change of that
 //! socket's state, and may never have accepted anything (bpf_loop is 5.17's). No program of its own.
 //!
-//! The table of descriptors is read as it stands at the exit of the last thread, which closes it only afterwards (6.16 and
-//! newer; `do_exit()` in kernel/exit.c). On older kernels it is gone by then, and nothing is found.
+//! The table of descriptors is read as it stands at the exit of the last thread, which closes it only afterwards
+//! (`do_exit()` in kernel/exit.c; seen so on 6.12, 6.16, 6.18 and 7.3). Where it is gone by then, nothing is found.
 
 use core::{ffi::c_void, ptr};
 

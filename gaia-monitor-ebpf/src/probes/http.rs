@@ -180,10 +180,53 @@ unsafe extern "C" fn step<const OUT: bool>(_index: u64, walk: *mut c_void) -> i6
         facts = Facts::NONE;
     }
     let end = walk.end;
-    let told = flow.advance(way(OUT), &mut position, end, |at| byte(walk, at));
+    let told = match flow.leap(way(OUT), &mut position, end) {
+        Some(told) => told,
+        None => match byte(walk, position) {
+            Some(byte) => {
+                position = position.wrapping_add(1);
+                // SAFETY: the kernel keeps the entry while this program runs.
+                Facts::from_bits(unsafe { if OUT { eat_sent(walk.flow, byte) } else { eat_received(walk.flow, byte) } })
+            }
+            None => {
+                position = end;
+                flow.eat(way(OUT), None)
+            }
+        },
+    };
     walk.position = position;
     walk.facts = facts.and(told).bits();
     0
+}
+
+/// One byte through the automaton. A function of its own, and a global one: the kernel's verifier walks such a function
+/// once, for any arguments, and not once for every way to each of its calls. Written out in the loop it took Linux 7.3
+/// 917,010 of the 1,000,000 instructions that it grants, and some 700 MB meanwhile; so it takes 101,348.
+///
+/// # Safety
+/// `flow` must be null or an entry of [`FLOWS`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn eat_sent(flow: *mut Flow, byte: u8) -> u32 {
+    // SAFETY: the caller's promise. The verifier wants to see that it is not null.
+    match unsafe { flow.as_mut() } {
+        Some(flow) => flow.eat(Way::Out, Some(byte)).bits(),
+        None => 0,
+    }
+}
+
+/// As [`eat_sent`], for what arrives.
+///
+/// # Safety
+/// As there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn eat_received(flow: *mut Flow, byte: u8) -> u32 {
+    // SAFETY: as there.
+    match unsafe { flow.as_mut() } {
+        Some(flow) => flow.eat(Way::In, Some(byte)).bits(),
+        None => 0,
+    }
 }
 
 /// The payload's byte at `at`.

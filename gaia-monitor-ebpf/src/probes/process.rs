@@ -1,8 +1,8 @@
 //! `sched:sched_process_fork(parent, child)`, `sched_process_exec(task, old_pid, bprm)`, `sched_process_exit(task,
 //! group_dead)`: processes of containers, and docker-proxy's on the host. Everywhere; mandatory.
 //!
-//! A process ends when its last thread does. 6.16 says so in `group_dead` and tells it before the process closes its
-//! sockets; older kernels tell it after, and `signal->live` is 0 then.
+//! A process ends when its last thread does. 6.16 says so in `group_dead`; on older kernels `signal->live`
+//! is 0 then. From 6.12 on (older ones were not looked at) it is told before the process closes its files.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,

@@ -2,7 +2,7 @@
 //! by the habit of calling the candidate `NAME-candidate`.
 //!
 //! Several stacks of one host may use the same names. Whoever names a container means one that is near, in its Compose
-//! project or on a network with it; only where nobody near has the name, anybody who has it.
+//! project or on a network with it; only where nobody near has the name, anybody who has it and is of no other project.
 
 use crate::model::event::Endpoint;
 use crate::model::incident::Role;
@@ -75,8 +75,13 @@ impl<'a> Pairs<'a> {
     }
 
     fn means(self, by: &Container, name: &str, container: &Container) -> bool {
+        if !has(container, name) {
+            return false;
+        }
+        // Of another project nobody is meant, also while the own one is still being started.
+        let foreign = by.info.project.is_some() && container.info.project.is_some();
         let near = |other: &Container| has(other, name) && self.near(by, other);
-        has(container, name) && (self.near(by, container) || !self.all.iter().any(|other| near(other)))
+        self.near(by, container) || (!foreign && !self.all.iter().any(|other| near(other)))
     }
 
     /// `NAME` and `NAME-candidate`.

@@ -36,7 +36,7 @@ pub struct ProcessExited {
     pub parent: Pid,
     pub parent_outside: bool,
     pub status: ExitStatus,
-    /// It still held a listening TCP socket. Not known, and false, before Linux 6.16.
+    /// It still held a listening TCP socket. False also where the kernel tells the end after the files are closed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub listens: bool,
 }
