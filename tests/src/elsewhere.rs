@@ -24,6 +24,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The longest sleep of the stack: an order from the case waits no longer.
 const NAP: smoltcp::time::Duration = smoltcp::time::Duration::from_millis(5);
 const BUFFER: usize = 65_536;
+/// With the network's number added: the instrument tells connections by this port.
 const PORT: u16 = 49_152;
 
 /// Another host, on a network of its own with this one.
@@ -104,11 +105,12 @@ impl Elsewhere {
         let buffer = || SocketBuffer::new(vec![0; BUFFER]);
         let handle = sockets.add(Socket::new(buffer(), buffer()));
         let to = SocketAddrV4::new(self.this_host(), port);
+        let from = PORT + u16::from(self.network);
         sockets
             .get_mut::<Socket>(handle)
-            .connect(interface.context(), to, PORT)
+            .connect(interface.context(), to, from)
             .map_err(|error| anyhow!("connecting: {error}"))?;
-        let mut outcome = Outcome { started: now(), local: Some((IpAddr::V4(own), PORT)), ..Outcome::default() };
+        let mut outcome = Outcome { started: now(), local: Some((IpAddr::V4(own), from)), ..Outcome::default() };
         let mut unsent = request.as_bytes();
         let deadline = Instant::now() + LIMIT.into();
         while Instant::now() < deadline {

@@ -59,7 +59,7 @@ const GROUPS: &[Group] = &[
     Group { name: "traffic", rows: traffic::rows },
 ];
 
-/// The rows that continuous integration plays, always the same ones; the others are played by hand.
+/// The third of the rows that continuous integration plays, always the same one; the others are played by hand.
 const PLAYED: &[&str] = &[
     "docker-kill-before-answer",
     "kill-while-uploading",
@@ -69,24 +69,60 @@ const PLAYED: &[&str] = &[
     "client-by-requests",
     "stop-grace-exceeded",
     "stop-blocked-loop",
+    "restart",
     "stop-grace-exceeded-idle",
     "worker-killed-by-exec",
+    "worker-oom",
+    "idle-worker-killed",
+    "refused-after-comeback",
+    "kill-and-comeback",
     "docker-kill-defeats-the-policy",
     "exception-in-chunked-answer-by-h11",
     "aborted-without-answer",
+    "only-continue",
     "closed-over-unread-upload",
     "tls-to-plain-http",
+    "bad-chunk",
+    "keepalive-race",
     "reuse-near-the-close",
     "paused",
+    "asked-while-paused",
     "sigstop",
+    "refused-while-starting",
     "refused-in-lifespan",
     "client-cancels",
     "server-slow",
     "name-nxdomain",
     "name-silent",
+    "own-look-up-hang-up",
     "own-look-up-linger",
     "own-look-up-503",
     "disconnect-mid-request",
+    "veth-down",
+    "interface-down",
+    "icmp-before-connect",
+    "drop-mid-stream",
+    "reset-mid-stream",
+    "docker-user-mid-stream",
+    "backlog-full",
+    "ipv6",
+    "chain",
+    "kill-under-shell",
+    "killed-by-neighbour",
+    "host-network",
+    "tls-killed",
+    "published-port-killed",
+    "published-port-dead-backend-by-httpx",
+    "published-port-reset",
+    "translated-port-killed",
+    "outside-killed",
+    "outside-served",
+    "handler-raises",
+    "head",
+    "faulthandler",
+    "client-names-read-error",
+    "clean-traffic",
+    "health-and-exec",
 ];
 
 /// All of them.
@@ -105,6 +141,19 @@ mod tests {
     fn what_continuous_integration_plays_is_there() {
         let rows = super::all();
         assert_eq!(rows.iter().filter(|row| row.in_ci).count(), super::PLAYED.len());
+    }
+
+    #[test]
+    fn every_row_has_a_recording() {
+        let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
+        // Minutes of traffic make no golden that anybody could read.
+        let rows = super::all().into_iter().filter(|row| row.group != "traffic");
+        let without = rows.filter(|row| !recordings.join(format!("{}.jsonl", row.id)).is_file());
+        let without: Vec<_> = without.map(|row| row.id).collect();
+        assert!(
+            without.is_empty(),
+            "no golden of {without:?}: cargo xtask matrix ROW --record-goldens tests/recordings"
+        );
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! Processes below the first one: workers, a child that its parent kills, the child of an init.
 
+use std::time::Duration;
+
 use crate::case::Case;
 use crate::client::Request;
 use crate::expect::{Expected, Killer, NO_RESPONSE, Until, broken};
 use crate::gaia::Gaia;
 use crate::instrument::ExitStatus;
 use crate::row::{Row, row};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+
+/// What the instrument saw is here within milliseconds.
+const RECORD_LIMIT: Duration = Duration::from_secs(5);
 
 pub fn rows() -> Vec<Row> {
     vec![
@@ -119,7 +124,7 @@ fn worker_ends(end: End) -> impl Fn(&Case) -> Result<Vec<Expected>> {
 fn idle_worker_killed(case: &Case) -> Result<Vec<Expected>> {
     let server = case.server(case.recipe("core"), "core", &["fork", "--workers", "2"])?;
     let children = format!("/proc/{0}/task/{0}/children", server.pid);
-    let pid = crate::wait::until("gunicorn's workers", std::time::Duration::from_secs(20), || {
+    let pid = crate::wait::until("gunicorn's workers", Duration::from_secs(20), || {
         let found: Vec<u32> =
             std::fs::read_to_string(&children)?.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
         Ok((found.len() == 2).then(|| found.first().copied()).flatten())
@@ -137,7 +142,9 @@ fn all_workers_killed(case: &Case) -> Result<Vec<Expected>> {
         server.signal_from_host(pid, Signal::SIGKILL)?;
     }
     server.listening(4)?;
-    let first = pids.first().copied().unwrap_or_default();
+    // Which of the two went first is the scheduler's choice.
+    let ends = pids.iter().map(|&pid| Ok((case.instrument.exit_of(pid, case.began, RECORD_LIMIT)?.0, pid)));
+    let (_, first) = ends.collect::<Result<Vec<_>>>()?.into_iter().min().context("two workers")?;
     let killer = Killer::Host(std::process::id());
     Ok(vec![worker_died(&server, first, "process_killed", ExitStatus::Signal(9), killer).times(2)])
 }
