@@ -28,7 +28,8 @@ with it: the exceptions that the client really got, and bpftrace on the kernel's
 * **settled after**: from the last fact to the line that says that the verdict stands.
 * **false**: incidents that nothing calls for.
 
-Milliseconds are median, largest. `cargo xtask matrix --list` says what each row tells.
+Milliseconds are median, largest. Rows that are played several at a time (`--jobs`) stretch every lag; what interfaces did
+is stamped when it is read, and lags with them. `cargo xtask matrix --list` says what each row tells.
 ";
 
 /// Writes the page.
