@@ -141,9 +141,11 @@ fn silent(world: &World, case: &Break, end: &End) -> Option<Met> {
     let answer = packets.iter().rev().find(|dropped| to_client(dropped) && dropped.payload).copied();
     let asked = packets.iter().rev().find(|dropped| !to_client(dropped)).copied();
     let nothing_since = |dropped: &Dropped| end.last_received.is_none_or(|received| received < dropped.at);
-    // The sender's last attempt, where there was another one, went the same way.
+    // The sender's last attempt, where there was another one, went the same way. What it tried when the client had given up
+    // says nothing: the filter may have been lifted by then.
+    let same_way = |last: Stamp, dropped: &Dropped| last.minus(ON_THE_SPOT) <= dropped.at || last > case.at();
     let last_try = |sender: Option<&End>, dropped: &Dropped| {
-        sender.and_then(|sender| sender.again).is_none_or(|again| again.last.minus(ON_THE_SPOT) <= dropped.at)
+        sender.and_then(|sender| sender.again).is_none_or(|again| same_way(again.last, dropped))
     };
     let lost_answer = answer.filter(|dropped| nothing_since(dropped) && last_try(peer, dropped));
     let sent = packets.iter().rev().find(|dropped| !to_client(dropped) && dropped.payload).copied();
@@ -153,7 +155,7 @@ fn silent(world: &World, case: &Break, end: &End) -> Option<Met> {
     let lost_word = asked.filter(|dropped| {
         let again = peer.and_then(|peer| peer.again);
         let unheard = again.is_some_and(|again| {
-            packets.first().is_some_and(|first| again.last > first.at) && again.last.minus(ON_THE_SPOT) <= dropped.at
+            packets.first().is_some_and(|first| again.last > first.at) && same_way(again.last, dropped)
         });
         let unsent = end.close.is_none() && dropped.payload && last_try(Some(end), dropped);
         unheard || unsent
