@@ -98,8 +98,6 @@ const PLAYED: &[&str] = &[
     "own-look-up-linger",
     "own-look-up-503",
     "disconnect-mid-request",
-    "veth-down",
-    "interface-down",
     "icmp-before-connect",
     "drop-mid-stream",
     "reset-mid-stream",
