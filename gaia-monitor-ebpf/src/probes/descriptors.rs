@@ -7,19 +7,18 @@
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::generated::bpf_loop;
+use gaia_monitor_abi::{AF_INET, AF_INET6};
 
-use crate::kernel::{Raw, Typed, layout};
+use crate::{
+    kernel::{Raw, Typed, layout},
+    socket::state,
+};
 
 /// Descriptors that are looked at. Listening sockets are made early, so their numbers are low.
 const DESCRIPTORS: u32 = 1_024;
 /// File types in `i_mode` (include/uapi/linux/stat.h).
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
-/// include/linux/socket.h.
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-/// include/net/tcp_states.h; sockets of other protocols use the same number.
-const TCP_LISTEN: u8 = 10;
 
 /// What the loop carries.
 struct Search {
@@ -70,7 +69,8 @@ fn is_listener(place: Raw) -> Option<bool> {
     }
     let socket: u64 = Raw(file).read(layout!(file_private_data))?;
     let sock: u64 = Raw(socket).read(layout!(socket_sk))?;
-    let family: u16 = Raw(sock).read(layout!(skc_family))?;
-    let state: u8 = Raw(sock).read(layout!(skc_state))?;
-    Some((family == AF_INET || family == AF_INET6) && state == TCP_LISTEN)
+    let family = u32::from(Raw(sock).read::<u16>(layout!(skc_family))?);
+    let now: u8 = Raw(sock).read(layout!(skc_state))?;
+    // Sockets of other families have the same number for it.
+    Some((family == AF_INET || family == AF_INET6) && now == state::LISTEN)
 }

@@ -208,11 +208,8 @@ unsafe extern "C" fn step<const OUT: bool>(_index: u64, walk: *mut c_void) -> i6
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn eat_sent(flow: *mut Flow, byte: u8) -> u32 {
-    // SAFETY: the caller's promise. The verifier wants to see that it is not null.
-    match unsafe { flow.as_mut() } {
-        Some(flow) => flow.eat(Way::Out, Some(byte)).bits(),
-        None => 0,
-    }
+    // SAFETY: the caller's promise.
+    unsafe { eat(flow, Way::Out, byte) }
 }
 
 /// As [`eat_sent`], for what arrives.
@@ -223,8 +220,16 @@ unsafe extern "C" fn eat_sent(flow: *mut Flow, byte: u8) -> u32 {
 #[inline(never)]
 unsafe extern "C" fn eat_received(flow: *mut Flow, byte: u8) -> u32 {
     // SAFETY: as there.
+    unsafe { eat(flow, Way::In, byte) }
+}
+
+/// # Safety
+/// As [`eat_sent`].
+#[inline(always)]
+unsafe fn eat(flow: *mut Flow, way: Way, byte: u8) -> u32 {
+    // SAFETY: the caller's promise. The verifier wants to see that it is not null.
     match unsafe { flow.as_mut() } {
-        Some(flow) => flow.eat(Way::In, Some(byte)).bits(),
+        Some(flow) => flow.eat(way, Some(byte)).bits(),
         None => 0,
     }
 }

@@ -95,6 +95,12 @@ pub struct Break {
 }
 
 impl Break {
+    /// Facts are missing, or there is more than one reason.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubtful || self.several_roots
+    }
+
     #[must_use]
     pub fn at(&self) -> Stamp {
         let Utc(at) = self.entry.at;

@@ -1,5 +1,7 @@
 //! Packet filters in a container's namespace and on the host, before a connect, in a request and in the middle of an answer.
 
+use std::net::IpAddr;
+
 use crate::case::{Case, Server};
 use crate::client::{Client, HostRequest, Request};
 use crate::expect::{
@@ -92,15 +94,44 @@ fn filtered(kind: &'static str, server: &Server) -> Expected {
     filtered.under("filtered", Until::Lasting)
 }
 
-/// Plays a connect that a rule keeps from its server.
+/// A rule on the host for packets from the one to the other.
+fn on_the_host(case: &Case, from: IpAddr, to: IpAddr, target: &[&str]) -> Result<Rule> {
+    // iptables takes a protocol's own target behind the protocol.
+    let addresses = between(from, to);
+    let matches: Vec<&str> = addresses.iter().map(String::as_str).chain(target.iter().copied()).collect();
+    Rule::iptables(&case.stack, Place::Host, "DOCKER-USER", &matches)
+}
+
+fn address(client: &Client) -> Result<IpAddr> {
+    client.container.ip()?.parse().context("the client's address")
+}
+
+/// Plays a connect that a rule in the server's own namespace keeps from it.
 fn before_the_connect(
     target: &'static [&str],
     kind: &'static str,
     how: Break,
 ) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    kept_away(move |case, server, _| rule(case, server, "INPUT", target), kind, how)
+}
+
+/// The same of a rule on the host.
+fn docker_user_before_connect(
+    target: &'static [&str],
+    kind: &'static str,
+    how: Break,
+) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    kept_away(move |case, server, client| on_the_host(case, address(client)?, server.address.ip(), target), kind, how)
+}
+
+fn kept_away(
+    rule: impl Fn(&Case, &Server, &Client) -> Result<Rule>,
+    kind: &'static str,
+    how: Break,
+) -> impl Fn(&Case) -> Result<Vec<Expected>> {
     move |case| {
         let (server, client) = two(case)?;
-        let _rule = rule(case, &server, "INPUT", target)?;
+        let _rule = rule(case, &server, &client)?;
         let outcomes = client.ask(Request::get(&server.url("/ok")).connect_timeout(2.5))?;
         let broken = broken(&client, &server.container, outcomes, how, "connecting")?;
         Ok(vec![filtered(kind, &server).breaking(broken)])
@@ -156,9 +187,7 @@ fn reset_mid_stream(case: &Case) -> Result<Vec<Expected>> {
 fn docker_user_mid_stream(case: &Case) -> Result<Vec<Expected>> {
     let (server, client) = two(case)?;
     let pending = streaming(&server, &client)?;
-    let addresses = between(server.address.ip(), client.container.ip()?.parse().context("the client's address")?);
-    let matches: Vec<&str> = addresses.iter().map(String::as_str).chain(["-j", "DROP"]).collect();
-    let rule = Rule::iptables(&case.stack, Place::Host, "DOCKER-USER", &matches)?;
+    let rule = on_the_host(case, server.address.ip(), address(&client)?, &["-j", "DROP"])?;
     let outcomes = client.ended(&pending)?;
     let after = now();
     rule.lift()?;
@@ -166,23 +195,6 @@ fn docker_user_mid_stream(case: &Case) -> Result<Vec<Expected>> {
     let broken = broken(&client, &server.container, outcomes, NO_DATA, "receiving_body")?;
     let until = Until::Connected { to: server.address, after };
     Ok(vec![filtered("packet_dropped", &server).under("filtered", until).breaking(broken)])
-}
-
-fn docker_user_before_connect(
-    target: &'static [&str],
-    kind: &'static str,
-    how: Break,
-) -> impl Fn(&Case) -> Result<Vec<Expected>> {
-    move |case| {
-        let (server, client) = two(case)?;
-        // iptables takes a protocol's own target behind the protocol.
-        let addresses = between(client.container.ip()?.parse().context("the client's address")?, server.address.ip());
-        let matches: Vec<&str> = addresses.iter().map(String::as_str).chain(target.iter().copied()).collect();
-        let _rule = Rule::iptables(&case.stack, Place::Host, "DOCKER-USER", &matches)?;
-        let outcomes = client.ask(Request::get(&server.url("/ok")).connect_timeout(2.5))?;
-        let broken = broken(&client, &server.container, outcomes, how, "connecting")?;
-        Ok(vec![filtered(kind, &server).breaking(broken)])
-    }
 }
 
 fn drop_on_the_way_out(case: &Case) -> Result<Vec<Expected>> {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
-use crate::case::Case;
-use crate::client::Request;
+use crate::case::{Case, Server};
+use crate::client::{Client, Pending, Request};
 use crate::expect::{Expected, Killer, NO_RESPONSE, broken};
 use crate::instrument::ExitStatus;
 use crate::row::{Row, row};
@@ -29,15 +29,20 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
+/// The process that stands for the server is killed while it works on this request.
+fn killed_from_the_host(server: &Server, pid: u32, client: &Client, request: &Pending) -> Result<Vec<Expected>> {
+    server.signal_from_host(pid, Signal::SIGKILL)?;
+    let broken = broken(client, &server.container, client.ended(request)?, NO_RESPONSE, "awaiting_response")?;
+    let killed = Expected::death("process_killed", &server.container, pid, ExitStatus::Signal(9));
+    Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken)])
+}
+
 fn kill_under_shell(case: &Case) -> Result<Vec<Expected>> {
     let server = case.server(case.recipe("core"), "core", &["shell", "--then", "http"])?;
     let child = server.host_pid(server.listening(1)?.into_iter().next().context("a server")?)?;
     let client = case.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
-    server.signal_from_host(child, Signal::SIGKILL)?;
-    let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
-    let killed = Expected::death("process_killed", &server.container, child, ExitStatus::Signal(9));
-    Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken)])
+    killed_from_the_host(&server, child, &client, &request)
 }
 
 fn exit_under_shell(case: &Case) -> Result<Vec<Expected>> {
@@ -70,10 +75,7 @@ fn shared_network(case: &Case) -> Result<Vec<Expected>> {
     server.listening(1)?;
     let client = case.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
-    server.signal_from_host(server.pid, Signal::SIGKILL)?;
-    let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
-    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
-    Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken)])
+    killed_from_the_host(&server, server.pid, &client, &request)
 }
 
 fn host_network(case: &Case) -> Result<Vec<Expected>> {
@@ -85,8 +87,5 @@ fn host_network(case: &Case) -> Result<Vec<Expected>> {
     let address = SocketAddr::new(gateway, case.port);
     let request = Request::get(&format!("http://{address}/slow?seconds=60"));
     let request = server.holds(&client, "/slow", request)?;
-    server.signal_from_host(server.pid, Signal::SIGKILL)?;
-    let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
-    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
-    Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken)])
+    killed_from_the_host(&server, server.pid, &client, &request)
 }

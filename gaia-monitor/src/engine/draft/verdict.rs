@@ -68,12 +68,11 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
     let by_the_living =
         by_a_filter || matches!(case.key, CaseKey::Process(..) | CaseKey::Client(..) | CaseKey::NameGone(..));
     let doubts = |found: &Break| {
-        ((found.doubtful || found.several_roots) && !verdict.stands_alone && !by_a_filter)
-            || (found.lossy && by_the_living)
+        (found.is_in_doubt() && !verdict.stands_alone && !by_a_filter) || (found.lossy && by_the_living)
     };
     let doubtful = sheet.breaks_of(case).any(doubts);
     let mut broken = sheet.breaks_of(case).filter(|found| found.hurts()).peekable();
-    let opaque = broken.peek().is_some() && broken.all(|found| found.opaque && !found.doubtful && !found.several_roots);
+    let opaque = broken.peek().is_some() && broken.all(|found| found.opaque && !found.is_in_doubt());
     // The kernel's own counter is no record that a full ring could lose.
     let docker_lost = case.losses.keys().any(|stage| stage.starts_with("docker."));
     let counted = || matches!(case.key, CaseKey::Backlog(_)) && !docker_lost && is_counted(sheet, case);

@@ -6,7 +6,7 @@
 //!
 //! Bounds: [`NAMES`] answers and [`DEPARTED`] removed containers; the lowest go first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::event::{DockerAction, NameAnswer, NameChecked};
 use crate::model::ids::ContainerId;
@@ -62,6 +62,7 @@ impl Names {
 
     /// A full listing: what is not in it was removed.
     pub(super) fn listed(&mut self, there: &[ContainerId]) {
+        let there: BTreeSet<&ContainerId> = there.iter().collect();
         self.answers.retain(|(_, asker), _| there.contains(asker));
     }
 

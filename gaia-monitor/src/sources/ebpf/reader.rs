@@ -127,10 +127,12 @@ pub(super) async fn run(
             anchored = now;
             clock.anchor();
         }
-        let pause = match () {
-            () if now < soon_until => LOOK_SOON,
-            () if now - last_record < IDLE_AFTER => LOOK_EVERY,
-            () => LOOK_IDLE,
+        let pause = if now < soon_until {
+            LOOK_SOON
+        } else if now - last_record < IDLE_AFTER {
+            LOOK_EVERY
+        } else {
+            LOOK_IDLE
         };
         look.as_mut().reset(now + pause);
     }
