@@ -16,13 +16,23 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(Kind::ALL.len() as u32, 0);
 
-/// Boot time of the last wake-up, in nanoseconds.
+/// Wake-ups of the current span.
 #[map]
-static WOKEN: Array<u64> = Array::with_max_entries(1, 0);
+static WOKEN: Array<Woken> = Array::with_max_entries(1, 0);
 
-/// Least time between two wake-ups. A reader that was woken looks every 2 ms by itself for longer than this, so that no
-/// decisive record waits longer; one wake-up a record costs an interrupt each, which a flood of resets would feel.
-const WAKE_EVERY_NS: u64 = 20_000_000;
+#[derive(Clone, Copy)]
+struct Woken {
+    /// Boot time at which the span began, in nanoseconds.
+    since_ns: u64,
+    count: u64,
+}
+
+/// How long a span is.
+const SPAN_NS: u64 = 20_000_000;
+/// Wake-ups of one span: a death and each of its first broken connections, which come some milliseconds later, wake the
+/// reader; a flood of resets, to which one interrupt a record would be felt, does not. What finds the span used up waits
+/// for the look that a reader which is not idle takes every 2 ms.
+const WAKES: u64 = 8;
 
 /// Whether the reader must see the record at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,12 +83,12 @@ pub fn emit<R: Record>(wake: Wake, fill: impl FnOnce(&mut R)) -> bool {
 #[inline(always)]
 fn may_wake(now: u64) -> bool {
     let Some(woken) = WOKEN.get_ptr_mut(0) else { return true };
-    // SAFETY: the map holds one aligned `u64` that lives as long as the program.
+    // SAFETY: the map holds one aligned value that lives as long as the program.
     unsafe {
-        if now.wrapping_sub(*woken) < WAKE_EVERY_NS {
-            return false;
+        if now.wrapping_sub((*woken).since_ns) >= SPAN_NS {
+            *woken = Woken { since_ns: now, count: 0 };
         }
-        *woken = now;
+        (*woken).count += 1;
+        (*woken).count <= WAKES
     }
-    true
 }

@@ -30,6 +30,7 @@ use ready::{Ready, remove};
 
 use crate::engine::settings::Scope;
 use crate::model::event::Fact;
+use crate::pipeline::alarm::Alarm;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::Outlet;
 use crate::sinks::notice::warn;
@@ -198,6 +199,8 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
     };
     let mut hub = Hub::new(belt, clock.clone(), losses, publish, tell, |wanted| asked.ask(wanted));
     let mut signals = Signals::listen()?;
+    let timer = |source| DaemonError::Start { what: "timer", source };
+    let mut alarm = Alarm::new().map_err(timer)?;
     let mut kernel = tokio::spawn(probe.run(clock.clone(), outlet.clone(), end_of(stopped.clone())));
     let mut docker: Option<JoinHandle<()>> = None;
     let mut starting = Some(tokio::spawn(start(
@@ -215,7 +218,7 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
     tokio::pin!(end);
 
     loop {
-        let due = hub.due();
+        alarm.set_at(hub.due()).map_err(timer)?;
         tokio::select! {
             // Losses come before what makes them: under a flood nothing behind the batches would get its turn.
             biased;
@@ -253,7 +256,10 @@ async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl
                 }
             }
             Some(batch) = batches.recv() => hub.take(batch),
-            () = due => hub.tick(),
+            rung = alarm.ring() => {
+                rung.map_err(timer)?;
+                hub.tick();
+            }
         }
         if hub.is_unheard() {
             break;

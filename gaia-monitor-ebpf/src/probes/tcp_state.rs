@@ -38,7 +38,11 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
     let half = u32::from(sock.is_half_closed());
     let witness = task::witness();
     let (last_sent_ns, last_received_ns) = if had_stream(old) { http::last_payload(record.cookie) } else { (0, 0) };
-    let wake = if new == state::CLOSE_WAIT as u32 { Wake::Now } else { Wake::Later };
+    // A client whose server has left, and one that gives up; a connect that is refused has its error report.
+    let decides = new == state::CLOSE_WAIT as u32
+        || new == state::FIN_WAIT1 as u32
+        || old == state::SYN_SENT as u32 && new == state::CLOSE as u32;
+    let wake = if decides { Wake::Now } else { Wake::Later };
     emit::<TcpStateRecord>(wake, |event| {
         event.socket = record;
         event.task = witness;

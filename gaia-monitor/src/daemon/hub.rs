@@ -3,10 +3,8 @@
 //! It waits for nothing but time, and reads nothing but the command line of a docker-proxy.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 
 use crate::engine::effect::Wanted;
 use crate::model::event::{Event, Fact, Observation};
@@ -109,15 +107,9 @@ impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact), A: Fn(Wanted)> Hub<'a, B, P, H, A> {
         self.belt.keep_house(self.clock.now());
     }
 
-    /// Ready when the belt's next timer is due; never if it has none.
-    pub(super) fn due(&self) -> impl Future<Output = ()> + 'static {
-        let wait = self.belt.next_deadline().map(|deadline| deadline.since(self.clock.now()).0.max(0));
-        async move {
-            match wait {
-                Some(nanos) => sleep(Duration::from_nanos(nanos.unsigned_abs())).await,
-                None => std::future::pending().await,
-            }
-        }
+    /// When the belt's next timer is due, if it has one.
+    pub(super) fn due(&self) -> Option<Stamp> {
+        self.belt.next_deadline()
     }
 }
 

@@ -98,18 +98,6 @@ fn a_belt_without_a_timer_gets_no_tick_and_one_with_a_due_timer_gets_it() {
     assert_eq!(belt.events[0].fact, Fact::Tick);
 }
 
-#[tokio::test]
-async fn the_wait_for_a_timer_ends_when_it_is_due() {
-    let mut belt = Kept::default();
-    let hub = hub(&mut belt, Losses::default(), |_| {});
-    let deadline = hub.clock.now().plus(Nanos::from_millis(5));
-    hub.belt.deadline = Some(deadline);
-    hub.due().await;
-    assert!(hub.clock.now() >= deadline);
-    hub.belt.deadline = Some(Stamp(0));
-    hub.due().await;
-}
-
 #[test]
 fn the_exec_of_a_docker_proxy_publishes_its_port_and_that_of_a_namesake_does_not() {
     let published = RefCell::new(Vec::new());

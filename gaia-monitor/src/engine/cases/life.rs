@@ -5,9 +5,9 @@ use crate::model::time::{Nanos, Stamp};
 
 use super::Case;
 
-/// Where the deciding fact is not an exit, another may follow within a millisecond: a reset behind a FIN, what a filter
-/// dropped behind a reset. The first word waits for it.
-const FIRST_WORD: Nanos = Nanos::from_millis(1);
+/// Where the deciding fact is not an exit, another may follow within a tenth of a millisecond: a reset behind a FIN, what
+/// a filter dropped behind a reset. The first word waits for it.
+const FIRST_WORD: Nanos = Nanos(200_000);
 /// A look-up that failed may still be answered by its other question, and may turn out to be a server's own.
 const FIRST_WORD_ON_LOOK_UPS: Nanos = Nanos::from_millis(10);
 /// One death breaks many connections within a few milliseconds: the second word waits for the others.

@@ -14,26 +14,27 @@ use aya::maps::{MapData, PerCpuArray, RingBuf};
 use gaia_monitor_abi::Kind;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::decode::decode;
 use super::names::Names;
-use crate::model::event::{Fact, Observation};
+use crate::model::event::Observation;
+use crate::pipeline::alarm::Alarm;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::Outlet;
 
 /// How long an undecided record waits at most while records come.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// The same after a record that decides: what goes with it follows within a millisecond, and a death closes its sockets
-/// some 4 ms later. A client raises its exception 1 ms after that, and the first word shall be no later.
-const LOOK_SOON: Duration = Duration::from_micros(500);
-/// How long after a death its connections are looked out for.
-const AFTERMATH: Duration = Duration::from_millis(15);
-/// How long after a wake-up; the probe wakes the reader every 20 ms at most (`ring.rs`).
-const AFTER_WAKING: Duration = Duration::from_millis(2);
+/// The same after a wake-up: what goes with the record that decides follows within a tenth of a millisecond. A client
+/// raises its exception 0.3 to 1 ms after it, and the first word shall be no later.
+const LOOK_SOON: Duration = Duration::from_micros(150);
+/// How long after a wake-up.
+const AFTER_WAKING: Duration = Duration::from_millis(1);
+/// So many records in one look are a flood, in which more looks would cost what they gain.
+const FLOOD: usize = 256;
 /// The same on a host where nothing happens: 500 looks a second would be most of what an idle monitor costs.
 const LOOK_IDLE: Duration = Duration::from_millis(10);
-/// How long without a record makes it idle; must exceed the probe's least time between two wake-ups (`ring.rs`, 20 ms).
+/// How long without a record makes it idle; must exceed the probe's span of counted wake-ups (`ring.rs`, 20 ms).
 const IDLE_AFTER: Duration = Duration::from_millis(100);
 /// How often losses are asked for: two system calls a kind.
 const LOSSES_EVERY: Duration = Duration::from_millis(100);
@@ -83,7 +84,8 @@ pub(super) async fn run(
     // SAFETY: the ring owns its map's descriptor and keeps the same one until it is dropped with the `AsyncFd`.
     let mut ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.map_err(io::Error::from)?;
     let mut losses = Losses { map: lost, told: [0; Kind::ALL.len()] };
-    let mut look = pin!(sleep(LOOK_EVERY));
+    let mut look = Alarm::new()?;
+    look.set_in(LOOK_EVERY)?;
     let mut last_record = Instant::now();
     let mut soon_until = Instant::now();
     // Bytes read since the ring was last empty.
@@ -98,55 +100,46 @@ pub(super) async fn run(
             ready = ring.readable_mut() => {
                 // Before the drain: a wake-up that comes meanwhile must not be lost.
                 ready?.clear_ready();
-                soon_until = soon_until.max(Instant::now() + AFTER_WAKING);
+                soon_until = Instant::now() + AFTER_WAKING;
                 false
             }
-            () = &mut look => false,
+            rung = look.ring() => {
+                rung?;
+                false
+            }
         };
         let drained = drain(ring.get_mut(), &names, &gauge, &mut waiting, &clock, &outlet, stopping);
         let now = Instant::now();
-        let open = match drained {
-            Drained::Nothing => true,
-            Drained::Records { death } => {
-                last_record = now;
-                if death {
-                    soon_until = soon_until.max(now + AFTERMATH);
-                }
-                true
-            }
-            Drained::NobodyListens => false,
-        };
-        if stopping || !open || now - asked_losses >= LOSSES_EVERY {
+        if drained.records > 0 {
+            last_record = now;
+        }
+        if stopping || !drained.heard || now - asked_losses >= LOSSES_EVERY {
             asked_losses = now;
             losses.report(&outlet);
         }
-        if stopping || !open {
+        if stopping || !drained.heard {
             return Ok(());
         }
         if now - anchored >= ANCHOR_EVERY {
             anchored = now;
             clock.anchor();
         }
-        let pause = if now < soon_until {
+        let pause = if now < soon_until && drained.records < FLOOD {
             LOOK_SOON
         } else if now - last_record < IDLE_AFTER {
             LOOK_EVERY
         } else {
             LOOK_IDLE
         };
-        look.as_mut().reset(now + pause);
+        look.set_in(pause)?;
     }
 }
 
 /// What a look at the ring gave.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Drained {
-    Nothing,
-    /// `death`: a process's end among them.
-    Records {
-        death: bool,
-    },
-    NobodyListens,
+struct Drained {
+    records: usize,
+    /// Somebody listens still.
+    heard: bool,
 }
 
 /// Hands over what is in the ring: one batch, or as many as there are.
@@ -159,7 +152,7 @@ fn drain(
     outlet: &Outlet,
     to_the_end: bool,
 ) -> Drained {
-    let mut drained = Drained::Nothing;
+    let mut drained = Drained { records: 0, heard: true };
     loop {
         let mut batch: Vec<Observation> = Vec::new();
         let mut records = 0;
@@ -177,15 +170,9 @@ fn drain(
         }
         // Processors fill the ring side by side. The sort is stable: at one instant the ring's own order stays.
         batch.sort_by_key(|observation| observation.at);
-        if records > 0 {
-            let before = matches!(drained, Drained::Records { death: true });
-            let death = batch.iter().any(|observation| matches!(observation.fact, Fact::ProcessExited(_)));
-            drained = Drained::Records { death: death || before };
-        }
-        if !outlet.offer(batch) {
-            return Drained::NobodyListens;
-        }
-        if !to_the_end || records < LOOK_RECORDS {
+        drained.records += records;
+        drained.heard = outlet.offer(batch);
+        if !drained.heard || !to_the_end || records < LOOK_RECORDS {
             return drained;
         }
     }
