@@ -9,6 +9,7 @@ mod hub;
 mod manager;
 pub mod privileges;
 mod ready;
+mod urgency;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -32,7 +33,7 @@ use crate::engine::settings::Scope;
 use crate::model::event::Fact;
 use crate::pipeline::alarm::Alarm;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
+use crate::pipeline::outlet::{Batch, Losses, Outlet};
 use crate::sinks::notice::warn;
 use crate::sources::dns::Names;
 use crate::sources::docker::{Connected, DockerError, FilterChange, Source};
@@ -129,7 +130,9 @@ pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
         warn(format_args!("without {}, nobody sees {}: {}", missing.name, missing.loses, missing.why));
     }
     options.vitals.attached(&probe);
-    let helpers = Helpers::start(ready).map_err(|source| DaemonError::Start { what: "helping threads", source })?;
+    let way = Way::new();
+    let helpers =
+        Helpers::start(ready, &way).map_err(|source| DaemonError::Start { what: "helping threads", source })?;
     privileges::reduce(Role::Main).map_err(|source| DaemonError::Start { what: "run without privileges", source })?;
     // Its threads, blocking ones too, inherit from here: nothing.
     let runtime = Builder::new_multi_thread()
@@ -138,14 +141,30 @@ pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(|source| DaemonError::Start { what: "runtime", source })?;
-    let result = runtime.block_on(turn(options, probe, helpers, belt));
+    let result = runtime.block_on(turn(options, probe, way, helpers, belt));
     runtime.shutdown_timeout(FAREWELL);
     result
 }
 
-/// Threads that keep a privilege that the others give up.
+/// What leads from the sources to the belt.
+struct Way {
+    clock: Arc<Clock>,
+    outlet: Outlet,
+    batches: mpsc::Receiver<Batch>,
+    losses: Losses,
+}
+
+impl Way {
+    fn new() -> Self {
+        let (outlet, batches, losses) = Outlet::new("pipeline.kernel");
+        Self { clock: Arc::new(Clock::new()), outlet, batches, losses }
+    }
+}
+
+/// Threads that keep a privilege, or have used one, that the others give up.
 struct Helpers {
     broker: Broker,
+    links: Links,
     reader: Worker,
     /// Dropped, and with it its thread, when the inventory has been read.
     inventory: Worker,
@@ -154,14 +173,26 @@ struct Helpers {
 }
 
 impl Helpers {
-    fn start(ready_file: Option<&Path>) -> io::Result<Self> {
+    fn start(ready_file: Option<&Path>, way: &Way) -> io::Result<Self> {
         let worker = |role: Role| Worker::start(role.thread(), move || privileges::reduce(role));
         let herald = ready_file.map(|path| {
             let foreign = path.parent().is_some_and(privileges::is_foreign);
             Worker::start(Role::Writer.thread(), move || privileges::reduce_writer(foreign))
         });
+        let broker = Broker::start(Role::Broker.thread(), || privileges::reduce(Role::Broker))?;
+        let (clock, outlet) = (way.clock.clone(), way.outlet.of("pipeline.netlink"));
+        let first = || {
+            if let Err(error) = urgency::come_first() {
+                warn(format_args!(
+                    "when an interface goes is told milliseconds late on a loaded host, for its reader has no real-time \
+                     priority ({error}); give the service LimitRTPRIO=1, the container `ulimits: rtprio: 1`"
+                ));
+            }
+            privileges::reduce(Role::Links)
+        };
         Ok(Self {
-            broker: Broker::start(Role::Broker.thread(), || privileges::reduce(Role::Broker))?,
+            links: Links::start(Role::Links.thread(), broker.clone(), clock, outlet, first)?,
+            broker,
             reader: worker(Role::Reader)?,
             inventory: worker(Role::Inventory)?,
             herald: herald.transpose()?,
@@ -169,22 +200,25 @@ impl Helpers {
     }
 }
 
-async fn turn(options: &Options, probe: Probe, helpers: Helpers, belt: &mut impl Belt) -> Result<(), DaemonError> {
-    let clock = Arc::new(Clock::new());
-    let (outlet, mut batches, losses) = Outlet::new("pipeline.kernel");
+async fn turn(
+    options: &Options,
+    probe: Probe,
+    way: Way,
+    helpers: Helpers,
+    belt: &mut impl Belt,
+) -> Result<(), DaemonError> {
+    let Way { clock, outlet, mut batches, losses } = way;
     let (stop, stopped) = watch::channel(false);
     let filter = probe.filter();
     let manager = Manager::of_environment();
     let status = format!("{} probes attached", probe.attached().len());
     let mut ready = Some(Ready::of(&probe));
-    let Helpers { broker, reader, inventory, mut herald } = helpers;
+    let Helpers { broker, links, reader, inventory, mut herald } = helpers;
     let (own, own_outlet) = (filter.clone(), outlet.clone());
     let (asked, questions) = Asked::new(reader.clone(), clock.clone(), outlet.clone());
     let answers = outlet.of("pipeline.logs");
     let logs = tokio::spawn(logs::Source::new(options.docker_host.clone(), clock.clone(), answers, questions).run());
     let publish = publisher(filter.clone(), outlet.clone());
-    let links = Links::start(broker.clone(), clock.clone(), outlet.of("pipeline.netlink"))
-        .map_err(|source| DaemonError::Start { what: "watch of network interfaces", source })?;
     let names = Names::start(broker.clone(), options.scope.clone(), clock.clone(), outlet.of("pipeline.dns"))
         .map_err(|source| DaemonError::Start { what: "look-ups", source })?;
     let counters = Counters::start(clock.clone(), outlet.of("pipeline.netstat"))

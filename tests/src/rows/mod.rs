@@ -98,6 +98,8 @@ const PLAYED: &[&str] = &[
     "own-look-up-linger",
     "own-look-up-503",
     "disconnect-mid-request",
+    "veth-down",
+    "interface-down",
     "icmp-before-connect",
     "drop-mid-stream",
     "reset-mid-stream",
@@ -121,6 +123,7 @@ const PLAYED: &[&str] = &[
     "client-names-read-error",
     "clean-traffic",
     "health-and-exec",
+    "busy-traffic",
 ];
 
 /// All of them.

@@ -18,7 +18,6 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -29,6 +28,7 @@ use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::Outlet;
 use crate::sources::netns::{Broker, SocketKind};
 use crate::sources::procfs;
+use crate::sources::worker;
 use watch::Watch;
 
 /// Namespaces watched at a time, the host's included. Beyond it a container's own interfaces are not seen; its veth's
@@ -69,11 +69,18 @@ pub struct Links {
 }
 
 impl Links {
-    /// Watches the host's namespace, and each container's from its [`Fact::ContainerSeen`] on.
+    /// Watches the host's namespace, and each container's from its [`Fact::ContainerSeen`] on. The thread runs `prepare`
+    /// first.
     ///
     /// # Errors
-    /// When the system has no thread, or no socket pair, to give.
-    pub fn start(broker: Broker, clock: Arc<Clock>, outlet: Outlet) -> io::Result<Self> {
+    /// When the system has no thread, or no socket pair, to give, or `prepare` fails.
+    pub fn start(
+        name: &str,
+        broker: Broker,
+        clock: Arc<Clock>,
+        outlet: Outlet,
+        prepare: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
         let (orders, receiver) = mpsc::sync_channel(ORDERS);
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
@@ -87,7 +94,7 @@ impl Links {
             members: BTreeMap::new(),
             answers: Vec::new(),
         };
-        thread::Builder::new().name("links".to_owned()).spawn(move || watcher.run(&receiver, heard))?;
+        worker::start(name, prepare, move || watcher.run(&receiver, heard))?;
         Ok(Self { orders, bell: Arc::new(bell), outlet })
     }
 
