@@ -9,7 +9,7 @@ mod hub;
 mod manager;
 pub mod privileges;
 mod ready;
-mod urgency;
+pub mod urgency;
 
 use std::io;
 use std::path::{Path, PathBuf};

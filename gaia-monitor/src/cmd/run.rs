@@ -40,6 +40,8 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let scope = config.clone().into_settings().scope;
+    // Before the first thread: each inherits it.
+    daemon::urgency::take_short_turns();
     let listen = config.listen.map(serve::bind).transpose()?;
     let vitals = Arc::new(Vitals::default());
     let (mut belt, server) = belt(&config, listen, &vitals)?;
