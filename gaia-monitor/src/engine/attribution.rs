@@ -327,13 +327,7 @@ fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Cl
 /// a look-up of it failed. Of several, the latest is the nearest to the cut; whether all of them have one cause is said
 /// beside it.
 fn upstream(breaks: &Breaks, case: &Break, server: Option<Pid>, until: Stamp) -> Option<(Blame, String)> {
-    let server = server?;
-    let recent = breaks.latest().take(CHAIN_REACH);
-    let mut roots = recent.filter(|root| {
-        let meanwhile = root.at() >= case.begun && root.at() <= until;
-        let broke_its_own = root.id != case.id && root.client_pid == Some(server) && root.hurts();
-        broke_its_own && meanwhile && root.case.is_some() && root.route.container != case.route.container
-    });
+    let mut roots = own_failures(breaks, case, server?, until);
     let root = roots.next()?;
     let alone = roots.all(|other| other.case == root.case);
     Some(match &root.name {
@@ -342,6 +336,22 @@ fn upstream(breaks: &Breaks, case: &Break, server: Option<Pid>, until: Stamp) ->
             let reason = "the server's own connection to another container had broken before";
             (Blame::Chain(root.id, alone), reason.to_owned())
         }
+    })
+}
+
+/// What had failed a server that then died over the request by itself: why it died, if it did so by itself.
+#[must_use]
+pub fn failed_before_its_end(breaks: &Breaks, case: &Break) -> Option<BreakId> {
+    let server = case.entry.server.pid?;
+    own_failures(breaks, case, server, case.at()).map(|root| root.id).next()
+}
+
+/// What broke of a server's own, to another container, between the request's first byte and `until`. The latest comes first.
+fn own_failures<'a>(breaks: &'a Breaks, case: &'a Break, server: Pid, until: Stamp) -> impl Iterator<Item = &'a Break> {
+    breaks.latest().take(CHAIN_REACH).filter(move |root| {
+        let meanwhile = root.at() >= case.begun && root.at() <= until;
+        let broke_its_own = root.id != case.id && root.client_pid == Some(server) && root.hurts();
+        broke_its_own && meanwhile && root.case.is_some() && root.route.container != case.route.container
     })
 }
 

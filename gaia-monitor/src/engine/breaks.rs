@@ -72,7 +72,7 @@ pub struct Break {
     pub entry: Affected,
     /// The name, where it is a look-up that failed.
     pub name: Option<String>,
-    /// The server's own look-up that it is put down to.
+    /// What had failed the server itself: the look-up that it is put down to, or what came before a death.
     pub root: Option<BreakId>,
     pub case: Option<CaseId>,
     /// The case that it was taken from last.

@@ -6,7 +6,7 @@ use crate::model::incident::{Hop, HttpxClass};
 use crate::model::time::{Nanos, Stamp, Utc};
 
 use super::account;
-use super::attribution::{Blame, judge};
+use super::attribution::{Blame, failed_before_its_end, judge};
 use super::breaks::{BreakId, Hindrance, Symptom};
 use super::cases::key::{CaseKey, Lost};
 use super::cases::{Case, CaseId};
@@ -156,24 +156,23 @@ impl Engine {
         let client = policy::caller(&self.world, found.route.client, found.client_container.as_ref());
         let text = format!("{client} to {}: {:?}: {reason}", found.route.address, found.symptom);
         effects.push(Effect::Explained { at: found.at(), text });
-        let met = match &blame {
-            Blame::Filtered(_, met) => Some(Hindrance::Filter((**met).clone())),
-            Blame::Backlog(_, since, seen) => Some(Hindrance::Queue { since: *since, seen: *seen }),
-            Blame::Demise(_)
-            | Blame::Worker(_)
-            | Blame::Paused(..)
+        let (met, root) = match &blame {
+            Blame::Filtered(_, met) => (Some(Hindrance::Filter((**met).clone())), None),
+            Blame::Backlog(_, since, seen) => (Some(Hindrance::Queue { since: *since, seen: *seen }), None),
+            Blame::OwnLookUp(root) => (None, Some(*root)),
+            Blame::Demise(_) | Blame::Worker(_) => (None, failed_before_its_end(&self.breaks, found)),
+            Blame::Paused(..)
             | Blame::Outage(_)
             | Blame::NotListening(_)
             | Blame::Backend(_)
             | Blame::NameGone(_)
-            | Blame::OwnLookUp(_)
             | Blame::Process(..)
             | Blame::Client(..)
             | Blame::Chain(..)
             | Blame::Wait(..)
-            | Blame::Nothing => None,
+            | Blame::Nothing => (None, None),
         };
-        self.breaks.change(id, |found| found.met = met);
+        self.breaks.change(id, |found| (found.met, found.root) = (met, root));
         match self.key_of(&blame) {
             Some(key) => {
                 // Its own instant opens the case, not the cause's: an incident that comes after a closed one with the same
@@ -187,8 +186,6 @@ impl Engine {
                 if let Blame::Chain(root, alone) = blame {
                     self.chain(id, root, alone);
                 }
-                let root = if let Blame::OwnLookUp(root) = blame { Some(root) } else { None };
-                self.breaks.change(id, |found| found.root = root);
                 self.bind(id, case);
                 self.advance(case, effects);
             }

@@ -158,7 +158,7 @@ fn dies_on_its_look_up(case: &Case) -> Result<Vec<Expected>> {
     let look_up = own_look_up(&standby.container, &scene.core.container, standby.looked_up()?, NAME_UNKNOWN);
     let broken = broken(&scene.web, &standby.container, outcomes, NO_RESPONSE, "awaiting_response")?;
     let exited = Expected::death("process_exited", &standby.container, standby.pid, ExitStatus::Code(7));
-    Ok(vec![stopped.breaking(vec![look_up]), exited.breaking(broken)])
+    Ok(vec![stopped.breaking(vec![look_up]), exited.because("container_stopped").breaking(broken)])
 }
 
 fn answered(then: &str, status: u16) -> impl Fn(&Case) -> Result<Vec<Expected>> {

@@ -14,12 +14,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::ids::{ContainerId, IncidentId};
 use crate::model::incident::{
-    Affected, Cause, CauseKind, Condition, ConditionKind, HttpxClass, Incident, Moment, Role, SCHEMA, State, Subject,
-    name_of,
+    Affected, Cause, CauseKind, Condition, ConditionKind, How, HttpxClass, Incident, Moment, Role, SCHEMA, State,
+    Subject, name_of,
 };
 use crate::model::time::{Stamp, Utc};
 
 use super::breaks::{Break, Breaks};
+use super::cases::key::CaseKey;
 use super::cases::{Case, Cases};
 use super::settings::Settings;
 use super::world::World;
@@ -44,7 +45,7 @@ impl Sheet<'_> {
         case.breaks.iter().filter_map(|(_, id)| self.breaks.get(*id))
     }
 
-    /// Look-ups of the servers themselves that its broken connections are put down to.
+    /// What had failed the servers themselves before they broke its connections.
     pub fn roots_of(&self, case: &Case) -> impl Iterator<Item = &Break> {
         self.breaks_of(case).filter_map(|found| self.breaks.get(found.root?))
     }
@@ -55,11 +56,32 @@ impl Sheet<'_> {
         self.breaks_of(case).chain(self.roots_of(case)).filter_map(|found| found.name.as_deref()).collect()
     }
 
-    /// The case of what removed the name, where a server's own look-up failed by it.
+    /// The case of what removed the name, where a server's own look-up failed by it, or of what else had failed a server
+    /// that then died by itself.
     #[must_use]
     pub fn behind(&self, case: &Case) -> Option<&Case> {
         let behind = self.cases.get(self.roots_of(case).next()?.case?)?;
-        (behind.id != case.id).then_some(behind)
+        let comes_of_it = match case.key {
+            // What is behind a death was there before it; two that wait for each other are behind neither.
+            CaseKey::Demise(_) | CaseKey::Workers(..) => behind.id < case.id && self.is_by_itself(case),
+            CaseKey::Paused(..)
+            | CaseKey::Outage(_)
+            | CaseKey::NameGone(..)
+            | CaseKey::NotListening(_)
+            | CaseKey::Backend(_)
+            | CaseKey::Filtered(..)
+            | CaseKey::Backlog(_)
+            | CaseKey::Process(..)
+            | CaseKey::Client(..) => behind.id != case.id,
+        };
+        comes_of_it.then_some(behind)
+    }
+
+    /// A death that nobody else asked for.
+    fn is_by_itself(&self, case: &Case) -> bool {
+        let verdict = verdict::of(self, case);
+        matches!(verdict.kind, CauseKind::ProcessCrashed | CauseKind::ProcessExited)
+            || matches!(verdict.how, Some(How::ProcessCrashed | How::ProcessExited))
     }
 
     #[must_use]

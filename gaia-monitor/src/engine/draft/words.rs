@@ -16,9 +16,13 @@ pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject)
         CauseKind::OomKilled => {
             format!("{name}: {process} was killed by the kernel's OOM killer{}", limit(sheet, verdict))
         }
-        CauseKind::ProcessCrashed => format!("{name}: {process} crashed with {}", status(verdict)),
+        CauseKind::ProcessCrashed => {
+            format!("{name}: {process} crashed with {}{}", status(verdict), after(sheet, case))
+        }
         CauseKind::ProcessKilled => format!("{name}: {process} was ended by {}{}", status(verdict), by(verdict)),
-        CauseKind::ProcessExited => format!("{name}: {process} exited by itself with {}", status(verdict)),
+        CauseKind::ProcessExited => {
+            format!("{name}: {process} exited by itself with {}{}", status(verdict), after(sheet, case))
+        }
         CauseKind::WorkerDied => {
             let how = match verdict.how {
                 Some(How::OomKilled) => "was killed by the kernel's OOM killer".to_owned(),
@@ -26,7 +30,7 @@ pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject)
                 Some(How::ProcessKilled) => format!("was ended by {}{}", status(verdict), by(verdict)),
                 Some(How::ProcessExited) | None => format!("exited by itself with {}", status(verdict)),
             };
-            format!("{name}: worker {process} {how}, the container lives on")
+            format!("{name}: worker {process} {how}{}, the container lives on", after(sheet, case))
         }
         CauseKind::ContainerStopped if verdict.deaths == 0 => {
             format!("{name}: Docker is stopping it, {process} still runs")
@@ -100,6 +104,19 @@ fn name_gone(sheet: &Sheet, case: &Case, subject: &Subject) -> String {
             format!("{holder}: the name service does not answer for {names}, and nothing was seen to remove it")
         }
         (_, None) => format!("{names}: no container of this host has the name, and the name service does not know it"),
+    }
+}
+
+/// What had failed a server that then died by itself.
+fn after(sheet: &Sheet, case: &Case) -> String {
+    // Told before, where that incident is closed and gone.
+    let is_told = case.because.is_some() || sheet.behind(case).is_some();
+    let root = sheet.roots_of(case).next().filter(|_| is_told);
+    match root.map(|root| (&root.name, &root.entry.server.container)) {
+        None => String::new(),
+        Some((Some(name), _)) => format!(", after its own look-up of {name} had failed"),
+        Some((None, Some(server))) => format!(", after its own connection to {server} had broken"),
+        Some((None, None)) => ", after a connection of its own had broken".to_owned(),
     }
 }
 

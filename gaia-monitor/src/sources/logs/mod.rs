@@ -35,8 +35,8 @@ pub const STAGE: &str = "logs";
 const AT_A_TIME: usize = 8;
 /// Lines that Docker gives back for one question, from the end.
 const TAIL: &str = "500";
-/// Docker's answer is worth no more than an incident's rest.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Docker's answer is worth no more than an incident's rest; on a loaded host it takes seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Containers whose last line is remembered. Beyond it one is read again, and the engine drops what it knows.
 const REMEMBERED: usize = 4_096;
 
