@@ -195,7 +195,7 @@ const _: () = assert!(size_of::<ProcessRecord>() == 40);
 
 record! {
     /// `sock:inet_sock_set_state`.
-    TcpStateRecord = Kind::TcpState, 152 bytes {
+    TcpStateRecord = Kind::TcpState, 160 bytes {
         socket: SocketRecord,
         task: TaskRecord,
         old: u32,
@@ -207,6 +207,8 @@ record! {
         /// Boot time at which the socket last sent payload, last got some; 0: never seen.
         last_sent_ns: u64,
         last_received_ns: u64,
+        /// Boot time at which the current process last read from the socket; 0: never seen.
+        last_read_ns: u64,
         /// 1: only the sending side is shut (`shutdown(2)` with SHUT_WR); the process still reads.
         half: u32,
         /// Bytes that were sent and that the other end has not acknowledged.
@@ -248,7 +250,8 @@ record! {
 }
 
 record! {
-    /// `tcp:tcp_rcv_space_adjust`: the current task read from this socket for the first time.
+    /// `tcp:tcp_rcv_space_adjust`: the current task read from this socket for the first time; later reads show in
+    /// [`TcpStateRecord::last_read_ns`].
     ReadingRecord = Kind::Reading, 112 bytes {
         socket: SocketRecord,
         task: TaskRecord,

@@ -318,6 +318,10 @@ def raw_connection(connection):
         # The connection is kept, and closed when the next request has come, without a look at it.
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         select.select([connection], [], [])
+    elif parts.path == "/part-of-next":
+        # The connection is kept, and closed with a part of the next request read.
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        connection.recv(5)
     elif parts.path == "/early-hints":
         connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")

@@ -9,7 +9,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use gaia_monitor_abi::TcpStateRecord;
 
-use super::http;
+use super::{http, reading};
 use crate::{
     ring::{Wake, emit},
     socket::{self, state},
@@ -38,6 +38,7 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
     let half = u32::from(sock.is_half_closed());
     let witness = task::witness();
     let (last_sent_ns, last_received_ns) = if had_stream(old) { http::last_payload(record.cookie) } else { (0, 0) };
+    let last_read_ns = if had_stream(old) { reading::last_read(record.cookie) } else { 0 };
     // A client whose server has left, and one that gives up; a connect that is refused has its error report.
     let decides = new == state::CLOSE_WAIT as u32
         || new == state::FIN_WAIT1 as u32
@@ -52,6 +53,7 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
         event.unread = unread;
         event.last_sent_ns = last_sent_ns;
         event.last_received_ns = last_received_ns;
+        event.last_read_ns = last_read_ns;
         event.half = half;
         event.unacknowledged = unacknowledged;
     });

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use crate::model::ids::{ContainerId, Pid};
-use crate::model::incident::CauseKind;
+use crate::model::incident::{CauseKind, Phase};
 use crate::model::time::{Nanos, Stamp};
 
 use super::breaks::{Break, BreakId, Breaks, Symptom};
@@ -305,10 +305,7 @@ fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Cl
     if let Some(demise) = asked {
         return (Blame::Demise(demise.id), "the server closed while its container was going down".to_owned());
     }
-    let exchanged = end.sent.complete > 0;
-    let before_request = exchanged && close.at <= case.begun;
-    let unread = exchanged && close.unread > 0 && end.sent.begun == end.sent.complete;
-    if before_request || (unread && case.entry.client_error.phase != crate::model::incident::Phase::Sending) {
+    if raced(case, end, close) {
         let kind = CauseKind::KeepaliveRace;
         return (
             Blame::Process(container, pid, kind),
@@ -321,6 +318,23 @@ fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Cl
     let kind = if close.reset { CauseKind::AppAborted } else { CauseKind::AppClosed };
     let verb = if close.reset { "reset" } else { "closed" };
     (Blame::Process(container, pid, kind), format!("process {} lived and {verb} the connection", close.task.pid))
+}
+
+/// The server closed what was idle to it: an exchange was complete, and of the next request it had read nothing.
+fn raced(case: &Break, end: &End, close: &Close) -> bool {
+    if end.sent.complete == 0 {
+        return false;
+    }
+    if close.at <= case.begun {
+        return true;
+    }
+    let unanswered = end.sent.begun == end.sent.complete;
+    let untouched = match close.last_read {
+        Some(read) => read < case.begun,
+        // Without the last read's time unread bytes may be all of the request or its tail; of an upload, most likely the tail.
+        None => case.entry.client_error.phase != Phase::Sending,
+    };
+    unanswered && close.unread > 0 && untouched
 }
 
 /// A chain: between the request's first byte and the cut, a connection of the same process to another container broke, or

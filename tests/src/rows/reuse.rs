@@ -18,7 +18,32 @@ pub fn rows() -> Vec<Row> {
         row(
             "closed-with-the-next-unread",
             "a close over the next request, unread, is a race that the server's close decides",
-            closed_with_the_next_unread,
+            next_met(Next {
+                path: "/unread-next",
+                request: |url| Request::get(url),
+                kind: "keepalive_race",
+                phase: "awaiting_response",
+            }),
+        ),
+        row(
+            "closed-with-the-next-upload-unread",
+            "a close that meets the head of an upload is a race as well",
+            next_met(Next {
+                path: "/unread-next",
+                request: |url| Request::upload(url, 32 << 20),
+                kind: "keepalive_race",
+                phase: "sending",
+            }),
+        ),
+        row(
+            "closed-with-part-of-the-next-read",
+            "a close over the next request, read in part, is an abort by the application",
+            next_met(Next {
+                path: "/part-of-next",
+                request: |url| Request::get(url),
+                kind: "app_aborted",
+                phase: "awaiting_response",
+            }),
         ),
         row(
             "reuse-near-the-close",
@@ -77,15 +102,29 @@ fn raced(server: &Server, mut all: Vec<Broken>) -> Result<Vec<Expected>> {
     let instants = || all.iter().map(|broken| broken.outcome.at);
     let near = instants().zip(instants().skip(1)).all(|(one, next)| next - one < ONE_INCIDENT);
     ensure!(near, "the machine is too slow for one round to be one incident");
-    let ports = all.iter().map(|broken| broken.outcome.local.map(|(_, port)| port).context("a port"));
-    let moment = Moment::FirstClose(ports.collect::<Result<_>>()?);
-    Ok(vec![Expected::living("keepalive_race", &server.container, Some(server.pid), moment).breaking(all)])
+    closed(server, "keepalive_race", all)
 }
 
-fn closed_with_the_next_unread(case: &Case) -> Result<Vec<Expected>> {
-    let server = case.server(case.recipe("core"), "core", &["raw"])?;
-    let client = case.client("web")?;
-    client.ask_well(Request::get(&server.url("/unread-next")).session("kept"))?;
-    let outcomes = client.ask(Request::get(&server.url("/ok")).session("kept"))?;
-    raced(&server, broken(&client, &server.container, outcomes, RESET, "awaiting_response")?)
+fn closed(server: &Server, kind: &'static str, all: Vec<Broken>) -> Result<Vec<Expected>> {
+    let ports = all.iter().map(|broken| broken.outcome.local.map(|(_, port)| port).context("a port"));
+    let moment = Moment::FirstClose(ports.collect::<Result<_>>()?);
+    Ok(vec![Expected::living(kind, &server.container, Some(server.pid), moment).breaking(all)])
+}
+
+/// What the request after an answered one meets on the kept connection.
+struct Next {
+    path: &'static str,
+    request: fn(&str) -> Request,
+    kind: &'static str,
+    phase: &'static str,
+}
+
+fn next_met(next: Next) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let server = case.server(case.recipe("core"), "core", &["raw"])?;
+        let client = case.client("web")?;
+        client.ask_well(Request::get(&server.url(next.path)).session("kept"))?;
+        let outcomes = client.ask((next.request)(&server.url("/ok")).session("kept"))?;
+        closed(&server, next.kind, broken(&client, &server.container, outcomes, RESET, next.phase)?)
+    }
 }

@@ -312,6 +312,7 @@ impl Script {
             half: false,
             unacknowledged: 0,
             last_sent: None,
+            last_read: None,
             last_received: None,
         }));
         let player = self.cast.player_mut(name)?;

@@ -25,8 +25,8 @@ pub struct End {
     pub actor: String,
     pub sent: Option<Stamp>,
     received: Option<Stamp>,
-    /// Its process has read from it.
-    read: bool,
+    /// When its process last read from it.
+    read: Option<Stamp>,
     pub unread: u32,
     /// Its sending side is shut, and it still reads.
     pub half: bool,
@@ -92,7 +92,7 @@ fn end(socket: Socket, actor: &str, state: TcpState) -> End {
         actor: actor.to_owned(),
         sent: None,
         received: None,
-        read: false,
+        read: None,
         unread: 0,
         half: false,
         unacknowledged: 0,
@@ -300,6 +300,7 @@ impl Wires {
             unacknowledged: end.unacknowledged,
             last_sent: end.sent,
             last_received: end.received,
+            last_read: end.read,
         };
         if !end.is_outside() {
             facts.kernel(Fact::TcpState(change));
@@ -404,8 +405,7 @@ impl Wires {
             let Ok(end) = self.get(name)?.end(*receiver) else { return Ok(()) };
             end.received = Some(now);
             let between = matches!(receiver, Which::Accepted | Which::Leg);
-            if (read || between) && !end.read && !end.is_outside() {
-                end.read = true;
+            if (read || between) && !end.is_outside() && end.read.replace(now).is_none() {
                 let (socket, actor) = (end.socket, end.actor.clone());
                 let task = cast.task(&actor, false)?;
                 facts.kernel(Fact::Reading(Reading { socket, task }));

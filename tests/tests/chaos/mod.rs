@@ -241,6 +241,7 @@ fn any_fact() -> BoxedStrategy<Fact> {
                 half: false,
                 unacknowledged: unread,
                 last_sent,
+                last_read: None,
                 last_received,
             })
         },

@@ -64,6 +64,8 @@ pub struct Close {
     pub reset: bool,
     /// Bytes that nobody had read.
     pub unread: u32,
+    /// When its process had last read; `None`: not known.
+    pub last_read: Option<Stamp>,
     /// Nothing of the other end's closing had come before.
     pub first: bool,
 }
@@ -90,7 +92,8 @@ pub struct Messages {
 impl Close {
     /// The client on another host left; who it was is not known.
     pub(super) fn by_another_host(at: Stamp, reset: bool) -> Self {
-        Self { at, task: Task { pid: Pid(0), comm: String::new(), exiting: false }, reset, unread: 0, first: true }
+        let task = Task { pid: Pid(0), comm: String::new(), exiting: false };
+        Self { at, task, reset, unread: 0, last_read: None, first: true }
     }
 }
 
@@ -123,7 +126,8 @@ impl End {
 
     pub(super) fn close_by(&mut self, at: Stamp, change: &TcpStateChange, reset: bool) {
         let first = self.fin_in.is_none() && self.rst_in.is_none();
-        self.close = Some(Close { at, task: change.task.clone(), reset, unread: change.unread, first });
+        let (task, unread, last_read) = (change.task.clone(), change.unread, change.last_read);
+        self.close = Some(Close { at, task, reset, unread, last_read, first });
     }
 
     /// Does what it sent last lie on the way? Unacknowledged, or thrown away (`dropped`: when the last of it was) and not

@@ -64,6 +64,9 @@ pub struct TcpStateChange {
     /// When this socket last sent payload, and last got some; `None` where the framing layer saw none.
     pub last_sent: Option<Stamp>,
     pub last_received: Option<Stamp>,
+    /// When the process that acts here last read from it; `None` where no read was seen.
+    #[serde(default)]
+    pub last_read: Option<Stamp>,
 }
 
 /// `tcp:tcp_receive_reset`: this socket got an RST.

@@ -69,6 +69,7 @@ fn tcp_state(record: &TcpStateRecord, names: &Names, clock: &Clock) -> Fact {
         unacknowledged: record.unacknowledged,
         last_sent: moment(record.last_sent_ns, clock),
         last_received: moment(record.last_received_ns, clock),
+        last_read: moment(record.last_read_ns, clock),
     })
 }
 
@@ -275,6 +276,7 @@ mod tests {
             unread: 3,
             last_sent_ns: 0,
             last_received_ns: 4,
+            last_read_ns: 2,
             half: 0,
             unacknowledged: 6,
         };
@@ -287,6 +289,7 @@ mod tests {
         assert_eq!((change.old, change.new), (TcpState::Established, TcpState::CloseWait));
         assert_eq!((change.errno, change.unread), (None, 3));
         assert_eq!((change.last_sent, change.last_received), (None, Some(clock.stamp_of_boot(4))));
+        assert_eq!(change.last_read, Some(clock.stamp_of_boot(2)));
         assert_eq!(change.task, Task { pid: Pid(1), comm: "a".repeat(16), exiting: true });
     }
 
