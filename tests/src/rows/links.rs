@@ -27,6 +27,16 @@ pub fn rows() -> Vec<Row> {
             "a client that is cut off from its server is the one that was cut off",
             client_disconnected,
         ),
+        row(
+            "answered-to-a-disconnected-client",
+            "an answer that is sent to a client which is cut off has not arrived",
+            answered_in_vain(Cut::ClientTakenOff),
+        ),
+        row(
+            "answered-into-a-dead-link",
+            "an answer that a server sends into a link that is down is owed as before",
+            answered_in_vain(Cut::ServersVethDown),
+        ),
         row("disconnect-idle", "a disconnect that breaks nothing is silent", disconnect_idle),
         row("veth-down", "a veth that somebody sets down cuts its container off until it is up", veth_down),
         row("interface-down", "the same of its own end, set down inside the container", interface_down),
@@ -86,6 +96,48 @@ fn client_disconnected(case: &Case) -> Result<Vec<Expected>> {
     let moment = Moment::Link { fact: "link_removed", at };
     let incident = Expected::living("network_disconnected", &client.container, None, moment);
     Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
+}
+
+/// Where the way is cut before the answer is sent.
+#[derive(Clone, Copy)]
+enum Cut {
+    ClientTakenOff,
+    ServersVethDown,
+}
+
+fn answered_in_vain(cut: Cut) -> impl Fn(&Case) -> Result<Vec<Expected>> {
+    move |case| {
+        let server = case.uvicorn("core")?;
+        let client = case.client("web")?;
+        let request = Request::get(&server.url("/slow?seconds=1.5")).read_timeout(4.0);
+        let request = (server.holds(&client, "/slow", request)?, "awaiting_response");
+        let before = now();
+        match cut {
+            Cut::ClientTakenOff => {
+                let witness = Monitor::in_container(&client.container)?;
+                let network = case.stack.network().name();
+                docker(["network", "disconnect", network, client.container.id()])?;
+                let broken = ended(&client, &server, request)?;
+                let at = witness.saw("the removed interface", before, is_removal)?;
+                let before = now();
+                docker(["network", "connect", network, client.container.id()])?;
+                let back = witness.saw("the interface that is back", before, |line| is_up(line, "eth1"))?;
+                let moment = Moment::Link { fact: "link_removed", at };
+                let incident = Expected::living("network_disconnected", &client.container, None, moment);
+                Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
+            }
+            Cut::ServersVethDown => {
+                let veth = Interface::veth(&case.stack, &server.container)?;
+                let host = Monitor::on_host()?;
+                veth.set(&["down"])?;
+                let broken = ended(&client, &server, request)?;
+                let at = host.saw("the end that is down", before, |line| is_down(line, veth.name()))?;
+                let moment = Moment::Link { fact: "link_down", at };
+                let incident = Expected::living("link_down", &server.container, None, moment);
+                Ok(vec![incident.under("link_down", Until::Lasting).breaking(broken)])
+            }
+        }
+    }
 }
 
 fn disconnect_idle(case: &Case) -> Result<Vec<Expected>> {

@@ -7,7 +7,7 @@ use gaia_monitor::model::event::{BodyFraming, Fact, HttpWhat, SocketError, Socke
 
 use super::cast::{BRIDGE, Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE, Player};
 use super::script::Script;
-use super::wires::{Closing, Leg, Target, Which};
+use super::wires::{Closing, Leg, Met, Target, Which};
 use super::words::Words;
 
 /// Where a client or server on another host is.
@@ -119,7 +119,7 @@ impl Script {
     }
 
     pub(super) fn say(&mut self, wire: &str, from: Which, what: &[HttpWhat]) -> Result<()> {
-        self.wires.send(wire, &mut self.facts, &mut self.cast, from, what, true)
+        self.wires.send(wire, &mut self.facts, &mut self.cast, from, what, Met::Reader)
     }
 
     pub(super) fn send(&mut self, words: &mut Words, from: Which, what: &[HttpWhat]) -> Result<()> {
@@ -136,14 +136,16 @@ impl Script {
             (false, true) => &[HttpWhat::RequestBegun],
             (false, false) => &[HttpWhat::RequestBegun, HttpWhat::RequestComplete],
         };
-        self.wires.send(&wire, &mut self.facts, &mut self.cast, Which::Client, what, !unread)?;
+        let met = if unread { Met::Socket } else { Met::Reader };
+        self.wires.send(&wire, &mut self.facts, &mut self.cast, Which::Client, what, met)?;
         if unread && let Ok(end) = self.wires.get(&wire)?.end(Which::Server) {
             end.unread = 65_536;
         }
         Ok(())
     }
 
-    /// `STATUS [length=N|chunked|until-close] [close] [done]`, without a body by default; `begun`: half a header.
+    /// `STATUS [length=N|chunked|until-close] [close] [done] [lost]`, without a body by default; `begun`: half a header; `lost`: it
+    /// does not arrive.
     pub(super) fn answer(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         if words.flag("begun") {
@@ -162,12 +164,13 @@ impl Script {
             (None, false, false) => BodyFraming::Empty,
             _ => bail!("one framing is enough"),
         };
-        let close = words.flag("close");
+        let (close, lost) = (words.flag("close"), words.flag("lost"));
         let mut what = vec![HttpWhat::AnswerBegun, HttpWhat::AnswerHead { status, body, close }];
         if words.flag("done") && body != BodyFraming::Empty {
             what.push(HttpWhat::AnswerComplete);
         }
-        self.say(&wire, Which::Server, &what)
+        let met = if lost { Met::Nobody } else { Met::Reader };
+        self.wires.send(&wire, &mut self.facts, &mut self.cast, Which::Server, &what, met)
     }
 
     pub(super) fn bytes(&mut self, words: &mut Words) -> Result<()> {

@@ -377,7 +377,7 @@ impl Wires {
         cast: &mut Cast,
         from: Which,
         what: &[HttpWhat],
-        read: bool,
+        met: Met,
     ) -> Result<()> {
         let legs: &[(Which, Which)] = match (from, self.get(name)?.hop.is_some()) {
             (Which::Client, false) => &[(Which::Client, Which::Server)],
@@ -402,10 +402,15 @@ impl Wires {
             for what in what {
                 facts.kernel(Fact::Http(HttpFact { cookie, received, what: what.clone() }));
             }
-            let Ok(end) = self.get(name)?.end(*receiver) else { return Ok(()) };
-            end.received = Some(now);
+            // They arrive after the last of them has left.
+            let now = facts.now;
             let between = matches!(receiver, Which::Accepted | Which::Leg);
-            if (read || between) && !end.is_outside() && end.read.replace(now).is_none() {
+            let Ok(end) = self.get(name)?.end(*receiver) else { return Ok(()) };
+            if met == Met::Nobody && !between {
+                return Ok(());
+            }
+            end.received = Some(now);
+            if (met == Met::Reader || between) && !end.is_outside() && end.read.replace(now).is_none() {
                 let (socket, actor) = (end.socket, end.actor.clone());
                 let task = cast.task(&actor, false)?;
                 facts.kernel(Fact::Reading(Reading { socket, task }));
@@ -428,6 +433,16 @@ impl Wires {
         }
         found
     }
+}
+
+/// What becomes of bytes that were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Met {
+    Reader,
+    /// They arrive, and lie unread.
+    Socket,
+    /// They do not arrive.
+    Nobody,
 }
 
 /// How an end is closed.

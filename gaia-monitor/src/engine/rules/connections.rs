@@ -8,7 +8,7 @@
 use crate::engine::breaks::Symptom;
 use crate::engine::world::World;
 use crate::engine::world::end::End;
-use crate::engine::world::exchange::{Progress, opaque_phase, progress};
+use crate::engine::world::exchange::{Progress, opaque_phase, progress, under_way};
 use crate::engine::world::sockets::Change;
 use crate::model::event::TcpState;
 use crate::model::ids::Cookie;
@@ -128,8 +128,11 @@ fn left(world: &World, at: Stamp, client: Cookie) -> Found {
     let server = world.sockets.peer(client);
     let (phase, asked) = match progress(end, server) {
         Progress::Owed { phase } => (phase, end.sent.begun_at.unwrap_or(end.opened)),
-        Progress::Idle | Progress::UntilClose | Progress::Opaque | Progress::Doubtful | Progress::Older => {
-            match kept_away(world, at, end, server) {
+        progress
+        @ (Progress::Idle | Progress::UntilClose | Progress::Opaque | Progress::Doubtful | Progress::Older) => {
+            let sent = || server.filter(|_| progress == Progress::Idle).and_then(|server| under_way(end, server));
+            let waits = || sent().map(|phase| (phase, end.sent.begun_at.unwrap_or(end.opened)));
+            match kept_away(world, at, end, server).or_else(waits) {
                 Some(found) => found,
                 None => return Found::Nothing,
             }

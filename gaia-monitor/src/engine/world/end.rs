@@ -78,6 +78,8 @@ pub struct Messages {
     /// Answers whose header is complete.
     pub heads: u32,
     pub begun_at: Option<Stamp>,
+    /// When the last one that is complete ended.
+    pub ended_at: Option<Stamp>,
     pub status: Option<u16>,
     pub body: Option<BodyFraming>,
     pub malformed: Option<Stamp>,
@@ -87,6 +89,13 @@ pub struct Messages {
     pub upgraded: bool,
     /// Events were lost: until the next request, only TCP's own facts tell.
     pub doubtful: bool,
+}
+
+impl Messages {
+    pub(super) fn end(&mut self, at: Stamp) {
+        self.complete += 1;
+        self.ended_at = Some(at);
+    }
 }
 
 impl Close {

@@ -5,6 +5,7 @@
 
 use crate::model::event::BodyFraming;
 use crate::model::incident::Phase;
+use crate::model::time::Stamp;
 
 use super::end::End;
 
@@ -57,6 +58,21 @@ pub fn progress(client: &End, server: Option<&End>) -> Progress {
 
 fn awaiting(client: &End) -> Phase {
     if client.sent.complete < client.sent.begun { Phase::Sending } else { Phase::AwaitingResponse }
+}
+
+/// The phase in which a client waits for an answer that was sent to its end and had not arrived when it closed. Answers are
+/// told where they are sent, and what arrived is known of an end of this host alone. Asked of a client that has just closed:
+/// its last arrival is told with that.
+#[must_use]
+pub fn under_way(client: &End, server: &End) -> Option<Phase> {
+    if client.socket.cookie.is_outside() || server.socket.cookie.is_outside() || client.last_sent.is_none() {
+        return None;
+    }
+    let arrived = |sent: Option<Stamp>| sent.is_none_or(|sent| client.last_received.is_some_and(|last| last >= sent));
+    if arrived(server.sent.ended_at) {
+        return None;
+    }
+    Some(if arrived(server.sent.begun_at) { Phase::ReceivingBody } else { Phase::AwaitingResponse })
 }
 
 /// By TCP alone: the last bytes came from the client, or from the server, or none went either way.

@@ -261,14 +261,14 @@ impl Sockets {
                 sent.begun += 1;
                 sent.begun_at = Some(at);
             }
-            HttpWhat::RequestComplete | HttpWhat::AnswerComplete => sent.complete += 1,
+            HttpWhat::RequestComplete | HttpWhat::AnswerComplete => sent.end(at),
             HttpWhat::Informational { .. } => sent.begun = sent.begun.saturating_sub(1),
             HttpWhat::AnswerHead { status, body, .. } => {
                 sent.heads += 1;
                 sent.status = Some(*status);
                 sent.body = Some(*body);
                 if *body == BodyFraming::Empty {
-                    sent.complete += 1;
+                    sent.end(at);
                 }
             }
             HttpWhat::Upgraded => (sent.opaque, sent.upgraded) = (true, true),
