@@ -33,9 +33,9 @@ pub enum Blame {
     /// The way between client and server was cut: an interface or a bridge was down or gone.
     Outage(OutageId),
     /// The container runs and its port is closed.
-    NotListening(ContainerId),
+    NotListening(ContainerId, u16),
     /// docker-proxy accepted, and nothing listens behind it.
-    Backend(ContainerId),
+    Backend(ContainerId, u16),
     /// A name is gone, and no event of a container says why.
     NameGone(Lost),
     /// A packet filter, or the kernel, kept its packets away. Without a container the server is outside this host.
@@ -160,7 +160,7 @@ fn connect(world: &World, case: &Break, now: Stamp) -> (Blame, String) {
             }
             return unknown(Some(id.clone()), "the port closed with a dying process whose exit was not seen");
         }
-        return (Blame::NotListening(id.clone()), "the container runs and its port is closed".to_owned());
+        return (Blame::NotListening(id.clone(), port), "the container runs and its port is closed".to_owned());
     }
     if case.symptom == Symptom::SynUnanswered
         && let Some(found) = full_queue(world, case, id)
@@ -229,7 +229,8 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
             let cut = || outage(world, case, None, asked).or_else(|| filtered(world, case));
             let found = container_event(world, &id, met).or_else(cut);
             return found.or_else(|| full_queue(world, case, &id)).unwrap_or_else(|| {
-                (Blame::Backend(id.clone()), "docker-proxy accepted, and nothing listened behind it".to_owned())
+                let port = case.route.address.port();
+                (Blame::Backend(id.clone(), port), "docker-proxy accepted, and nothing listened behind it".to_owned())
             });
         }
     }

@@ -29,7 +29,9 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
         return None;
     }
     let error = error_of(end, found, &policy::caller(world, found.client, client_container.as_ref()), policy);
-    let answering = route.server.and_then(|cookie| world.sockets.get(cookie)).and_then(|end| end.owner.as_ref());
+    // Who closes what it never read is known by the closing.
+    let server = route.server.and_then(|cookie| world.sockets.get(cookie));
+    let answering = server.and_then(|end| end.owner.as_ref().or(end.close.as_ref().map(|close| &close.task)));
     let server = party(world, route.container.as_ref(), route.address, answering);
     let via = route.hop.as_ref().map(|hop| Hop {
         pid: hop.pid,

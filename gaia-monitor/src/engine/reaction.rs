@@ -163,8 +163,8 @@ impl Engine {
             Blame::Demise(_) | Blame::Worker(_) => (None, failed_before_its_end(&self.breaks, found)),
             Blame::Paused(..)
             | Blame::Outage(_)
-            | Blame::NotListening(_)
-            | Blame::Backend(_)
+            | Blame::NotListening(..)
+            | Blame::Backend(..)
             | Blame::NameGone(_)
             | Blame::Process(..)
             | Blame::Client(..)
@@ -227,8 +227,8 @@ impl Engine {
             }
             Blame::Paused(id, since) => CaseKey::Paused(id.clone(), *since),
             Blame::Outage(id) => CaseKey::Outage(*id),
-            Blame::NotListening(id) => CaseKey::NotListening(id.clone()),
-            Blame::Backend(id) => CaseKey::Backend(id.clone()),
+            Blame::NotListening(id, port) => CaseKey::NotListening(id.clone(), *port),
+            Blame::Backend(id, port) => CaseKey::Backend(id.clone(), *port),
             Blame::Filtered(id, met) => CaseKey::Filtered(id.clone(), met.filter.clone()),
             Blame::Backlog(id, ..) => CaseKey::Backlog(id.clone()),
             Blame::Process(id, pid, kind) => CaseKey::Process(id.clone(), *pid, *kind),
@@ -288,7 +288,7 @@ impl Engine {
                 outage.map_or(opened, |outage| outage.since()).minus(LOSS_SHADOW)
             }
             // Its port may have been opened, and taken along by a death, at any time since it was last seen to close.
-            CaseKey::NotListening(id) | CaseKey::Backend(id) => {
+            CaseKey::NotListening(id, _) | CaseKey::Backend(id, _) => {
                 let container = self.world.containers.get(id);
                 let closed = container.and_then(|c| c.listeners_closed.or(c.starts.back().copied()));
                 closed.map_or(opened, |closed| closed.min(opened)).minus(LOSS_SHADOW)

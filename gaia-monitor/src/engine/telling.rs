@@ -176,8 +176,8 @@ impl Engine {
             CaseKey::Outage(id) => return !self.sheet().is_over(case) && self.is_cut_off(id),
             CaseKey::NameGone(ref lost, _) => return self.is_name_awaited(lost),
             CaseKey::Workers(..)
-            | CaseKey::NotListening(_)
-            | CaseKey::Backend(_)
+            | CaseKey::NotListening(..)
+            | CaseKey::Backend(..)
             | CaseKey::Process(..)
             | CaseKey::Client(..) => false,
         };

@@ -17,8 +17,9 @@ pub enum CaseKey {
     Paused(ContainerId, Stamp),
     /// A container was cut off, or a bridge with all behind it.
     Outage(OutageId),
-    NotListening(ContainerId),
-    Backend(ContainerId),
+    /// A closed port: each is opened by an event of its own.
+    NotListening(ContainerId, u16),
+    Backend(ContainerId, u16),
     /// A name without an answer. With the server whose own failed look-up broke its answer, where a container's event had
     /// removed the name: the look-up itself is that event's.
     NameGone(Lost, Option<ContainerId>),
@@ -47,7 +48,7 @@ impl CaseKey {
         match self {
             Self::Demise(id) => world.demises.get(*id).map(|demise| &demise.container),
             Self::Outage(id) => world.links.outages.get(*id)?.container.as_ref(),
-            Self::Paused(id, _) | Self::NotListening(id) | Self::Backend(id) | Self::Backlog(id) => Some(id),
+            Self::Paused(id, _) | Self::NotListening(id, _) | Self::Backend(id, _) | Self::Backlog(id) => Some(id),
             Self::Workers(id, _) | Self::Process(id, _, _) | Self::Client(id, _) | Self::Filtered(id, _) => id.as_ref(),
             Self::NameGone(_, Some(server)) => Some(server),
             Self::NameGone(Lost::Container(id), None) => Some(id),
@@ -61,8 +62,8 @@ impl CaseKey {
         match self {
             Self::Demise(_) | Self::Paused(..) | Self::Outage(_) => true,
             Self::Workers(..)
-            | Self::NotListening(_)
-            | Self::Backend(_)
+            | Self::NotListening(..)
+            | Self::Backend(..)
             | Self::NameGone(..)
             | Self::Filtered(..)
             | Self::Backlog(_)
@@ -80,8 +81,8 @@ impl CaseKey {
             Self::Demise(_)
             | Self::Paused(..)
             | Self::Outage(_)
-            | Self::NotListening(_)
-            | Self::Backend(_)
+            | Self::NotListening(..)
+            | Self::Backend(..)
             | Self::NameGone(..)
             | Self::Filtered(..)
             | Self::Backlog(_) => None,

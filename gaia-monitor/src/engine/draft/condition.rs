@@ -32,9 +32,8 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Option<Condition> {
             let kind = if outage.docker.is_some() { ConditionKind::Detached } else { ConditionKind::LinkDown };
             condition(kind, verdict.at, outage.mended().or(ended))
         }
-        CaseKey::NotListening(id) | CaseKey::Backend(id) => {
-            let port = sheet.breaks_of(case).next().map(|found| found.route.address.port());
-            let back = container.zip(port).and_then(|(container, port)| container.listening.get(&port).copied());
+        CaseKey::NotListening(id, port) | CaseKey::Backend(id, port) => {
+            let back = container.and_then(|container| container.listening.get(port).copied());
             let back = back.filter(|back| *back >= verdict.at).or_else(|| went_down(sheet, id, verdict.at));
             condition(ConditionKind::NotListening, verdict.at, back)
         }

@@ -43,8 +43,8 @@ fn by_event(key: &CaseKey) -> bool {
     match key {
         CaseKey::Demise(_) | CaseKey::Paused(..) | CaseKey::Outage(_) => true,
         CaseKey::Workers(..)
-        | CaseKey::NotListening(_)
-        | CaseKey::Backend(_)
+        | CaseKey::NotListening(..)
+        | CaseKey::Backend(..)
         | CaseKey::NameGone(..)
         | CaseKey::Filtered(..)
         | CaseKey::Backlog(_)

@@ -38,10 +38,10 @@ pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
         CaseKey::Workers(container, _) => workers(sheet, case, container.clone()),
         CaseKey::Paused(id, since) => paused(sheet, id, *since),
         CaseKey::Outage(id) => outage(sheet, case, *id),
-        CaseKey::NotListening(id) => {
+        CaseKey::NotListening(id, _) => {
             Verdict { fact: MomentFact::Refused, ..blank(sheet, CauseKind::NotListening, Some(id), case) }
         }
-        CaseKey::Backend(id) => backend(sheet, case, id),
+        CaseKey::Backend(id, _) => backend(sheet, case, id),
         CaseKey::NameGone(lost, server) => name_gone(sheet, case, lost, server.as_ref()),
         CaseKey::Filtered(id, filter) => {
             hindered(sheet, case, id.as_ref(), kind_of(filter), MomentFact::PacketFiltered)

@@ -44,7 +44,10 @@ pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject)
         CauseKind::ContainerPaused => format!("{name}: paused, its processes stand still"),
         CauseKind::NetworkDisconnected | CauseKind::LinkDown => outage(sheet, case, name),
         CauseKind::DnsGone => name_gone(sheet, case, subject),
-        CauseKind::NotListening => format!("{name}: runs and does not listen on {} yet", port(sheet, case)),
+        CauseKind::NotListening => {
+            let when = if listened_before(sheet, case) { "any more" } else { "yet" };
+            format!("{name}: runs and does not listen on {} {when}", port(sheet, case))
+        }
         CauseKind::BacklogOverflow => {
             format!(
                 "{name}: its queue of new connections on {} is full, and the kernel drops their SYNs",
@@ -155,6 +158,16 @@ fn limit(sheet: &Sheet, verdict: &Verdict) -> String {
         Some(bytes) => format!(" (memory limit {} MiB)", bytes >> 20),
         None => String::new(),
     }
+}
+
+/// Has the closed port been open since the container's last start?
+fn listened_before(sheet: &Sheet, case: &Case) -> bool {
+    let CaseKey::NotListening(id, port) = &case.key else { return false };
+    let Some(container) = sheet.world.containers.get(id) else { return false };
+    let closed = container.listeners_closed.filter(|_| container.ports.contains_key(port));
+    closed.is_some_and(|closed| {
+        closed <= case.opened && container.started_before(closed) == container.started_before(case.opened)
+    })
 }
 
 fn port(sheet: &Sheet, case: &Case) -> String {
