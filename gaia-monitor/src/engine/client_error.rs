@@ -12,6 +12,8 @@ use super::breaks::Symptom;
 pub struct Evidence {
     pub symptom: Symptom,
     pub phase: Phase,
+    /// The header of its answer is complete.
+    pub head: bool,
     pub errno: Option<String>,
 }
 
@@ -21,7 +23,7 @@ pub fn client_error(evidence: &Evidence) -> ClientError {
     use HttpxClass::{ConnectError, ConnectTimeout, ReadError, ReadTimeout, RemoteProtocolError, WriteTimeout};
     let phase = evidence.phase;
     let kernel_gave_up = evidence.errno.is_some();
-    let cut = if phase == Phase::ReceivingBody { Detail::IncompleteBody } else { Detail::NoResponse };
+    let cut = if evidence.head { Detail::IncompleteBody } else { Detail::NoResponse };
     let (httpx, or, detail) = match evidence.symptom {
         Symptom::Refused => (ConnectError, None, Some(Detail::Refused)),
         Symptom::Unreachable => (ConnectError, None, Some(Detail::Unreachable)),
@@ -63,7 +65,8 @@ mod tests {
 
     fn class(symptom: Symptom, phase: Phase, errno: Option<&str>) -> (HttpxClass, Option<Detail>) {
         let errno = errno.map(str::to_owned);
-        let error = client_error(&Evidence { symptom, phase, errno });
+        let head = phase == Phase::ReceivingBody;
+        let error = client_error(&Evidence { symptom, phase, head, errno });
         (error.httpx, error.detail)
     }
 
@@ -76,7 +79,7 @@ mod tests {
     #[test]
     fn a_reset_after_the_fin_may_be_read_as_the_fin() {
         let (symptom, errno) = (Symptom::ResetAfterFin, Some("EPIPE".to_owned()));
-        let error = client_error(&Evidence { symptom, phase: Phase::AwaitingResponse, errno });
+        let error = client_error(&Evidence { symptom, phase: Phase::AwaitingResponse, head: false, errno });
         assert_eq!((error.httpx, error.or), (HttpxClass::ReadError, Some(HttpxClass::RemoteProtocolError)));
     }
 

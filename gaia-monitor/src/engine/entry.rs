@@ -78,7 +78,8 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
 pub fn of_look_up(world: &World, lost: &LostName, policy: &Policy) -> Option<Break> {
     let inquiry = world.look_ups.get(lost.inquiry)?;
     let holder = lost.holder.as_ref().and_then(|id| world.containers.get(id));
-    let evidence = Evidence { symptom: lost.symptom, phase: Phase::Resolving, errno: Some(inquiry.errno().to_owned()) };
+    let errno = Some(inquiry.errno().to_owned());
+    let evidence = Evidence { symptom: lost.symptom, phase: Phase::Resolving, head: false, errno };
     let error = client_error(&evidence);
     let retried = policy::retried(policy, &policy::client_name(world, Some(&lost.client)), error.httpx);
     let (local, asked) = (inquiry.socket.local, inquiry.socket.remote);
@@ -125,7 +126,7 @@ pub fn of_look_up(world: &World, lost: &LostName, policy: &Policy) -> Option<Bre
 
 /// What the client's socket got, and whether the client called `name` retries it.
 pub fn error_of(end: &End, found: Broken, name: &str, policy: &Policy) -> ClientError {
-    let evidence = Evidence { symptom: found.symptom, phase: found.phase, errno: end.errno.clone() };
+    let evidence = Evidence { symptom: found.symptom, phase: found.phase, head: found.head, errno: end.errno.clone() };
     let error = client_error(&evidence);
     ClientError { retried: policy::retried(policy, name, error.httpx), ..error }
 }

@@ -8,7 +8,7 @@
 use crate::engine::breaks::Symptom;
 use crate::engine::world::World;
 use crate::engine::world::end::End;
-use crate::engine::world::exchange::{Progress, opaque_phase, progress, under_way};
+use crate::engine::world::exchange::{Progress, opaque_phase, progress, receiving, under_way};
 use crate::engine::world::sockets::Change;
 use crate::model::event::TcpState;
 use crate::model::ids::Cookie;
@@ -24,6 +24,8 @@ pub struct Broken {
     pub client: Cookie,
     pub symptom: Symptom,
     pub phase: Phase,
+    /// The header of its answer is complete.
+    pub head: bool,
     pub opaque: bool,
 }
 
@@ -57,15 +59,35 @@ pub fn look(world: &World, at: Stamp, change: &Change) -> Found {
             let client = world.sockets.get(*server).and_then(|end| end.peer);
             let owed = client.and_then(|client| owed(world, client));
             match (client, owed) {
-                (Some(client), Some((phase, opaque))) => broken(client, Symptom::Malformed, phase, opaque),
+                (Some(client), Some(owed)) => broken(client, Symptom::Malformed, owed),
                 (_, _) => Found::Nothing,
             }
         }
     }
 }
 
-fn broken(client: Cookie, symptom: Symptom, phase: Phase, opaque: bool) -> Found {
-    Found::Broken(Broken { client, symptom, phase, opaque })
+/// What a client is owed.
+#[derive(Clone, Copy)]
+struct Owed {
+    phase: Phase,
+    head: bool,
+    /// Only TCP tells it.
+    opaque: bool,
+}
+
+impl Owed {
+    fn by_tcp(phase: Phase) -> Self {
+        Self { phase, head: phase == Phase::ReceivingBody, opaque: true }
+    }
+
+    fn in_phase(phase: Phase) -> Self {
+        Self { opaque: false, ..Self::by_tcp(phase) }
+    }
+}
+
+fn broken(client: Cookie, symptom: Symptom, owed: Owed) -> Found {
+    let Owed { phase, head, opaque } = owed;
+    Found::Broken(Broken { client, symptom, phase, head, opaque })
 }
 
 fn connect_failed(client: Cookie, errno: Option<&str>, dying: bool) -> Found {
@@ -75,19 +97,17 @@ fn connect_failed(client: Cookie, errno: Option<&str>, dying: bool) -> Found {
         Some("ECONNREFUSED") => Symptom::Refused,
         Some(_) => Symptom::Unreachable,
     };
-    broken(client, symptom, Phase::Connecting, false)
+    broken(client, symptom, Owed::in_phase(Phase::Connecting))
 }
 
-/// The phase of what is owed to a client, and whether only TCP tells it.
-fn owed(world: &World, client: Cookie) -> Option<(Phase, bool)> {
+fn owed(world: &World, client: Cookie) -> Option<Owed> {
     let end = world.sockets.get(client)?;
-    match progress(end, world.sockets.peer(client)) {
-        Progress::Owed { phase } => Some((phase, false)),
-        Progress::UntilClose => Some((Phase::ReceivingBody, false)),
-        Progress::Opaque => opaque_phase(end).map(|phase| (phase, true)),
-        Progress::Doubtful => {
-            opaque_phase(end).filter(|phase| *phase == Phase::AwaitingResponse).map(|phase| (phase, true))
-        }
+    let server = world.sockets.peer(client);
+    match progress(end, server) {
+        Progress::Owed { phase, head } => Some(Owed { phase, head, opaque: false }),
+        Progress::UntilClose => server.map(|server| Owed { phase: receiving(end, server), head: true, opaque: false }),
+        Progress::Opaque => opaque_phase(end).map(Owed::by_tcp),
+        Progress::Doubtful => opaque_phase(end).filter(|phase| *phase == Phase::AwaitingResponse).map(Owed::by_tcp),
         Progress::Idle | Progress::Older => None,
     }
 }
@@ -104,13 +124,13 @@ fn arrived(world: &World, client: Cookie, symptom: Symptom) -> Found {
         return Found::IdleClose(client);
     }
     match owed(world, client) {
-        Some((phase, false)) => broken(client, symptom, phase, false),
+        Some(owed) if !owed.opaque => broken(client, symptom, owed),
         // The closing handshake of a WebSocket that its server began ends like this (RFC 6455, 7.1.1): the client answers, and
         // the server closes first.
-        Some((_, true)) if symptom == Symptom::Fin && is_upgraded(server) && !died(server) => Found::IdleClose(client),
+        Some(_) if symptom == Symptom::Fin && is_upgraded(server) && !died(server) => Found::IdleClose(client),
         // Without framing, a living server that speaks last and closes has most likely finished.
-        Some((phase, true)) if phase == Phase::AwaitingResponse || died(server) => broken(client, symptom, phase, true),
-        Some((_, true)) | None => Found::IdleClose(client),
+        Some(owed) if owed.phase == Phase::AwaitingResponse || died(server) => broken(client, symptom, owed),
+        Some(_) | None => Found::IdleClose(client),
     }
 }
 
@@ -126,24 +146,26 @@ fn left(world: &World, at: Stamp, client: Cookie) -> Found {
     let Some(end) = world.sockets.get(client) else { return Found::Nothing };
     let Some(close) = end.close.as_ref().filter(|close| close.first) else { return Found::Nothing };
     let server = world.sockets.peer(client);
-    let (phase, asked) = match progress(end, server) {
-        Progress::Owed { phase } => (phase, end.sent.begun_at.unwrap_or(end.opened)),
+    let (owed, asked) = match progress(end, server) {
+        Progress::Owed { phase, head } => {
+            (Owed { phase, head, opaque: false }, end.sent.begun_at.unwrap_or(end.opened))
+        }
         progress
         @ (Progress::Idle | Progress::UntilClose | Progress::Opaque | Progress::Doubtful | Progress::Older) => {
             let sent = || server.filter(|_| progress == Progress::Idle).and_then(|server| under_way(end, server));
             let waits = || sent().map(|phase| (phase, end.sent.begun_at.unwrap_or(end.opened)));
             match kept_away(world, at, end, server).or_else(waits) {
-                Some(found) => found,
+                Some((phase, asked)) => (Owed::in_phase(phase), asked),
                 None => return Found::Nothing,
             }
         }
     };
     if close.task.exiting {
-        return broken(client, Symptom::Died, phase, false);
+        return broken(client, Symptom::Died, owed);
     }
     let silent_since = end.last_received.map_or(asked, |received| received.max(asked));
     let symptom = if at.since(silent_since) >= PATIENCE { Symptom::Silence } else { Symptom::Cancelled };
-    broken(client, symptom, phase, false)
+    broken(client, symptom, owed)
 }
 
 /// What is owed although no framing says so, because packets were dropped: in which phase, and since when nothing came. An

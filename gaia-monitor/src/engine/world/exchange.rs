@@ -13,8 +13,8 @@ use super::end::End;
 pub enum Progress {
     /// Every request that was begun has its complete answer.
     Idle,
-    /// An answer is owed.
-    Owed { phase: Phase },
+    /// An answer is owed. `head`: its header is complete.
+    Owed { phase: Phase, head: bool },
     /// The answer ends with the connection: a FIN completes it, a reset does not.
     UntilClose,
     /// TLS, HTTP/2, an upgrade or anything else: only TCP's own facts tell.
@@ -49,15 +49,23 @@ pub fn progress(client: &End, server: Option<&End>) -> Progress {
         return match answered.body {
             Some(BodyFraming::UntilClose) => Progress::UntilClose,
             Some(BodyFraming::Empty | BodyFraming::Length { .. } | BodyFraming::Chunked) | None => {
-                Progress::Owed { phase: Phase::ReceivingBody }
+                Progress::Owed { phase: receiving(client, server), head: true }
             }
         };
     }
-    Progress::Owed { phase: awaiting(client) }
+    let phase = if asks_still(client, server) { Phase::Sending } else { Phase::AwaitingResponse };
+    Progress::Owed { phase, head: false }
 }
 
-fn awaiting(client: &End) -> Phase {
-    if client.sent.complete < client.sent.begun { Phase::Sending } else { Phase::AwaitingResponse }
+/// The phase in which the body of an answer comes: a server may begin it before it has the whole request.
+#[must_use]
+pub fn receiving(client: &End, server: &End) -> Phase {
+    if asks_still(client, server) { Phase::Sending } else { Phase::ReceivingBody }
+}
+
+/// The request whose answer is owed first is not complete. Of pipelined ones, later requests do not matter.
+fn asks_still(client: &End, server: &End) -> bool {
+    client.sent.complete <= server.sent.complete
 }
 
 /// The phase in which a client waits for an answer that was sent to its end and had not arrived when it closed. Answers are
