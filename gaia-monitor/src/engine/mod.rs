@@ -13,6 +13,7 @@ pub mod core_file;
 pub mod draft;
 pub mod effect;
 mod entry;
+mod families;
 mod hearing;
 pub mod hindrance;
 mod lookups;

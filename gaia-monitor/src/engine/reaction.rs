@@ -27,7 +27,10 @@ const LOSS_SHADOW: Nanos = Nanos::from_secs(1);
 impl Engine {
     pub(super) fn react(&mut self, at: Stamp, change: &Change, effects: &mut Vec<Effect>) {
         match change {
-            Change::Socket(SocketChange::Connected { client }) => self.connected(at, *client, effects),
+            Change::Socket(SocketChange::Connected { client }) => {
+                self.made_up_for(at, *client, effects);
+                self.connected(at, *client, effects);
+            }
             Change::Socket(SocketChange::Arrived { server }) => self.arrived(at, *server, effects),
             Change::Hindered { netns, source, destination } => self.hindered(*netns, *source, *destination, effects),
             Change::Overflowed(netns) => {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::case::Case;
 use crate::client::Request;
+use crate::container::Container;
 use crate::docker::docker;
 use crate::expect::{Broken, Expected, Killer, Moment, NO_RESPONSE, REFUSED, Until, broken, unseen};
 use crate::instrument::ExitStatus;
@@ -14,6 +15,11 @@ use nix::sys::signal::Signal;
 pub fn rows() -> Vec<Row> {
     vec![
         row("ipv6", "a death over ipv6 is pinned as over ipv4", ipv6),
+        row(
+            "answered-over-the-other-family",
+            "a name with two addresses, of which the one refuses and the other serves, is silent",
+            answered_over_the_other_family,
+        ),
         row("chain-refused", "a client behind a living server whose own connect is refused", chain_refused),
         row("chain", "a client behind a living server is affected by the death behind that server", chain),
     ]
@@ -22,15 +28,7 @@ pub fn rows() -> Vec<Row> {
 fn ipv6(case: &Case) -> Result<Vec<Expected>> {
     let server = case.server(case.recipe("core"), "core", &["http", "--host", "::"])?;
     let client = case.client("web")?;
-    let network = format!("{}-v6", case.stack.project());
-    // A unique local prefix (RFC 4193) of this case's own.
-    let subnet = format!("fd67:6169:{:x}:{:x}::/64", std::process::id() & 0xffff, case.port);
-    let labels = case.stack.run().labels();
-    let create = ["network", "create", "--ipv6", "--subnet", &subnet, "--label", &labels[0], "--label", &labels[1]];
-    docker(create.into_iter().chain([network.as_str()]))?;
-    for container in [&server.container, &client.container] {
-        docker(["network", "connect", &network, container.name()])?;
-    }
+    let network = dual_stack(case, [&server.container, &client.container])?;
     let template = format!("{{{{(index .NetworkSettings.Networks {network:?}).GlobalIPv6Address}}}}");
     let ip: IpAddr = server.container.inspect(&template)?.parse()?;
     let request = Request::get(&format!("http://[{ip}]:{}/slow?seconds=60", case.port));
@@ -41,6 +39,30 @@ fn ipv6(case: &Case) -> Result<Vec<Expected>> {
     let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
     let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
     Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken)])
+}
+
+/// A further network, with IPv6, for both.
+fn dual_stack(case: &Case, members: [&Container; 2]) -> Result<String> {
+    let network = format!("{}-v6", case.stack.project());
+    // A unique local prefix (RFC 4193) of this case's own.
+    let subnet = format!("fd67:6169:{:x}:{:x}::/64", std::process::id() & 0xffff, case.port);
+    let labels = case.stack.run().labels();
+    let create = ["network", "create", "--ipv6", "--subnet", &subnet, "--label", &labels[0], "--label", &labels[1]];
+    docker(create.into_iter().chain([network.as_str()]))?;
+    for container in members {
+        docker(["network", "connect", &network, container.name()])?;
+    }
+    Ok(network)
+}
+
+/// It listens on IPv4 alone, and its client tries IPv6 first (RFC 8305).
+fn answered_over_the_other_family(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core"), "core", &["http", "--host", "0.0.0.0"])?;
+    let client = case.client("web")?;
+    dual_stack(case, [&server.container, &client.container])?;
+    let url = format!("http://{}:{}/", server.container.name(), case.port);
+    client.ask_well(Request::get(&url))?;
+    Ok(vec![])
 }
 
 fn chain_refused(case: &Case) -> Result<Vec<Expected>> {

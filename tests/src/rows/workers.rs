@@ -46,6 +46,11 @@ pub fn rows() -> Vec<Row> {
             "a worker that its arbiter aborts, and that answers 500 and leaves in order, is silent",
             gunicorn_worker_timeout,
         ),
+        row(
+            "gunicorn-reload",
+            "a reload that replaces every worker while requests are served is silent",
+            gunicorn_reload,
+        ),
         row("killed-by-parent", "a child killed by its parent names the parent", killed_by_parent),
     ]
 }
@@ -156,6 +161,28 @@ fn gunicorn_worker_timeout(case: &Case) -> Result<Vec<Expected>> {
     let request = client.send(Request::get(&server.url("/slow?seconds=60")))?;
     let outcomes = client.ended(&request)?;
     ensure!(outcomes.iter().all(|outcome| outcome.status == Some(500)), "{outcomes:?}");
+    Ok(vec![])
+}
+
+fn gunicorn_reload(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.server(case.recipe("core"), "core", &["fork", "--workers", "2"])?;
+    server.listening(1)?;
+    let client = case.client("web")?;
+    client.ask_well(Request::get(&server.url("/")).session("kept"))?;
+    let children = format!("/proc/{0}/task/{0}/children", server.pid);
+    let workers = || -> Result<Vec<String>> {
+        Ok(std::fs::read_to_string(&children)?.split_whitespace().map(str::to_owned).collect())
+    };
+    let before = workers()?;
+    let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=2")))?;
+    server.container.kill("HUP")?;
+    crate::wait::until("gunicorn's new workers", Duration::from_secs(20), || {
+        let now = workers()?;
+        Ok((now.len() == 2 && now.iter().all(|worker| !before.contains(worker))).then_some(()))
+    })?;
+    let outcomes = client.ended(&request)?;
+    ensure!(outcomes.iter().all(|outcome| outcome.status == Some(200)), "{outcomes:?}");
+    client.ask_well(Request::get(&server.url("/")))?;
     Ok(vec![])
 }
 

@@ -55,6 +55,11 @@ impl Player {
     pub fn address(&self) -> Option<IpAddr> {
         self.info.networks.first().and_then(|network| network.addresses.first().copied()).or(self.borrowed)
     }
+
+    /// Its address of the other family.
+    pub fn address_v6(&self) -> Option<IpAddr> {
+        self.info.networks.iter().flat_map(|network| &network.addresses).find(|address| address.is_ipv6()).copied()
+    }
 }
 
 impl Cast {
@@ -102,6 +107,10 @@ impl Cast {
         let index = u32::try_from(self.players.len()).unwrap_or(0) + 1;
         let pid = words.number("pid")?.map_or(Ok(index * 1_000), u32::try_from)?;
         let ip = words.value("ip").unwrap_or_else(|| format!("172.28.0.{}", index + 1)).parse()?;
+        let mut addresses = vec![ip];
+        if let Some(six) = words.value("six") {
+            addresses.push(six.parse()?);
+        }
         let port = |text: &str| text.parse::<u16>().with_context(|| format!("{text} is no port"));
         let listens = words.value("listens");
         let listens = listens.iter().flat_map(|ports| ports.split(',')).map(port).collect::<Result<Vec<_>>>()?;
@@ -134,7 +143,7 @@ impl Cast {
         let init = words.flag(INIT);
         let network = words.value("network").unwrap_or_else(|| "gaia-network".to_owned());
         let aliases = std::iter::once(given.clone()).chain(words.values("alias")).collect();
-        let mut networks = vec![NetworkAddress { network, addresses: vec![ip], aliases }];
+        let mut networks = vec![NetworkAddress { network, addresses, aliases }];
         let mut netns = NetnsId(u64::from(index) + 4_000_000);
         let on = words.value("on");
         let mut borrowed = None;

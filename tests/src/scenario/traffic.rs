@@ -31,11 +31,12 @@ impl Script {
         let default = player.listens.first().copied().or(player.info.published.first().map(|p| p.container_port));
         let via = words.number("via")?.map(u16::try_from).transpose()?;
         let published = |port: u16| player.info.published.iter().find(|published| published.host_port == port);
+        let six = words.flag("v6");
         let listen = |port: u16| {
             SocketAddr::new(published(port).map_or(Ipv4Addr::LOCALHOST.into(), |published| published.host_ip), port)
         };
         let target = Target {
-            ip: player.address().context("the server has no address")?,
+            ip: if six { player.address_v6() } else { player.address() }.context("the server has no address")?,
             netns: player.info.netns.unwrap_or(HOST_NETNS),
             cgroup: player.info.cgroup.unwrap_or(HOST_CGROUP),
             port: words.number("port")?.map_or(Ok(default.unwrap_or(80)), u16::try_from)?,
@@ -43,7 +44,9 @@ impl Script {
             translated: words.flag("translated"),
             server,
         };
-        let ip = self.caller_ip(&client);
+        let own =
+            if six { self.cast.players.get(Cast::container_of(&client)).and_then(Player::address_v6) } else { None };
+        let ip = own.unwrap_or_else(|| self.caller_ip(&client));
         Ok(((client, ip), target, wire))
     }
 
