@@ -5,7 +5,7 @@
 //! the other family. One that is answered takes back one that was refused, the latest first.
 
 use crate::model::ids::Cookie;
-use crate::model::time::Stamp;
+use crate::model::time::{Nanos, Stamp};
 
 use super::Engine;
 use super::breaks::{Break, BreakId, Symptom};
@@ -14,6 +14,9 @@ use super::effect::Effect;
 
 /// Broken connections that are compared, the latest first.
 const COMPARED: usize = 100;
+/// The next address is tried at once after a refusal, and 250 ms after the first at the latest (RFC 8305, 5). What comes
+/// later is another attempt: a server that is back does not undo what it refused.
+const TRIED_NEXT: Nanos = Nanos::from_millis(300);
 
 impl Engine {
     /// A client's connect was answered: the refusal that it makes up for broke nothing.
@@ -36,7 +39,8 @@ impl Engine {
         let route = self.world.route(client, at).filter(|route| route.container.is_some())?;
         let found = refused.find(|found| {
             let same_port = found.route.address.port() == route.address.port();
-            found.route.container == route.container && same_port && found.at() <= end.opened
+            let next = found.at() <= end.opened && end.opened.since(found.at()) <= TRIED_NEXT;
+            found.route.container == route.container && same_port && next
         })?;
         // What a closed case broke is told already.
         let case = found.case.filter(|case| self.cases.get(*case).is_some())?;

@@ -47,12 +47,13 @@ pub fn case_of_demise(world: &World, cases: &Cases, demise: &Demise) -> Option<C
     {
         return Some(case.id);
     }
-    let before = world.demises.get(demise.after?)?;
-    let (one, two) = (account::of_demise(world, before), account::of_demise(world, demise));
-    if demise.down().is_none() || !same_way(&one, &two) {
-        return None;
-    }
-    cases.of_key(&CaseKey::Demise(before.id))
+    demise.down()?;
+    let own = account::of_demise(world, demise);
+    // The whole loop: deaths for other reasons may lie between.
+    let before = |demise: &Demise| demise.after.and_then(|id| world.demises.get(id));
+    let mut earlier = std::iter::successors(before(demise), |demise| before(demise));
+    let same = earlier.find(|earlier| same_way(&account::of_demise(world, earlier), &own))?;
+    cases.of_key(&CaseKey::Demise(same.id))
 }
 
 fn same_way(one: &Account, two: &Account) -> bool {

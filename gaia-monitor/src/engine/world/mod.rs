@@ -162,7 +162,7 @@ impl World {
             }
             Fact::Http(http) => self.sockets.http(at, http).into_iter().map(Change::Socket).collect(),
             Fact::ProcessStarted(started) => {
-                self.processes.started(&started.process, started.parent, started.parent_outside);
+                self.processes.started(at, &started.process, started.parent, started.parent_outside);
                 Vec::new()
             }
             Fact::ProcessExec(exec) => {
@@ -371,7 +371,8 @@ impl World {
         child.is_some_and(|child| child.parent == init)
     }
 
-    /// A first process that ends by itself right after a process that served: that one's death was the cause.
+    /// A first process that ends by itself right after a process of the same life that served: that one's death was the
+    /// cause.
     fn find_root(&mut self, id: DemiseId, first: Pid, container: &ContainerId, at: Stamp) {
         let Some(process) = self.processes.get(first) else { return };
         let by_itself = process.exit.as_ref().is_some_and(|exit| exit.status.code().is_some());
@@ -382,7 +383,9 @@ impl World {
         let worker = self.processes.dead_since(at.minus(TAKES_ALONG)).find(|worker| {
             let ended_badly = worker.exit.as_ref().is_some_and(|exit| !exit.status.is_success());
             let was_server = worker.serves || worker.oom.is_some();
+            let same_life = process.started.is_none_or(|begun| worker.started.is_some_and(|own| own >= begun));
             worker.pid != first
+                && same_life
                 && !worker.entered
                 && was_server
                 && ended_badly

@@ -24,6 +24,8 @@ pub struct Process {
     pub netns: NetnsId,
     pub comm: String,
     pub parent: Pid,
+    /// `None`: before the monitor, or not seen.
+    pub started: Option<Stamp>,
     /// It, or an ancestor, came into the container from outside: docker exec, a health check.
     pub entered: bool,
     /// It holds or held a listening socket or an accepted connection.
@@ -91,12 +93,15 @@ impl Processes {
         recent.filter_map(|(pid, _)| self.by_pid.get(pid))
     }
 
-    pub(super) fn started(&mut self, named: &Named, parent: Pid, parent_outside: bool) {
+    pub(super) fn started(&mut self, at: Stamp, named: &Named, parent: Pid, parent_outside: bool) {
         // A pid that starts again is another process.
         self.by_pid.remove(&named.pid);
         let entered = self.is_entered(named, parent, parent_outside);
         // A forked child shares its parent's sockets until it closes them; an exec keeps what it was given.
         self.insert(named, parent, entered, false);
+        if let Some(process) = self.by_pid.get_mut(&named.pid) {
+            process.started = Some(at);
+        }
     }
 
     pub(super) fn executed(&mut self, named: &Named) {
@@ -211,6 +216,7 @@ fn bare(named: &Named) -> Process {
         netns: named.netns,
         comm: named.comm.clone(),
         parent: Pid(0),
+        started: None,
         entered: false,
         serves: false,
         oom: None,
