@@ -268,7 +268,8 @@ impl Engine {
             return case;
         }
         if let Some(known) = self.cases.of_key(&key).and_then(|id| self.cases.get(id)) {
-            let too_long = key.gap().is_some_and(|gap| now.since(known.last_fact) >= gap);
+            // By the facts' own instants: on a loaded host one is learned of later than the next.
+            let too_long = key.gap().is_some_and(|gap| opened.since(known.latest) >= gap);
             // What lasts joins what it breaks, however late.
             if !too_long || !self.sheet().is_over(known) {
                 return known.id;
@@ -339,6 +340,7 @@ impl Engine {
         if let Some(case) = self.cases.get_mut(case) {
             case.add(at, id, class, now);
             case.last_fact = now;
+            case.latest = case.latest.max(at);
             case.dirty = true;
         }
         if class != HttpxClass::None {
@@ -358,12 +360,14 @@ impl Engine {
 
     fn add_worker(&mut self, case: CaseId, pid: Pid) {
         let now = self.world.now;
+        let exit = self.world.processes.get(pid).and_then(|process| process.exit.as_ref()).map(|exit| exit.at);
         if let Some(case) = self.cases.get_mut(case)
             && !case.workers.contains(&pid)
             && matches!(case.key, CaseKey::Workers(..))
         {
             case.workers.push(pid);
             case.last_fact = now;
+            case.latest = case.latest.max(exit.unwrap_or(now));
             case.dirty = true;
         }
     }

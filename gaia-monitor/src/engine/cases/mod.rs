@@ -43,6 +43,8 @@ pub struct Case {
     pub workers: Vec<Pid>,
     /// When the last fact came.
     pub last_fact: Stamp,
+    /// The instant of the latest connection that broke, or worker that died: what gaps are counted from.
+    pub latest: Stamp,
     pub told: Option<Incident>,
     pub told_at: Stamp,
     /// Something changed since it was told.
@@ -141,6 +143,7 @@ impl Cases {
             demises: Vec::new(),
             workers: Vec::new(),
             last_fact: seen,
+            latest: opened,
             told: None,
             told_at: seen,
             dirty: true,
