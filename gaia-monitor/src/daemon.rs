@@ -184,8 +184,8 @@ impl Helpers {
         let first = || {
             if let Err(error) = urgency::come_first() {
                 warn(format_args!(
-                    "when an interface goes is told milliseconds late on a loaded host, for its reader has no real-time \
-                     priority ({error}); give the service LimitRTPRIO=1, the container `ulimits: rtprio: 1`"
+                    "on a loaded host the instants of interfaces may lie milliseconds late, for their reader has no \
+                     real-time priority ({error}); give the monitor CAP_SYS_NICE"
                 ));
             }
             privileges::reduce(Role::Links)

@@ -111,6 +111,9 @@ const AT_START: [Kept; 6] = [
     (Capability::CAP_DAC_READ_SEARCH, "kept by inventory"),
 ];
 
+/// What a run uses at its start where it has it, and goes on without.
+const WELCOME: Kept = (Capability::CAP_SYS_NICE, "a real-time priority for links; the one that a run goes on without");
+
 /// The capabilities that this process needs for a run and does not have.
 #[must_use]
 pub fn lacking() -> Vec<String> {
@@ -173,7 +176,7 @@ fn reduce_to(keeps: CapsHashSet) -> io::Result<()> {
 #[must_use]
 pub fn tables() -> String {
     let mut text = String::from("| at the start | for |\n|---|---|\n");
-    for (capability, why) in AT_START {
+    for (capability, why) in AT_START.into_iter().chain([WELCOME]) {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(text, "| {capability} | {why} |");
     }

@@ -34,7 +34,7 @@ pub fn take_short_turns() {
 /// messages and sleeps again; nothing that can be busy may ever get this priority.
 ///
 /// # Errors
-/// Without CAP_SYS_NICE and with RLIMIT_RTPRIO at 0.
+/// Without CAP_SYS_NICE, where RLIMIT_RTPRIO allows none.
 pub fn come_first() -> io::Result<()> {
     let priority = sched_param { sched_priority: PRIORITY };
     // SAFETY: 0 is the calling thread, and the kernel only reads the structure.
