@@ -2,6 +2,7 @@
 
 use crate::case::{Case, Server};
 use crate::client::{Client, Pending, Request};
+use crate::container::Container;
 use crate::docker::docker;
 use crate::expect::{Broken, Expected, Moment, NO_DATA, UNREACHABLE, Until, broken};
 use crate::instrument::now;
@@ -30,12 +31,12 @@ pub fn rows() -> Vec<Row> {
         row(
             "answered-to-a-disconnected-client",
             "an answer that is sent to a client which is cut off has not arrived",
-            answered_in_vain(Cut::ClientTakenOff),
+            answered_to_a_disconnected_client,
         ),
         row(
             "answered-into-a-dead-link",
             "an answer that a server sends into a link that is down is owed as before",
-            answered_in_vain(Cut::ServersVethDown),
+            answered_into_a_dead_link,
         ),
         row("disconnect-idle", "a disconnect that breaks nothing is silent", disconnect_idle),
         row("veth-down", "a veth that somebody sets down cuts its container off until it is up", veth_down),
@@ -60,23 +61,51 @@ fn ended(client: &Client, server: &Server, (request, phase): (Pending, &'static 
     broken(client, &server.container, client.ended(&request)?, NO_DATA, phase)
 }
 
+/// Docker takes a container off the network while the request is under way, and puts it back when its client has given up.
+fn taken_off(
+    case: &Case,
+    container: &Container,
+    (server, client): (&Server, &Client),
+    request: (Pending, &'static str),
+) -> Result<Vec<Expected>> {
+    let witness = Monitor::in_container(container)?;
+    let network = case.stack.network().name();
+    let before = now();
+    docker(["network", "disconnect", network, container.id()])?;
+    let broken = ended(client, server, request)?;
+    let at = witness.saw("the removed interface", before, is_removal)?;
+    let before = now();
+    docker(["network", "connect", network, container.id()])?;
+    let back = witness.saw("the interface that is back", before, |line| is_up(line, "eth1"))?;
+    let moment = Moment::Link { fact: "link_removed", at };
+    let incident = Expected::living("network_disconnected", container, None, moment);
+    Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
+}
+
+/// Somebody cuts the server's veth while the request is under way, for good.
+fn veth_lost(
+    case: &Case,
+    (server, client): (&Server, &Client),
+    request: (Pending, &'static str),
+    cut: impl Fn(&Interface) -> Result<()>,
+) -> Result<Vec<Expected>> {
+    let veth = Interface::veth(&case.stack, &server.container)?;
+    let host = Monitor::on_host()?;
+    let before = now();
+    cut(&veth)?;
+    let broken = ended(client, server, request)?;
+    let at = host.saw("the end that is down", before, |line| is_down(line, veth.name()))?;
+    let moment = Moment::Link { fact: "link_down", at };
+    let incident = Expected::living("link_down", &server.container, None, moment);
+    Ok(vec![incident.under("link_down", Until::Lasting).breaking(broken)])
+}
+
 fn disconnected(streams: bool) -> impl Fn(&Case) -> Result<Vec<Expected>> {
     move |case| {
         let server = case.uvicorn("core")?;
         let client = case.client("web")?;
         let request = stuck(&server, &client, streams)?;
-        let witness = Monitor::in_container(&server.container)?;
-        let network = case.stack.network().name();
-        let before = now();
-        docker(["network", "disconnect", network, server.container.id()])?;
-        let broken = ended(&client, &server, request)?;
-        let at = witness.saw("the removed interface", before, is_removal)?;
-        let before = now();
-        docker(["network", "connect", network, server.container.id()])?;
-        let back = witness.saw("the interface that is back", before, |line| is_up(line, "eth1"))?;
-        let moment = Moment::Link { fact: "link_removed", at };
-        let incident = Expected::living("network_disconnected", &server.container, None, moment);
-        Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
+        taken_off(case, &server.container, (&server, &client), request)
     }
 }
 
@@ -84,60 +113,27 @@ fn client_disconnected(case: &Case) -> Result<Vec<Expected>> {
     let server = case.uvicorn("core")?;
     let client = case.client("web")?;
     let request = stuck(&server, &client, false)?;
-    let witness = Monitor::in_container(&client.container)?;
-    let network = case.stack.network().name();
-    let before = now();
-    docker(["network", "disconnect", network, client.container.id()])?;
-    let broken = ended(&client, &server, request)?;
-    let at = witness.saw("the removed interface", before, is_removal)?;
-    let before = now();
-    docker(["network", "connect", network, client.container.id()])?;
-    let back = witness.saw("the interface that is back", before, |line| is_up(line, "eth1"))?;
-    let moment = Moment::Link { fact: "link_removed", at };
-    let incident = Expected::living("network_disconnected", &client.container, None, moment);
-    Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
+    taken_off(case, &client.container, (&server, &client), request)
 }
 
-/// Where the way is cut before the answer is sent.
-#[derive(Clone, Copy)]
-enum Cut {
-    ClientTakenOff,
-    ServersVethDown,
+/// A request whose answer is sent after the way was cut, and before the client gives up.
+fn answered_meanwhile(server: &Server, client: &Client) -> Result<(Pending, &'static str)> {
+    let request = Request::get(&server.url("/slow?seconds=1.5")).read_timeout(4.0);
+    Ok((server.holds(client, "/slow", request)?, "awaiting_response"))
 }
 
-fn answered_in_vain(cut: Cut) -> impl Fn(&Case) -> Result<Vec<Expected>> {
-    move |case| {
-        let server = case.uvicorn("core")?;
-        let client = case.client("web")?;
-        let request = Request::get(&server.url("/slow?seconds=1.5")).read_timeout(4.0);
-        let request = (server.holds(&client, "/slow", request)?, "awaiting_response");
-        let before = now();
-        match cut {
-            Cut::ClientTakenOff => {
-                let witness = Monitor::in_container(&client.container)?;
-                let network = case.stack.network().name();
-                docker(["network", "disconnect", network, client.container.id()])?;
-                let broken = ended(&client, &server, request)?;
-                let at = witness.saw("the removed interface", before, is_removal)?;
-                let before = now();
-                docker(["network", "connect", network, client.container.id()])?;
-                let back = witness.saw("the interface that is back", before, |line| is_up(line, "eth1"))?;
-                let moment = Moment::Link { fact: "link_removed", at };
-                let incident = Expected::living("network_disconnected", &client.container, None, moment);
-                Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
-            }
-            Cut::ServersVethDown => {
-                let veth = Interface::veth(&case.stack, &server.container)?;
-                let host = Monitor::on_host()?;
-                veth.set(&["down"])?;
-                let broken = ended(&client, &server, request)?;
-                let at = host.saw("the end that is down", before, |line| is_down(line, veth.name()))?;
-                let moment = Moment::Link { fact: "link_down", at };
-                let incident = Expected::living("link_down", &server.container, None, moment);
-                Ok(vec![incident.under("link_down", Until::Lasting).breaking(broken)])
-            }
-        }
-    }
+fn answered_to_a_disconnected_client(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = answered_meanwhile(&server, &client)?;
+    taken_off(case, &client.container, (&server, &client), request)
+}
+
+fn answered_into_a_dead_link(case: &Case) -> Result<Vec<Expected>> {
+    let server = case.uvicorn("core")?;
+    let client = case.client("web")?;
+    let request = answered_meanwhile(&server, &client)?;
+    veth_lost(case, (&server, &client), request, |veth| veth.set(&["down"]))
 }
 
 fn disconnect_idle(case: &Case) -> Result<Vec<Expected>> {
@@ -189,16 +185,8 @@ fn interface_down(case: &Case) -> Result<Vec<Expected>> {
 fn veth_deleted(case: &Case) -> Result<Vec<Expected>> {
     let server = case.uvicorn("core")?;
     let client = case.client("web")?;
-    let veth = Interface::veth(&case.stack, &server.container)?;
     let request = stuck(&server, &client, true)?;
-    let host = Monitor::on_host()?;
-    let before = now();
-    veth.delete()?;
-    let broken = ended(&client, &server, request)?;
-    let at = host.saw("the end that is down", before, |line| is_down(line, veth.name()))?;
-    let moment = Moment::Link { fact: "link_down", at };
-    let incident = Expected::living("link_down", &server.container, None, moment);
-    Ok(vec![incident.under("link_down", Until::Lasting).breaking(broken)])
+    veth_lost(case, (&server, &client), request, Interface::delete)
 }
 
 fn bridge_down(case: &Case) -> Result<Vec<Expected>> {

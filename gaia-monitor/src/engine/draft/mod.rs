@@ -61,20 +61,10 @@ impl Sheet<'_> {
     #[must_use]
     pub fn behind(&self, case: &Case) -> Option<&Case> {
         let behind = self.cases.get(self.roots_of(case).next()?.case?)?;
-        let comes_of_it = match case.key {
-            // What is behind a death was there before it; two that wait for each other are behind neither.
-            CaseKey::Demise(_) | CaseKey::Workers(..) => behind.id < case.id && self.is_by_itself(case),
-            CaseKey::Paused(..)
-            | CaseKey::Outage(_)
-            | CaseKey::NameGone(..)
-            | CaseKey::NotListening(..)
-            | CaseKey::Backend(..)
-            | CaseKey::Filtered(..)
-            | CaseKey::Backlog(_)
-            | CaseKey::Process(..)
-            | CaseKey::Client(..) => behind.id != case.id,
-        };
-        comes_of_it.then_some(behind)
+        let is_a_death = matches!(case.key, CaseKey::Demise(_) | CaseKey::Workers(..));
+        // What is behind a death was there before it; two that wait for each other are behind neither.
+        let comes_of_it = !is_a_death || (behind.id < case.id && self.is_by_itself(case));
+        (behind.id != case.id && comes_of_it).then_some(behind)
     }
 
     /// A death that nobody else asked for.

@@ -1,7 +1,6 @@
 //! What the timeline says of names: gone, still answered after the death, answered again.
 
 use crate::engine::cases::Case;
-use crate::engine::cases::key::CaseKey;
 use crate::engine::world::containers::Container;
 use crate::engine::world::names::{Asker, Stretch};
 use crate::model::incident::TimelineSource;
@@ -13,7 +12,7 @@ use super::verdict::Verdict;
 
 /// Lines about the names of the case's container, and of those that were looked up in vain.
 pub fn lines(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Line>) {
-    let container = verdict.container.as_ref().filter(|_| by_event(&case.key));
+    let container = verdict.container.as_ref().filter(|_| case.key.names_an_event());
     let mut names = sheet.names_of(case);
     names.extend(container.into_iter().flat_map(|id| sheet.world.names.of(id)));
     for name in names {
@@ -36,20 +35,6 @@ pub fn lines(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: 
                 }
             }
         }
-    }
-}
-
-fn by_event(key: &CaseKey) -> bool {
-    match key {
-        CaseKey::Demise(_) | CaseKey::Paused(..) | CaseKey::Outage(_) => true,
-        CaseKey::Workers(..)
-        | CaseKey::NotListening(..)
-        | CaseKey::Backend(..)
-        | CaseKey::NameGone(..)
-        | CaseKey::Filtered(..)
-        | CaseKey::Backlog(_)
-        | CaseKey::Process(..)
-        | CaseKey::Client(..) => false,
     }
 }
 

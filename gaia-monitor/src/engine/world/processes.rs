@@ -98,10 +98,7 @@ impl Processes {
         self.by_pid.remove(&named.pid);
         let entered = self.is_entered(named, parent, parent_outside);
         // A forked child shares its parent's sockets until it closes them; an exec keeps what it was given.
-        self.insert(named, parent, entered, false);
-        if let Some(process) = self.by_pid.get_mut(&named.pid) {
-            process.started = Some(at);
-        }
+        self.by_pid.insert(named.pid, Process { parent, started: Some(at), entered, ..bare(named) });
     }
 
     pub(super) fn executed(&mut self, named: &Named) {
