@@ -6,8 +6,8 @@ use std::io;
 
 use crate::engine::Engine;
 use crate::engine::effect::{Effect, Wanted};
-use crate::engine::settings::Settings;
 use crate::model::event::Event;
+use crate::model::settings::Settings;
 use crate::model::time::Stamp;
 use crate::recording::writer;
 use crate::sinks::Sinks;

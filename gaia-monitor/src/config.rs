@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use values::{Age, FailOn, Seconds, Size};
 
-use crate::engine::settings::{Logs, Policy, Scope, Settings, Waits};
 use crate::model::incident::HttpxClass;
+use crate::model::settings::{Logs, Policy, Scope, Settings, Waits};
 use crate::model::time::Nanos;
 use crate::sinks::journal::Limits;
 

@@ -29,8 +29,8 @@ use manager::Manager;
 use privileges::Role;
 use ready::{Ready, remove};
 
-use crate::engine::settings::Scope;
 use crate::model::event::Fact;
+use crate::model::settings::Scope;
 use crate::pipeline::alarm::Alarm;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::{Batch, Losses, Outlet};

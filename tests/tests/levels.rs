@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use gaia_monitor::engine::tally::levels::PairState;
+use gaia_monitor::engine::stats::gauges::PairState;
 use gaia_monitor::model::event::{Event, Fact, Link, LinkKind, LinkState, LinksRead};
 use gaia_monitor_tests::scenario::play::drive;
 use gaia_monitor_tests::scenario::{self, Scenario};

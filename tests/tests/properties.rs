@@ -190,7 +190,7 @@ fn loss_lowers_confidence_and_never_invents_a_cause() -> Result<()> {
 #[test]
 fn any_facts_in_any_order_keep_the_contract() -> Result<()> {
     let strategy = (any::<bool>(), prop::collection::vec(chaos::fact(), 1..120)).prop_map(|(cancelled, facts)| {
-        let settings = gaia_monitor::engine::settings::Settings { include_cancelled: cancelled, ..Default::default() };
+        let settings = gaia_monitor::model::settings::Settings { include_cancelled: cancelled, ..Default::default() };
         (settings, chaos::events(facts))
     });
     runner(1_500)

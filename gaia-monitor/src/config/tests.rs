@@ -1,8 +1,8 @@
 //! The configuration file and what goes over it.
 
 use super::{Config, FailOn};
-use crate::engine::settings::Settings;
 use crate::model::incident::{CauseKind, HttpxClass};
+use crate::model::settings::Settings;
 use crate::model::time::Nanos;
 
 fn error(text: &str) -> String {

@@ -4,44 +4,30 @@
 //! events give the same effects, byte for byte. Clippy enforces what the signature cannot.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros, clippy::iter_over_hash_type)]
 
-pub mod account;
-pub mod attribution;
-pub mod breaks;
-pub mod cases;
-pub mod client_error;
-pub mod core_file;
-pub mod draft;
+mod causes;
 pub mod effect;
-mod entry;
-mod families;
-mod hearing;
-pub mod hindrance;
-mod lookups;
-mod passage;
-pub mod policy;
-mod reaction;
-pub mod rules;
-pub mod scope;
-pub mod settings;
-pub mod tally;
-mod telling;
+mod failures;
+mod incidents;
+pub mod report;
+pub mod stats;
 pub mod timers;
-pub mod world;
+mod types;
+mod world;
 
 use std::collections::BTreeMap;
 
 use crate::model::event::Event;
 use crate::model::ids::Pid;
+use crate::model::settings::Settings;
 use crate::model::time::{Nanos, Stamp};
-use breaks::{BreakId, Breaks};
-use cases::Cases;
-use draft::Sheet;
 use effect::Effect;
-use settings::Settings;
-use tally::Tally;
+use failures::table::{BreakId, Breaks};
+use incidents::case::Cases;
+use report::incident::Sheet;
+use stats::Tally;
 use timers::{Agenda, Alarm};
 use world::World;
-use world::lookups::InquiryId;
+use world::dns::lookups::InquiryId;
 
 /// How often containers without ports are asked whether they have run long enough.
 const ROUND: Nanos = Nanos::from_secs(1);

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::ids::Pid;
 use crate::model::time::Stamp;
 
-use super::cases::CaseId;
-use super::world::lookups::InquiryId;
+use crate::engine::incidents::case::CaseId;
+use crate::engine::world::dns::lookups::InquiryId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Alarm {

@@ -7,9 +7,9 @@ pub mod when;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::engine::settings::Waits;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Affected, Confidence, HttpxClass, Incident, Party, State, name_of};
+use crate::model::settings::Waits;
 use crate::model::time::{Nanos, Stamp};
 use crate::sinks::terminal::text::{party, span};
 use crate::story::{self, Story};

@@ -5,4 +5,6 @@
 pub mod event;
 pub mod ids;
 pub mod incident;
+pub mod scope;
+pub mod settings;
 pub mod time;

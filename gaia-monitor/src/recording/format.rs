@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::settings::Settings;
+use crate::model::settings::Settings;
 use crate::model::time::{Stamp, Utc};
 
 /// Every format's name begins like this; what follows is its number.

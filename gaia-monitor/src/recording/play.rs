@@ -56,8 +56,8 @@ mod tests {
     use std::io::Cursor;
 
     use super::{Played, play};
-    use crate::engine::settings::Settings;
     use crate::model::event::{Event, Fact};
+    use crate::model::settings::Settings;
     use crate::model::time::Stamp;
     use crate::recording::format::Header;
     use crate::recording::reader::Reader;

@@ -161,7 +161,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::{Entry, Reader, RecordingError};
-    use crate::engine::settings::Settings;
+    use crate::model::settings::Settings;
     use crate::model::time::Stamp;
     use crate::recording::format::Header;
 

@@ -164,8 +164,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::{Target, Writer};
-    use crate::engine::settings::Settings;
     use crate::model::event::{Event, Fact};
+    use crate::model::settings::Settings;
     use crate::model::time::Stamp;
     use crate::recording::format::Header;
     use crate::recording::reader::{Entry, Reader};

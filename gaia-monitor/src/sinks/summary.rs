@@ -9,9 +9,9 @@ use std::fmt::{self, Write as _};
 use super::lane::Shortfall;
 use super::terminal::text::{counted, harmless};
 use crate::engine::effect::{Counted, Effect};
-use crate::engine::settings::Waits;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{CauseKind, HttpxClass, Incident, State, name_of};
+use crate::model::settings::Waits;
 use crate::model::time::{Nanos, Stamp};
 use crate::story::{self, ledger::Ledger};
 

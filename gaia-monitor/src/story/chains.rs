@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::settings::Waits;
 use crate::model::incident::Detail;
+use crate::model::settings::Waits;
 use crate::model::time::{Nanos, Stamp};
 
 use super::pairs::Pairs;

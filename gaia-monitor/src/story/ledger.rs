@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::settings::Waits;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Incident, State};
+use crate::model::settings::Waits;
 
 use super::pairs::Pairs;
 use super::{Attempt, Story, attempts_of, tell};

@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::engine::draft::BEGAN;
-use crate::engine::settings::Waits;
+use crate::engine::report::incident::BEGAN;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Affected, Detail, HttpxClass, Incident, Party, TimelineSource};
+use crate::model::settings::Waits;
 use crate::model::time::Utc;
 use pairs::Pairs;
 

@@ -2,12 +2,12 @@
 
 use super::ledger::Ledger;
 use super::{Ending, Story, Sureness, alike, of};
-use crate::engine::draft::BEGAN;
-use crate::engine::settings::Waits;
+use crate::engine::report::incident::BEGAN;
 use crate::model::ids::{IncidentId, Pid};
 use crate::model::incident::{
     Affected, Detail, Hop, HttpxClass, Incident, Phase, State, TimelineEntry, TimelineSource,
 };
+use crate::model::settings::Waits;
 use crate::model::time::{Nanos, Utc};
 use crate::sinks::sample;
 

@@ -1,7 +1,7 @@
 //! A request's story in a sentence or two.
 
-use crate::engine::settings::Waits;
 use crate::model::incident::name_of;
+use crate::model::settings::Waits;
 
 use super::chains::Chain;
 use super::pairs::Pairs;

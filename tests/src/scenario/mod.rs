@@ -21,8 +21,8 @@ mod words;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use gaia_monitor::engine::settings::Settings;
 use gaia_monitor::model::event::Event;
+use gaia_monitor::model::settings::Settings;
 
 pub use expect::Expected;
 pub use invariants::{check as keeps_the_contract, shown};

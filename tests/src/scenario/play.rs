@@ -2,10 +2,10 @@
 
 use gaia_monitor::engine::Engine;
 use gaia_monitor::engine::effect::Effect;
-use gaia_monitor::engine::settings::Settings;
 use gaia_monitor::model::event::{Event, Fact};
 use gaia_monitor::model::ids::IncidentId;
 use gaia_monitor::model::incident::Incident;
+use gaia_monitor::model::settings::Settings;
 use gaia_monitor::model::time::{Nanos, Stamp};
 
 /// How long after the last fact the story is followed: every incident has settled by then.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
-use gaia_monitor::engine::settings::Settings;
 use gaia_monitor::model::event::{
     CoreDump, DockerAction, DockerEvent, Event, ExitStatus, Fact, HttpWhat, LogLine, LogStream, LogsUnread, MemoryUse,
     ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Socket, SocketSeen, TcpState,
     TcpStateChange,
 };
 use gaia_monitor::model::ids::{Cookie, Pid};
+use gaia_monitor::model::settings::Settings;
 use gaia_monitor::model::time::{Nanos, Stamp};
 
 use super::cast::Cast;

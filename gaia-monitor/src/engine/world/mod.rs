@@ -3,23 +3,14 @@
 //! Names survive death: containers, addresses and namespaces are kept as history with times, because namespaces,
 //! addresses and pids are reused.
 
-mod answers;
 pub mod containers;
-pub mod demise;
-pub mod drops;
-pub mod end;
-pub mod exchange;
-pub mod links;
+pub mod dns;
+pub mod failover_pairs;
 pub mod logs;
-pub mod lookups;
-pub mod names;
-pub mod outages;
-mod outside;
-pub mod pairs;
+pub mod network;
 pub mod processes;
-pub mod reach;
-pub mod route;
-pub mod sockets;
+pub mod tcp;
+pub mod terminations;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -32,17 +23,17 @@ use crate::model::ids::{ContainerId, Cookie, NetnsId, Pid};
 use crate::model::time::{Nanos, Stamp};
 
 use containers::Containers;
-use demise::{DemiseId, Demises};
-use drops::Drops;
-use end::Side;
-use links::Links;
+use dns::lookups::{Change as LookUpChange, LookUps};
+use dns::names::Names;
 use logs::{Line, Logs};
-use lookups::{Change as LookUpChange, LookUps};
-use names::Names;
-use outages::OutageId;
+use network::drops::Drops;
+use network::interfaces::Links;
+use network::outages::OutageId;
 use processes::Processes;
-use route::Hops;
-use sockets::{Change as SocketChange, Sockets};
+use tcp::endpoint::Side;
+use tcp::proxy::Hops;
+use tcp::sockets::{Change as SocketChange, Sockets};
+use terminations::{DemiseId, Demises};
 
 /// Losses kept; the oldest go first.
 const LOSSES: usize = 256;

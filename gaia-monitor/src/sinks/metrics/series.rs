@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use metrics_util::MetricKindMask;
 
 use super::catalogue::{ALL, LABELS, Metric};
-use crate::engine::tally::OTHER;
+use crate::engine::stats::OTHER;
 use crate::model::time::{Nanos, Stamp};
 
 /// Names of containers and services; a host has some dozens.

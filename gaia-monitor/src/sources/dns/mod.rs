@@ -19,8 +19,8 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use crate::engine::settings::Scope;
 use crate::model::event::{DockerAction, Fact, NameChecked, Observation};
+use crate::model::settings::Scope;
 use crate::model::time::Stamp;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::Outlet;

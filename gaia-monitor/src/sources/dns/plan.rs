@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::engine::scope;
-use crate::engine::settings::Scope;
 use crate::model::event::{ContainerInfo, DockerAction, Fact, NameAnswer};
 use crate::model::ids::{ContainerId, NetnsId, Pid};
+use crate::model::scope;
+use crate::model::settings::Scope;
 
 pub const PAIRS: usize = 512;
 pub const UNDER_WAY: usize = 32;

@@ -1,0 +1,155 @@
+//! Lines of the timeline from what a container left behind: its log, its memory, its core.
+
+use std::collections::BTreeSet;
+
+use crate::engine::incidents::case::Case;
+use crate::engine::report::core_file::{self, Dead};
+use crate::engine::world::logs::Line;
+use crate::engine::world::processes::Process;
+use crate::logline::{CRASH_LINES, begins_crash};
+use crate::model::event::{ExitStatus, LogStream, MemoryUse};
+use crate::model::ids::ContainerId;
+use crate::model::incident::TimelineSource;
+use crate::model::time::{Nanos, Stamp};
+
+use crate::engine::report::incident::Sheet;
+use crate::engine::report::timeline::Line as Told;
+use crate::engine::report::verdict;
+
+/// Lines of the subject so long before its end, and after it, belong to the incident.
+const LEAD: Nanos = Nanos::from_secs(10);
+const TAIL: Nanos = Nanos::from_secs(1);
+/// Docker stamps a line when it has read it: a last word may come after the exit.
+const LAST_WORDS: Nanos = Nanos::from_millis(200);
+/// Without a limit reached, the peak is of any time. The kernel charges in batches, so that a full cgroup stays a little
+/// below its limit.
+const FULL: u64 = 98;
+
+/// The subject's lines that are told, at most `most`: a crash's own words first, then its last ones, then what it wrote
+/// while facts came.
+pub fn of_subject(sheet: &Sheet, case: &Case, most: usize) -> BTreeSet<Line> {
+    let verdict = verdict::of(sheet, case);
+    let Some(container) = verdict.container else { return BTreeSet::new() };
+    let ends: Vec<Stamp> = {
+        let deaths = case.demises.iter().filter_map(|id| sheet.world.demises.get(*id)?.down());
+        let mut ends: Vec<Stamp> = deaths.chain([verdict.at]).collect();
+        ends.extend(sheet.breaks_of(case).last().map(|found| found.at()));
+        ends
+    };
+    let mut ranked: BTreeSet<(Rank, Line)> = BTreeSet::new();
+    let mut seen: BTreeSet<Line> = case.log.clone();
+    let starts = sheet.world.containers.get(&container).map(|container| &container.starts);
+    for end in &ends {
+        // What its next life writes is no word of this one's end.
+        let next = starts.into_iter().flatten().copied().find(|start| start > end);
+        let until = next.map_or(end.plus(TAIL), |next| end.plus(TAIL).min(next));
+        seen.extend(sheet.world.logs.between(&container, end.minus(LEAD), until).cloned());
+    }
+    let crash = crash_lines(&seen);
+    for line in seen {
+        let distance = ends.iter().map(|end| line.at.since(*end).0.abs()).min().unwrap_or(i64::MAX);
+        let last = ends.iter().any(|end| line.at <= end.plus(LAST_WORDS));
+        let rank = match (crash.contains(&line), last) {
+            (true, _) => Rank(0, line.at.0),
+            (false, true) => Rank(1, distance),
+            (false, false) => Rank(2, distance),
+        };
+        ranked.insert((rank, line));
+    }
+    ranked.into_iter().take(most).map(|(_, line)| line).collect()
+}
+
+/// By kind, then of a crash the first lines, of all else the nearest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(u8, i64);
+
+/// The lines that begin a crash's words, and those that follow on the same stream.
+fn crash_lines(lines: &BTreeSet<Line>) -> BTreeSet<Line> {
+    let mut crash = BTreeSet::new();
+    let mut left = [0_usize; 3];
+    for line in lines {
+        let [stdout, stderr, console] = &mut left;
+        let left = match line.stream {
+            LogStream::Stdout => stdout,
+            LogStream::Stderr => stderr,
+            LogStream::Console => console,
+        };
+        if begins_crash(&line.text) {
+            *left = CRASH_LINES;
+        } else if *left == 0 {
+            continue;
+        } else {
+            *left -= 1;
+        }
+        crash.insert(line.clone());
+    }
+    crash
+}
+
+/// The log lines of a case: the subject's, and those of clients that are joined to what it broke.
+pub fn log(sheet: &Sheet, case: &Case, container: Option<&ContainerId>, most: usize, lines: &mut Vec<Told>) {
+    let subject = container.and_then(|id| sheet.world.containers.get(id));
+    let subject = subject.map_or("its process", |container| container.info.name.as_str());
+    for line in &case.log {
+        let stream = match line.stream {
+            LogStream::Stdout => "stdout",
+            LogStream::Stderr => "stderr",
+            LogStream::Console => "console",
+        };
+        lines.push((line.at, TimelineSource::Log, format!("{subject} {stream}: {}", line.text)));
+    }
+    let named = sheet.breaks_of(case).flat_map(|found| found.log.iter().map(move |line| (found, line)));
+    for (found, (line, name)) in named.take(most) {
+        let client = found.entry.client.container.as_deref().unwrap_or("host");
+        lines.push((line.at, TimelineSource::Log, format!("{client}'s log names {name}: {}", line.text)));
+    }
+}
+
+/// The memory that the victim's container held.
+pub fn memory(process: &Process, lines: &mut Vec<Told>) {
+    if let (Some(at), Some(found)) = (process.oom, &process.memory) {
+        lines.push((at, TimelineSource::Process, in_use(found)));
+    }
+}
+
+fn in_use(found: &MemoryUse) -> String {
+    let of_now = || found.in_use.map(|bytes| format!("{} in use when it was read right after", amount(bytes)));
+    match (found.limit, found.peak) {
+        (Some(limit), Some(peak)) if peak / 100 >= limit / 100 * FULL / 100 => {
+            format!("memory limit {}, in use {} when the OOM killer came", amount(limit), amount(peak))
+        }
+        (Some(limit), Some(peak)) => {
+            let now = of_now().map_or_else(String::new, |now| format!("{now}, "));
+            let peak = amount(peak);
+            format!("memory limit {} not reached: {now}{peak} at most; the memory ran out above it", amount(limit))
+        }
+        (Some(limit), None) => {
+            let now = of_now().map_or_else(String::new, |now| format!(", {now}"));
+            format!("memory limit {}{now}", amount(limit))
+        }
+        (None, peak) => {
+            let peak = peak.map_or_else(String::new, |peak| format!(", {} at most", amount(peak)));
+            let now = of_now().map_or_else(String::new, |now| format!(", {now}"));
+            format!("no memory limit of its own{now}{peak}: the memory ran out above it")
+        }
+    }
+}
+
+fn amount(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes >> 10),
+        // A limit of 96 MiB is full at 95.99 MiB: rounded, not cut off.
+        1_048_576.. => format!("{} MiB", (bytes + (1 << 19)) >> 20),
+    }
+}
+
+/// Where its core went.
+pub fn core(process: &Process, container: Option<&str>, lines: &mut Vec<Told>) {
+    let Some(exit) = &process.exit else { return };
+    if let (ExitStatus::Signal { signal, core: true }, Some(dump)) = (&exit.status, &process.core) {
+        let dead =
+            Dead { pid: process.pid.0, ns_pid: process.ns_pid, comm: &process.comm, signal, at: exit.at, container };
+        let text = format!("core dumped: {}", core_file::place(dump, dead));
+        lines.push((exit.at, TimelineSource::Process, text));
+    }
+}

@@ -1,0 +1,211 @@
+//! The timeline: what the world remembers around the case, in order of time.
+
+use std::collections::BTreeSet;
+
+use crate::engine::failures::table::Break;
+use crate::engine::incidents::case::Case;
+use crate::engine::types::cause::CaseKey;
+use crate::engine::world::containers::Container;
+use crate::engine::world::processes::Process;
+use crate::engine::world::tcp::endpoint::End;
+use crate::model::event::{DockerAction, ExitStatus};
+use crate::model::ids::{ContainerId, Pid};
+use crate::model::incident::{Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};
+use crate::model::time::{Nanos, Stamp, Utc};
+
+use crate::engine::report::incident::Sheet;
+use crate::engine::report::verdict::Verdict;
+use crate::engine::report::{log_lines, name_history, packets};
+
+const FIRST: usize = 150;
+const LAST: usize = 50;
+/// Docker's word from before the case that may still belong to it: the order that began it.
+const LEAD: Nanos = Nanos::from_secs(2);
+/// How a line reads that says when a client, with its port, began to ask a server.
+pub const BEGAN: &str = " began its request to ";
+/// Broken connections told step by step; of further ones only what the client got is told.
+const IN_FULL: usize = 20;
+/// Lines about interfaces, the first ones.
+const NOTES: usize = 50;
+
+/// An instant, where it is known from, and what happened.
+pub type Line = (Stamp, TimelineSource, String);
+
+pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, u64) {
+    let mut lines: Vec<Line> = Vec::new();
+    let from = verdict.at.min(case.opened).minus(LEAD);
+    let container = verdict.container.as_ref().and_then(|id| sheet.world.containers.get(id));
+    if let Some(container) = container {
+        docker(container, from, &mut lines);
+    }
+    for pid in pids(sheet, case, verdict) {
+        if let Some(found) = sheet.world.processes.get(pid) {
+            process(found, from, &mut lines);
+            log_lines::memory(found, &mut lines);
+            log_lines::core(found, container.map(|container| container.info.name.as_str()), &mut lines);
+        }
+    }
+    log_lines::log(sheet, case, verdict.container.as_ref(), sheet.settings.logs.lines, &mut lines);
+    for id in &case.demises {
+        if let (Some(over), Some(container)) = (sheet.world.demises.get(*id).and_then(|demise| demise.over), container)
+        {
+            lines.push((over, TimelineSource::Tcp, format!("{} listens again", container.info.name)));
+        }
+    }
+    for (index, found) in sheet.breaks_of(case).enumerate() {
+        if index < IN_FULL {
+            steps(sheet, found, &mut lines);
+        }
+        lines.push(got(found));
+    }
+    links(sheet, case, verdict, from, &mut lines);
+    for root in sheet.roots_of(case).take(IN_FULL) {
+        lines.push(got(root));
+    }
+    name_history::lines(sheet, case, verdict, from, &mut lines);
+    for (stage, (at, count)) in &case.losses {
+        lines.push((*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
+    }
+    lines.sort();
+    lines.dedup();
+    cut(lines, verdict.at)
+}
+
+/// What happened to the interfaces of the containers concerned.
+fn links(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Line>) {
+    let ends = sheet.breaks_of(case).take(IN_FULL);
+    let ends = ends.flat_map(|found| [found.client_container.clone(), found.route.container.clone()]);
+    let concerned: BTreeSet<ContainerId> = ends.flatten().chain(verdict.container.clone()).collect();
+    let outage = if let CaseKey::Outage(id) = case.key { sheet.world.links.outages.get(id) } else { None };
+    let place = outage.and_then(|outage| outage.place);
+    for note in sheet.world.links.notes(&concerned, place, from).take(NOTES) {
+        let whose = note.container.as_ref().and_then(|id| sheet.world.containers.get(id));
+        let whose = whose.map_or_else(String::new, |container| format!("{}: ", container.info.name));
+        lines.push((note.at, TimelineSource::Link, format!("{whose}{}", note.text)));
+    }
+}
+
+fn cut(mut lines: Vec<Line>, moment: Stamp) -> (Vec<TimelineEntry>, u64) {
+    let left_out = lines.len().saturating_sub(FIRST + LAST);
+    if left_out > 0 {
+        lines.drain(FIRST..FIRST + left_out);
+    }
+    let entries = lines.into_iter().map(|(at, source, text)| TimelineEntry {
+        at: Utc(at),
+        offset_ns: at.since(moment),
+        source,
+        text,
+    });
+    (entries.collect(), left_out as u64)
+}
+
+fn pids(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Pid> {
+    let demises = case.demises.iter().filter_map(|id| sheet.world.demises.get(*id));
+    let ended = demises.flat_map(|demise| [demise.pid, demise.root]).flatten();
+    let mut pids: Vec<Pid> = ended.chain(case.workers.iter().copied()).chain(verdict.pid).collect();
+    pids.sort();
+    pids.dedup();
+    pids
+}
+
+fn docker(container: &Container, from: Stamp, lines: &mut Vec<Line>) {
+    let name = &container.info.name;
+    for said in container.said_since(from) {
+        let text = match &said.action {
+            DockerAction::Create => format!("{name} created"),
+            DockerAction::Start => format!("{name} started"),
+            DockerAction::Die { exit_code: Some(code) } => format!("{name} died, exit code {code}"),
+            DockerAction::Die { exit_code: None } => format!("{name} died"),
+            DockerAction::Oom => format!("{name}: out of memory"),
+            DockerAction::Kill { signal } => format!("Docker sent {signal} to {name}"),
+            DockerAction::Stop => format!("{name} stopped"),
+            DockerAction::Pause => format!("{name} paused"),
+            DockerAction::Unpause => format!("{name} unpaused"),
+            DockerAction::HealthStatus { status } => format!("{name} health: {status}"),
+            DockerAction::Restart => format!("{name} restarted"),
+            DockerAction::Rename { old_name } => format!("{old_name} renamed to {name}"),
+            DockerAction::Destroy => format!("{name} removed"),
+            DockerAction::NetworkConnect { network } => format!("{name} joined the network {network}"),
+            DockerAction::NetworkDisconnect { network } => format!("{name} left the network {network}"),
+        };
+        lines.push((said.at, TimelineSource::Docker, text));
+    }
+}
+
+fn process(process: &Process, from: Stamp, lines: &mut Vec<Line>) {
+    let who = format!("{} (pid {})", process.comm, process.pid);
+    for seen in process.signals.iter().filter(|seen| seen.at >= from) {
+        let by = match &seen.sender {
+            None => " from the kernel".to_owned(),
+            Some(sender) if sender.pid == process.pid => " raised by itself".to_owned(),
+            Some(sender) => format!(" from {} (pid {})", sender.comm, sender.pid),
+        };
+        let how = if seen.delivered { "" } else { ", ignored or already pending" };
+        lines.push((seen.at, TimelineSource::Process, format!("{} to {who}{by}{how}", seen.signal)));
+    }
+    if let Some(at) = process.oom {
+        lines.push((at, TimelineSource::Process, format!("{who} chosen by the OOM killer")));
+    }
+    if let Some(exit) = &process.exit {
+        let text = match &exit.status {
+            ExitStatus::Code { code } => format!("{who} exited with code {code}"),
+            ExitStatus::Signal { signal, core: false } => format!("{who} ended by {signal}"),
+            ExitStatus::Signal { signal, core: true } => format!("{who} ended by {signal}, core dumped"),
+        };
+        lines.push((exit.at, TimelineSource::Process, text));
+    }
+}
+
+fn steps(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
+    let client = caller(found, found.route.client_port(sheet.world));
+    let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
+    let end = sheet.world.sockets.get(found.route.client);
+    if let Some(begun) = end.and_then(|end| end.sent.begun_at) {
+        lines.push((begun, TimelineSource::Http, format!("{client}{BEGAN}{server}")));
+    }
+    packets::steps(sheet, found, &client, &server, lines);
+    let Some(end) = found.route.server.and_then(|cookie| sheet.world.sockets.get(cookie)) else { return };
+    if let (Some(begun), Some(status)) = (end.sent.begun_at, end.sent.status) {
+        lines.push((begun, TimelineSource::Http, format!("{server} began its answer to {client}, status {status}")));
+    }
+    closing(&server, &client, end, lines);
+}
+
+fn closing(server: &str, client: &str, end: &End, lines: &mut Vec<Line>) {
+    let Some(close) = &end.close else { return };
+    let packet = if close.reset { "RST" } else { "FIN" };
+    let state = if close.task.exiting { ", dying" } else { ", alive" };
+    let unread = if close.unread > 0 { format!(", {} bytes unread", close.unread) } else { String::new() };
+    let text = format!("{server}: pid {}{state}, closed the connection of {client} ({packet}{unread})", close.task.pid);
+    lines.push((close.at, TimelineSource::Tcp, text));
+}
+
+fn got(found: &Break) -> Line {
+    let client = caller(found, None);
+    let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
+    let error = &found.entry.client_error;
+    let at = found.at();
+    if error.httpx == HttpxClass::None {
+        return (at, TimelineSource::Tcp, format!("{client} left its request to {server}"));
+    }
+    let detail = error.detail.as_ref().map_or_else(String::new, |detail: &Detail| format!(", {}", name_of(detail)));
+    let errno = error.errno.as_ref().map_or_else(String::new, |errno| format!(", {errno}"));
+    let class = name_of(&error.httpx);
+    if let Some(name) = &found.name {
+        let process = found.entry.client.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
+        let text = format!("{client}{process} looked {name} up in vain{errno}: {class}");
+        return (at, TimelineSource::Dns, text);
+    }
+    (at, TimelineSource::Tcp, format!("{client} got {class} from {server}{detail}{errno}"))
+}
+
+/// The client by its container, a process of the host's, or its address where it is on another host.
+fn caller(found: &Break, port: Option<u16>) -> String {
+    let client = &found.entry.client;
+    let name = match (&client.container, client.ip) {
+        (Some(container), _) => container.clone(),
+        (None, Some(ip)) if found.route.client.is_outside() => ip.to_string(),
+        (None, _) => "host".to_owned(),
+    };
+    port.map_or_else(|| name.clone(), |port| format!("{name}:{port}"))
+}

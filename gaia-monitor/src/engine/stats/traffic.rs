@@ -1,0 +1,262 @@
+//! Resets and answers, by container. Each comes with a packet, so counting one costs two look-ups by number and no text.
+//!
+//! Bound: [`SLOTS`] containers by name; what later ones do is counted under `other`.
+
+use std::collections::BTreeMap;
+
+use crate::model::event::{ResetReceived, Socket, TcpState};
+use crate::model::ids::{CgroupId, Cookie};
+use crate::model::time::Stamp;
+
+use crate::engine::stats::{Flow, OTHER};
+use crate::engine::world::World;
+use crate::model::scope;
+use crate::model::settings::Scope;
+
+const SLOTS: usize = 1_024;
+/// Cgroups whose container is remembered; all are forgotten together.
+const CGROUPS: usize = 4_096;
+/// Reasons of the running kernel: about 50 (`enum sk_rst_reason`).
+const REASONS: usize = 128;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    Sent,
+    Received,
+}
+
+impl Direction {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Sent => "sent",
+            Direction::Received => "received",
+        }
+    }
+}
+
+/// Of a final status; 1xx is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    Success,
+    Redirect,
+    ClientError,
+    ServerError,
+    Other,
+}
+
+impl Class {
+    pub const ALL: [Class; 5] = [Class::Success, Class::Redirect, Class::ClientError, Class::ServerError, Class::Other];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Success => "2xx",
+            Class::Redirect => "3xx",
+            Class::ClientError => "4xx",
+            Class::ServerError => "5xx",
+            Class::Other => OTHER,
+        }
+    }
+
+    fn of(status: u16) -> Self {
+        match status {
+            200..=299 => Class::Success,
+            300..=399 => Class::Redirect,
+            400..=499 => Class::ClientError,
+            500..=599 => Class::ServerError,
+            _ => Class::Other,
+        }
+    }
+}
+
+/// The statuses that gaia-web asks again on, and never fails over on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unavailable {
+    BadGateway,
+    ServiceUnavailable,
+    GatewayTimeout,
+}
+
+impl Unavailable {
+    pub const ALL: [Unavailable; 3] =
+        [Unavailable::BadGateway, Unavailable::ServiceUnavailable, Unavailable::GatewayTimeout];
+
+    #[must_use]
+    pub fn status(self) -> &'static str {
+        match self {
+            Unavailable::BadGateway => "502",
+            Unavailable::ServiceUnavailable => "503",
+            Unavailable::GatewayTimeout => "504",
+        }
+    }
+
+    fn of(status: u16) -> Option<Self> {
+        match status {
+            502 => Some(Unavailable::BadGateway),
+            503 => Some(Unavailable::ServiceUnavailable),
+            504 => Some(Unavailable::GatewayTimeout),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    container: String,
+    service: String,
+    classes: [u64; Class::ALL.len()],
+    unavailable: [u64; Unavailable::ALL.len()],
+    resets: BTreeMap<(Direction, usize), u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Traffic {
+    slots: Vec<Slot>,
+    by_name: BTreeMap<(String, String), usize>,
+    /// `None`: not in scope.
+    by_cgroup: BTreeMap<CgroupId, Option<usize>>,
+    reasons: Vec<String>,
+    /// Something was counted since the last reading.
+    grown: bool,
+}
+
+impl Traffic {
+    pub(super) fn reset(
+        &mut self,
+        world: &World,
+        limits: &Scope,
+        socket: &Socket,
+        at: Stamp,
+        direction: Direction,
+        reason: &str,
+    ) {
+        let reason = self.reason(reason);
+        if let Some(slot) = self.slot(world, limits, socket, at) {
+            *slot.resets.entry((direction, reason)).or_default() += 1;
+            self.grown = true;
+        }
+    }
+
+    /// The packet does not say why; in what state it met its socket decides what the process is told.
+    pub(super) fn reset_received(&mut self, world: &World, limits: &Scope, reset: &ResetReceived, at: Stamp) {
+        self.reset(world, limits, &reset.socket, at, Direction::Received, state(reset.state));
+    }
+
+    /// An answer's header, at the socket that sent it.
+    pub(super) fn answered(&mut self, world: &World, limits: &Scope, server: Cookie, status: u16) {
+        let Some(end) = world.sockets.get(server) else { return };
+        // docker-proxy passes an answer on that was counted where it was made: it is no container's.
+        let Some(slot) = self.slot(world, limits, &end.socket, end.opened) else { return };
+        if let Some(count) = slot.classes.get_mut(Class::of(status) as usize) {
+            *count += 1;
+        }
+        if let Some(count) = Unavailable::of(status).and_then(|status| slot.unavailable.get_mut(status as usize)) {
+            *count += 1;
+        }
+        self.grown = true;
+    }
+
+    /// A container got another name, or a cgroup another container.
+    pub(super) fn forget_names(&mut self) {
+        self.by_cgroup.clear();
+    }
+
+    pub(super) fn drain(&mut self, mut each: impl FnMut(Flow<'_>)) {
+        if !std::mem::take(&mut self.grown) {
+            return;
+        }
+        for slot in &mut self.slots {
+            let Slot { container, service, classes, unavailable, resets } = slot;
+            for (class, count) in Class::ALL.into_iter().zip(classes).filter(|(_, count)| **count > 0) {
+                each(Flow::Responses { service, class, count: std::mem::take(count) });
+            }
+            for (status, count) in Unavailable::ALL.into_iter().zip(unavailable).filter(|(_, count)| **count > 0) {
+                each(Flow::Unavailable { service, status, count: std::mem::take(count) });
+            }
+            for ((direction, reason), count) in std::mem::take(resets) {
+                let reason = self.reasons.get(reason).map_or(OTHER, String::as_str);
+                each(Flow::Resets { container, service, direction, reason, count });
+            }
+        }
+    }
+
+    fn slot(&mut self, world: &World, limits: &Scope, socket: &Socket, at: Stamp) -> Option<&mut Slot> {
+        let cached = self.by_cgroup.get(&socket.cgroup).copied();
+        let index = match cached {
+            Some(index) => index,
+            None => {
+                let by_cgroup = world.containers.of_cgroup(socket.cgroup);
+                let is_by_cgroup = by_cgroup.is_some();
+                let id = by_cgroup.or_else(|| world.containers.of_netns(socket.netns, at))?;
+                let container = world.containers.get(&id)?;
+                let inside = scope::contains(limits, &container.info);
+                let index = inside.then(|| self.named(&container.info.name, container.service_or_name()));
+                // A namespace is used again by others; only a cgroup is worth remembering.
+                if is_by_cgroup {
+                    if self.by_cgroup.len() >= CGROUPS {
+                        self.by_cgroup.clear();
+                    }
+                    self.by_cgroup.insert(socket.cgroup, index);
+                }
+                index
+            }
+        };
+        self.slots.get_mut(index?)
+    }
+
+    fn named(&mut self, container: &str, service: &str) -> usize {
+        let mut key = (container.to_owned(), service.to_owned());
+        if let Some(known) = self.by_name.get(&key) {
+            return *known;
+        }
+        if self.slots.len() >= SLOTS {
+            key = (OTHER.to_owned(), OTHER.to_owned());
+            if let Some(known) = self.by_name.get(&key) {
+                return *known;
+            }
+        }
+        let (container, service) = key.clone();
+        let index = self.slots.len();
+        self.slots.push(Slot {
+            container,
+            service,
+            classes: Default::default(),
+            unavailable: Default::default(),
+            resets: BTreeMap::new(),
+        });
+        self.by_name.insert(key, index);
+        index
+    }
+
+    fn reason(&mut self, reason: &str) -> usize {
+        if let Some(known) = self.reasons.iter().position(|known| known == reason) {
+            return known;
+        }
+        if self.reasons.len() < REASONS {
+            self.reasons.push(reason.to_owned());
+            return self.reasons.len() - 1;
+        }
+        usize::MAX
+    }
+}
+
+/// By the kernel's name (include/net/tcp_states.h).
+fn state(state: TcpState) -> &'static str {
+    match state {
+        TcpState::Established => "ESTABLISHED",
+        TcpState::SynSent => "SYN_SENT",
+        TcpState::SynRecv => "SYN_RECV",
+        TcpState::FinWait1 => "FIN_WAIT1",
+        TcpState::FinWait2 => "FIN_WAIT2",
+        TcpState::TimeWait => "TIME_WAIT",
+        TcpState::Close => "CLOSE",
+        TcpState::CloseWait => "CLOSE_WAIT",
+        TcpState::LastAck => "LAST_ACK",
+        TcpState::Listen => "LISTEN",
+        TcpState::Closing => "CLOSING",
+        TcpState::NewSynRecv => "NEW_SYN_RECV",
+        TcpState::BoundInactive => "BOUND_INACTIVE",
+        TcpState::Unknown => "UNKNOWN",
+    }
+}

@@ -1,0 +1,3 @@
+//! Data of the engine without behaviour.
+
+pub mod cause;

@@ -1,0 +1,5 @@
+//! Names and lookups.
+
+pub mod lookups;
+pub mod names;
+pub mod responses;

@@ -1,0 +1,6 @@
+//! Interfaces and packets.
+
+pub mod drops;
+pub mod interfaces;
+pub mod outages;
+pub mod reachability;
