@@ -38,7 +38,7 @@ pub enum Counted {
     LogsUnread { container: String, why: String },
     /// Events lost before the engine.
     Lost { stage: String, count: u64 },
-    /// A broken connection, once its cause can be relied on; see `tally`. Services as metrics call them.
+    /// A broken connection, once its cause can be relied on; see `stats`. Services as metrics call them.
     Broken { client: String, server: String, httpx: HttpxClass, cause: CauseKind, retried: bool },
     /// A container that had run before was started again.
     Restarted { container: String, service: String },

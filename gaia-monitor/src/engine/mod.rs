@@ -24,10 +24,10 @@ use effect::Effect;
 use failures::table::{BreakId, Breaks};
 use incidents::case::Cases;
 use report::incident::Sheet;
-use stats::Tally;
-use timers::{Agenda, Alarm};
+use stats::Stats;
+use timers::{Timer, TimerQueue};
 use world::World;
-use world::dns::lookups::InquiryId;
+use world::dns::lookups::LookupId;
 
 /// How often containers without ports are asked whether they have run long enough.
 const ROUND: Nanos = Nanos::from_secs(1);
@@ -38,12 +38,12 @@ pub struct Engine {
     world: World,
     breaks: Breaks,
     cases: Cases,
-    agenda: Agenda,
+    timers: TimerQueue,
     /// Broken connections whose server's exit has not been told yet.
     waiting: BTreeMap<Pid, Vec<BreakId>>,
     /// Look-ups that failed, for the time in which they may still go on.
-    failed: BTreeMap<InquiryId, BreakId>,
-    tally: Tally,
+    failed: BTreeMap<LookupId, BreakId>,
+    stats: Stats,
 }
 
 impl Engine {
@@ -54,50 +54,50 @@ impl Engine {
             world: World::default(),
             breaks: Breaks::default(),
             cases: Cases::default(),
-            agenda: Agenda::default(),
+            timers: TimerQueue::default(),
             waiting: BTreeMap::new(),
             failed: BTreeMap::new(),
-            tally: Tally::default(),
+            stats: Stats::default(),
         }
     }
 
     /// Takes one event and appends what follows from it. Timers that are due at `event.seen` fire first, each at its
     /// own deadline.
     pub fn step(&mut self, event: &Event, effects: &mut Vec<Effect>) {
-        while let Some((deadline, alarm)) = self.agenda.pop(event.seen) {
+        while let Some((deadline, timer)) = self.timers.pop(event.seen) {
             self.world.now = deadline;
-            self.ring(alarm, effects);
+            self.ring(timer, effects);
         }
         for change in self.world.absorb(event) {
             self.react(event.at, &change, effects);
-            self.tally.change(&self.world, &self.settings.scope, event.at, &change, effects);
+            self.stats.change(&self.world, &self.settings.scope, event.at, &change, effects);
         }
-        self.tally.event(&self.world, &self.settings.scope, event, effects);
+        self.stats.event(&self.world, &self.settings.scope, event, effects);
     }
 
     /// When the next timer is due: the pipeline sends a `Tick` then, if nothing else comes before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Stamp> {
-        self.agenda.next()
+        self.timers.next()
     }
 
     fn sheet(&self) -> Sheet<'_> {
         Sheet { world: &self.world, breaks: &self.breaks, cases: &self.cases, settings: &self.settings }
     }
 
-    fn ring(&mut self, alarm: Alarm, effects: &mut Vec<Effect>) {
-        match alarm {
-            Alarm::Case(id) => self.advance(id, effects),
-            Alarm::Logs(id) => self.listen_again(id, effects),
-            Alarm::ExitOverdue(pid) => self.exit_told(pid, effects),
-            Alarm::Round => self.look_round(effects),
-            Alarm::LookUpOverdue(id) => {
-                for change in self.world.look_up_overdue(id) {
+    fn ring(&mut self, timer: Timer, effects: &mut Vec<Effect>) {
+        match timer {
+            Timer::Case(id) => self.advance(id, effects),
+            Timer::Logs(id) => self.listen_again(id, effects),
+            Timer::ExitOverdue(pid) => self.exit_known(pid, effects),
+            Timer::Round => self.look_round(effects),
+            Timer::LookupOverdue(id) => {
+                for change in self.world.lookup_overdue(id) {
                     let at = self.world.now;
                     self.react(at, &change, effects);
                 }
             }
-            Alarm::Count => self.count_due(effects),
+            Timer::Count => self.count_due(effects),
         }
     }
 }

@@ -13,7 +13,7 @@ mod traces;
 
 use serde::{Deserialize, Serialize};
 
-pub use docker::{ContainerInfo, DockerAction, DockerEvent, Endpoint, NetworkAddress, PublishedPort};
+pub use docker::{ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, NetworkAddress, PublishedPort};
 pub use drops::{Handshake, Hook, IcmpSent, ListenCounts, ListenOverflow, PacketDropped, Retransmitted, Unreachable};
 pub use http::{BodyFraming, HttpFact, HttpWhat};
 pub use links::{AddressChange, Link, LinkChange, LinkKind, LinkState, LinksRead, NeighbourChange};

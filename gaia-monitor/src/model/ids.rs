@@ -23,7 +23,7 @@ impl Cookie {
 
     /// The end on another host of this socket's connection: it has no cookie, so it gets one that the kernel never gives.
     #[must_use]
-    pub const fn beyond(self) -> Cookie {
+    pub const fn remote_peer(self) -> Cookie {
         Cookie(self.0 | Self::OUTSIDE)
     }
 

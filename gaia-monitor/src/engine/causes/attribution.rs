@@ -1,4 +1,4 @@
-//! Whose doing a broken connection was. A pure question to the world, asked anew whenever a fact comes that may
+//! Whose doing a broken connection was. A pure query to the world, asked anew whenever a fact comes that may
 //! change the answer.
 
 use std::net::IpAddr;
@@ -7,14 +7,14 @@ use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{CauseKind, Phase};
 use crate::model::time::{Nanos, Stamp};
 
-use crate::engine::causes::packet_filter::{self, Met};
+use crate::engine::causes::packet_filter::{self, DropEvidence};
 use crate::engine::failures::table::{Break, BreakId, Breaks, Symptom};
 use crate::engine::types::cause::Lost;
 use crate::engine::world::World;
 use crate::engine::world::network::outages::OutageId;
 use crate::engine::world::network::reachability::Unanswered;
-use crate::engine::world::tcp::endpoint::{Close, End};
-use crate::engine::world::terminations::DemiseId;
+use crate::engine::world::tcp::endpoint::{Close, Endpoint};
+use crate::engine::world::terminations::TerminationId;
 
 /// How long the exit of a process that closed while dying is waited for: up to Linux 6.15 it is told after the
 /// sockets have closed, 214 ms for a process of 3 GB.
@@ -26,7 +26,7 @@ const CHAIN_REACH: usize = 1_024;
 /// What a broken connection is put down to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Blame {
-    Demise(DemiseId),
+    Termination(TerminationId),
     /// A process that served, and was not its container's first, died.
     Worker(Pid),
     Paused(ContainerId, Stamp),
@@ -39,7 +39,7 @@ pub enum Blame {
     /// A name is gone, and no event of a container says why.
     NameGone(Lost),
     /// A packet filter, or the kernel, kept its packets away. Without a container the server is outside this host.
-    Filtered(Option<ContainerId>, Box<Met>),
+    Filtered(Option<ContainerId>, Box<DropEvidence>),
     /// The server's queue was full: since when this connect tried, and whether its packet was seen to meet it.
     Backlog(ContainerId, Stamp, bool),
     /// A living process, by cause.
@@ -68,7 +68,7 @@ pub fn judge(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame
         Symptom::Refused | Symptom::Unreachable | Symptom::SynUnanswered => connect(world, case, now),
         Symptom::NameRefused | Symptom::NameUnanswered => look_up(world, case, at),
         Symptom::Silence => silence(world, breaks, case, at),
-        Symptom::Fin | Symptom::Reset | Symptom::ResetAfterFin | Symptom::GivenUp | Symptom::Malformed => {
+        Symptom::Fin | Symptom::Reset | Symptom::ResetAfterFin | Symptom::TimedOut | Symptom::Malformed => {
             cut(world, breaks, case, now)
         }
     }
@@ -76,10 +76,10 @@ pub fn judge(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame
 
 fn of_client_death(world: &World, case: &Break) -> (Blame, String) {
     let Some(pid) = case.client_pid else { return (Blame::Nothing, "an unknown client died".to_owned()) };
-    let demise = case.client_container.as_ref().and_then(|id| world.demises.current(id, case.at()));
+    let termination = case.client_container.as_ref().and_then(|id| world.terminations.current(id, case.at()));
     let reason = format!("the client's own process {pid} died with the answer owed");
-    match demise {
-        Some(demise) => (Blame::Demise(demise.id), reason),
+    match termination {
+        Some(termination) => (Blame::Termination(termination.id), reason),
         None => (Blame::Client(case.client_container.clone(), Some(pid)), reason),
     }
 }
@@ -88,11 +88,11 @@ fn of_client_death(world: &World, case: &Break) -> (Blame, String) {
 fn container_event(world: &World, id: &ContainerId, at: Stamp) -> Option<(Blame, String)> {
     let container = world.containers.get(id)?;
     let name = &container.info.name;
-    if let Some(demise) = world.demises.current(id, at) {
-        return Some((Blame::Demise(demise.id), format!("{name} was going down, or down")));
+    if let Some(termination) = world.terminations.current(id, at) {
+        return Some((Blame::Termination(termination.id), format!("{name} was going down, or down")));
     }
-    let spell = container.paused_at(at)?;
-    Some((Blame::Paused(id.clone(), spell.since), format!("{name} stood still")))
+    let period = container.paused_at(at)?;
+    Some((Blame::Paused(id.clone(), period.since), format!("{name} stood still")))
 }
 
 /// The way between client and server was cut, at either end or between.
@@ -122,8 +122,11 @@ fn look_up(world: &World, case: &Break, at: Stamp) -> (Blame, String) {
         return (Blame::NameGone(Lost::Name(name.to_owned())), reason);
     };
     let holder = world.containers.get(id).map_or(id.short(), |container| container.info.name.as_str());
-    if let Some(demise) = world.demises.current(id, at) {
-        return (Blame::Demise(demise.id), format!("{holder}, which had the name {name}, was going down, or down"));
+    if let Some(termination) = world.terminations.current(id, at) {
+        return (
+            Blame::Termination(termination.id),
+            format!("{holder}, which had the name {name}, was going down, or down"),
+        );
     }
     let cut_off = case.client_container.as_ref().and_then(|client| world.cut_off(name, id, client, at));
     if let Some(outage) = cut_off {
@@ -199,8 +202,8 @@ fn silence(world: &World, breaks: &Breaks, case: &Break, at: Stamp) -> (Blame, S
     }
     let container = world.containers.get(id);
     let during = |since: Stamp, until: Option<Stamp>| since <= at && until.is_none_or(|until| until > case.begun);
-    if let Some(spell) = container.and_then(|c| c.pauses.iter().rev().find(|s| during(s.since, s.until))) {
-        return (Blame::Paused(id.clone(), spell.since), "it stood still meanwhile".to_owned());
+    if let Some(period) = container.and_then(|c| c.pauses.iter().rev().find(|s| during(s.since, s.until))) {
+        return (Blame::Paused(id.clone(), period.since), "it stood still meanwhile".to_owned());
     }
     if let Some(found) = filtered(world, case).or_else(|| full_queue(world, case, id)) {
         return found;
@@ -213,15 +216,15 @@ fn silence(world: &World, breaks: &Breaks, case: &Break, at: Stamp) -> (Blame, S
     (Blame::Process(Some(id.clone()), pid, CauseKind::ServerSlow), reason)
 }
 
-fn server<'a>(world: &'a World, case: &Break) -> Option<&'a End> {
+fn server<'a>(world: &'a World, case: &Break) -> Option<&'a Endpoint> {
     case.route.server.and_then(|cookie| world.sockets.get(cookie))
 }
 
 fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, String) {
     let at = case.at();
     let container = case.route.container.clone();
-    if let Some(hop) = &case.route.hop {
-        let leg = hop.connecting.and_then(|cookie| world.sockets.get(cookie));
+    if let Some(hop) = &case.route.proxy {
+        let leg = hop.backend_leg.and_then(|cookie| world.sockets.get(cookie));
         if leg.is_none_or(|leg| leg.established.is_none()) {
             let Some(id) = container else { return (Blame::Nothing, "a proxy of no known container".to_owned()) };
             let met = leg.map_or(at, |leg| leg.gone.unwrap_or(leg.opened));
@@ -235,7 +238,7 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
         }
     }
     let event = || {
-        let cut = || cut_off(world, case).filter(|_| case.symptom == Symptom::GivenUp);
+        let cut = || cut_off(world, case).filter(|_| case.symptom == Symptom::TimedOut);
         container.as_ref().and_then(|id| container_event(world, id, at)).or_else(cut)
     };
     let Some(end) = server(world, case) else {
@@ -268,8 +271,8 @@ fn cut(world: &World, breaks: &Breaks, case: &Break, now: Stamp) -> (Blame, Stri
 /// Plain HTTP was asked for, and nothing has come since: an answer was owed, wherever the server is.
 fn asked_in_vain(world: &World, case: &Break) -> bool {
     let Some(end) = world.sockets.get(case.route.client) else { return false };
-    let silent = end.sent.begun_at.is_some_and(|asked| end.last_received.is_none_or(|received| received < asked));
-    !end.sent.opaque && silent
+    let silent = end.http.begun_at.is_some_and(|asked| end.last_received.is_none_or(|received| received < asked));
+    !end.http.opaque && silent
 }
 
 fn by_dying(world: &World, case: &Break, close: &Close, now: Stamp) -> (Blame, String) {
@@ -280,14 +283,14 @@ fn by_dying(world: &World, case: &Break, close: &Close, now: Stamp) -> (Blame, S
     }
     let container = world.container_of(pid).or_else(|| case.route.container.clone());
     // Not the instant of the close: a big process closes long after its exit, and its successor may run by then.
-    let demise = container.as_ref().and_then(|id| {
-        world.demises.of_container(id).rev().find(|demise| {
-            let mine = demise.pid == Some(pid) || demise.root == Some(pid);
-            mine || (demise.since() <= close.at && demise.over.is_none_or(|over| over > close.at))
+    let termination = container.as_ref().and_then(|id| {
+        world.terminations.of_container(id).rev().find(|termination| {
+            let mine = termination.pid == Some(pid) || termination.root == Some(pid);
+            mine || (termination.since() <= close.at && termination.recovered.is_none_or(|over| over > close.at))
         })
     });
-    if let Some(demise) = demise {
-        return (Blame::Demise(demise.id), format!("process {pid} closed the connection while it died"));
+    if let Some(termination) = termination {
+        return (Blame::Termination(termination.id), format!("process {pid} closed the connection while it died"));
     }
     if process.is_some_and(|process| process.exit.is_some()) {
         return (Blame::Worker(pid), format!("process {pid} closed the connection while it died; its container lives"));
@@ -299,12 +302,12 @@ fn by_dying(world: &World, case: &Break, close: &Close, now: Stamp) -> (Blame, S
     unknown(case.route.container.clone(), "the server's process closed while it died, and its exit was not seen")
 }
 
-fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Close) -> (Blame, String) {
+fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &Endpoint, close: &Close) -> (Blame, String) {
     let container = case.route.container.clone();
     let pid = Some(close.task.pid);
-    let asked = container.as_ref().and_then(|id| world.demises.current(id, close.at));
-    if let Some(demise) = asked {
-        return (Blame::Demise(demise.id), "the server closed while its container was going down".to_owned());
+    let asked = container.as_ref().and_then(|id| world.terminations.current(id, close.at));
+    if let Some(termination) = asked {
+        return (Blame::Termination(termination.id), "the server closed while its container was going down".to_owned());
     }
     if raced(case, end, close) {
         let kind = CauseKind::KeepaliveRace;
@@ -322,14 +325,14 @@ fn by_living(world: &World, breaks: &Breaks, case: &Break, end: &End, close: &Cl
 }
 
 /// The server closed what was idle to it: an exchange was complete, and of the next request it had read nothing.
-fn raced(case: &Break, end: &End, close: &Close) -> bool {
-    if end.sent.complete == 0 {
+fn raced(case: &Break, end: &Endpoint, close: &Close) -> bool {
+    if end.http.complete == 0 {
         return false;
     }
     if close.at <= case.begun {
         return true;
     }
-    let unanswered = end.sent.begun == end.sent.complete;
+    let unanswered = end.http.begun == end.http.complete;
     let untouched = match close.last_read {
         Some(read) => read < case.begun,
         // Without the last read's time unread bytes may be all of the request or its tail; of an upload, most likely the tail.

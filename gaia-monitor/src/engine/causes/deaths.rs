@@ -9,7 +9,7 @@ use crate::engine::causes::exit::{self, Account};
 use crate::engine::incidents::case::{CaseId, Cases};
 use crate::engine::types::cause::CaseKey;
 use crate::engine::world::World;
-use crate::engine::world::terminations::{Demise, DemiseId};
+use crate::engine::world::terminations::{Termination, TerminationId};
 use crate::model::ids::Pid;
 use crate::model::incident::name_of;
 
@@ -23,37 +23,37 @@ pub enum Death {
     Silent,
 }
 
-/// A container's demise began, or went on.
+/// A container's termination began, or went on.
 #[must_use]
-pub fn of_container(world: &World, cases: &Cases, id: DemiseId) -> Death {
-    let Some(demise) = world.demises.get(id) else { return Death::Silent };
-    let key = CaseKey::Demise(id);
-    if let Some(case) = case_of_demise(world, cases, demise) {
+pub fn of_container(world: &World, cases: &Cases, id: TerminationId) -> Death {
+    let Some(termination) = world.terminations.get(id) else { return Death::Silent };
+    let key = CaseKey::Termination(id);
+    if let Some(case) = case_of_termination(world, cases, termination) {
         return Death::Joins(case, key);
     }
     // Its incident is closed: only what it breaks later is another one.
     let told = cases.was_closed(&key);
-    if !told && exit::of_demise(world, demise).stands_alone() { Death::Opens(key) } else { Death::Silent }
+    if !told && exit::of_termination(world, termination).stands_alone() { Death::Opens(key) } else { Death::Silent }
 }
 
-/// The case that a demise belongs to already.
+/// The case that a termination belongs to already.
 #[must_use]
-pub fn case_of_demise(world: &World, cases: &Cases, demise: &Demise) -> Option<CaseId> {
-    if let Some(case) = cases.of_key(&CaseKey::Demise(demise.id)) {
+pub fn case_of_termination(world: &World, cases: &Cases, termination: &Termination) -> Option<CaseId> {
+    if let Some(case) = cases.of_key(&CaseKey::Termination(termination.id)) {
         return Some(case);
     }
-    if let Some(root) = demise.root
+    if let Some(root) = termination.root
         && let Some(case) = cases.open().find(|case| case.workers.contains(&root))
     {
         return Some(case.id);
     }
-    demise.down()?;
-    let own = exit::of_demise(world, demise);
+    termination.down()?;
+    let own = exit::of_termination(world, termination);
     // The whole loop: deaths for other reasons may lie between.
-    let before = |demise: &Demise| demise.after.and_then(|id| world.demises.get(id));
-    let mut earlier = std::iter::successors(before(demise), |demise| before(demise));
-    let same = earlier.find(|earlier| same_way(&exit::of_demise(world, earlier), &own))?;
-    cases.of_key(&CaseKey::Demise(same.id))
+    let before = |termination: &Termination| termination.previous.and_then(|id| world.terminations.get(id));
+    let mut earlier = std::iter::successors(before(termination), |termination| before(termination));
+    let same = earlier.find(|earlier| same_way(&exit::of_termination(world, earlier), &own))?;
+    cases.of_key(&CaseKey::Termination(same.id))
 }
 
 fn same_way(one: &Account, two: &Account) -> bool {
@@ -64,7 +64,7 @@ fn same_way(one: &Account, two: &Account) -> bool {
 #[must_use]
 pub fn of_worker(world: &World, pid: Pid) -> Death {
     let Some(account) = exit::of_worker(world, pid) else { return Death::Silent };
-    let going_down = world.container_of(pid).and_then(|id| world.demises.current(&id, account.at).map(|d| d.id));
+    let going_down = world.container_of(pid).and_then(|id| world.terminations.current(&id, account.at).map(|d| d.id));
     if going_down.is_some() || !account.stands_alone() {
         return Death::Silent;
     }

@@ -10,7 +10,7 @@ use crate::model::time::{Nanos, Stamp};
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
 use crate::engine::world::processes::{self, Process, SignalSeen};
-use crate::engine::world::terminations::{self, Demise};
+use crate::engine::world::terminations::{self, Termination};
 
 /// Docker's `kill` event follows its signal within 6 ms; the clock of the event is another one.
 const KILL_EVENT: Nanos = Nanos::from_millis(1_000);
@@ -59,17 +59,17 @@ impl Account {
     }
 }
 
-/// The account of a container's demise.
+/// The account of a container's termination.
 #[must_use]
-pub fn of_demise(world: &World, demise: &Demise) -> Account {
-    let container = world.containers.get(&demise.container);
-    if let Some(root) = demise.root.and_then(|pid| world.processes.get(pid))
+pub fn of_termination(world: &World, termination: &Termination) -> Account {
+    let container = world.containers.get(&termination.container);
+    if let Some(root) = termination.root.and_then(|pid| world.processes.get(pid))
         && let Some(exit) = &root.exit
     {
         return ended(world, container, root, exit.at, &exit.status);
     }
-    let process = demise.pid.and_then(|pid| world.processes.get(pid));
-    if let (Some(process), Some(exit)) = (process, &demise.exit) {
+    let process = termination.pid.and_then(|pid| world.processes.get(pid));
+    if let (Some(process), Some(exit)) = (process, &termination.exit) {
         let account = ended(world, container, process, exit.at, &exit.status);
         return match init_that_went_first(world, process, exit) {
             // Whatever ended the init ended its child; the moment and the process are the child's.
@@ -84,10 +84,10 @@ pub fn of_demise(world: &World, demise: &Demise) -> Account {
             None => account,
         };
     }
-    if let (Some(process), Some((at, signal)), None) = (process, &demise.asked, &demise.die) {
+    if let (Some(process), Some((at, signal)), None) = (process, &termination.requested, &termination.die) {
         return under_way(world, container, process, *at, signal);
     }
-    by_docker_alone(world, container, demise, process)
+    by_docker_alone(world, container, termination, process)
 }
 
 /// The init whose end took this child along: the kernel kills what is left in a namespace that loses its first process
@@ -220,15 +220,15 @@ fn under_way(world: &World, container: Option<&Container>, process: &Process, at
 fn by_docker_alone(
     world: &World,
     container: Option<&Container>,
-    demise: &Demise,
+    termination: &Termination,
     process: Option<&Process>,
 ) -> Account {
-    let die = demise.die.as_ref();
-    let at = die.map_or(demise.since(), |die| die.at);
+    let die = termination.die.as_ref();
+    let at = die.map_or(termination.since(), |die| die.at);
     let code = die.and_then(|die| die.exit_code).and_then(|code| i32::try_from(code).ok());
     let since = at.minus(GRACE);
     let said = |wanted: fn(&DockerAction) -> bool| {
-        container.is_some_and(|container| container.said_in_life(since, at).any(|said| wanted(&said.action)))
+        container.is_some_and(|container| container.events_of_run(since, at).any(|said| wanted(&said.action)))
     };
     let killed = said(|action| matches!(action, DockerAction::Kill { .. }));
     let stopped = said(|action| matches!(action, DockerAction::Stop));
@@ -256,7 +256,7 @@ fn by_docker_alone(
         how,
         at,
         fact: MomentFact::DockerDie,
-        pid: demise.pid.or(container.and_then(|container| container.info.pid)),
+        pid: termination.pid.or(container.and_then(|container| container.info.pid)),
         comm: process.map(|process| process.comm.clone()),
         signal: sent.map(|seen| seen.signal.clone()),
         exit_code: code.filter(|_| sent.is_none()),
@@ -281,7 +281,7 @@ fn ends_with(signal: &str, code: Option<i32>) -> bool {
 /// very signal shortly before.
 fn told_by_docker(container: Option<&Container>, at: Stamp, status: &ExitStatus) -> Option<(CauseKind, Via)> {
     let near = |said: Stamp| said.since(at).0.abs() <= KILL_EVENT.0;
-    let life = || container.into_iter().flat_map(|container| container.said_in_life(at.minus(KILL_EVENT), at));
+    let life = || container.into_iter().flat_map(|container| container.events_of_run(at.minus(KILL_EVENT), at));
     let said = || life().filter(|said| near(said.at));
     if said().any(|said| said.action == DockerAction::Stop && said.at >= at) {
         return Some((CauseKind::ContainerStopped, Via::DockerStop));
@@ -360,7 +360,7 @@ fn docker_order(
             && asked_by_docker(container, seen)
     });
     let first = begun.map_or(deciding.at, |seen| seen.at);
-    let life = || container.into_iter().flat_map(|c| c.said_in_life(first.minus(KILL_EVENT), first));
+    let life = || container.into_iter().flat_map(|c| c.events_of_run(first.minus(KILL_EVENT), first));
     if life().any(|said| said.action == DockerAction::Stop) {
         return Order { kind: CauseKind::ContainerStopped, via: Via::DockerStop, confidence: Confidence::Certain };
     }

@@ -11,7 +11,7 @@ use crate::model::time::{Nanos, Stamp};
 use crate::engine::failures::table::{Break, Hindrance, Symptom};
 use crate::engine::world::World;
 use crate::engine::world::network::drops::{Counted, Dropped};
-use crate::engine::world::tcp::endpoint::End;
+use crate::engine::world::tcp::endpoint::Endpoint;
 
 /// A packet that is sent again and dropped on the spot is dropped before it is told as sent again.
 const ON_THE_SPOT: Nanos = Nanos(200_000);
@@ -29,7 +29,7 @@ pub struct Filter {
 
 /// What one broken connection met.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Met {
+pub struct DropEvidence {
     pub filter: Filter,
     pub hook: Option<Hook>,
     /// With which ICMP error it answered.
@@ -40,9 +40,9 @@ pub struct Met {
 
 /// What a filter, or the kernel, did to a connection that broke for its client.
 #[must_use]
-pub fn filter(world: &World, case: &Break) -> Option<Met> {
+pub fn filter(world: &World, case: &Break) -> Option<DropEvidence> {
     let client = world.sockets.get(case.route.client)?;
-    let leg = case.route.hop.as_ref().and_then(|hop| hop.connecting).and_then(|cookie| world.sockets.get(cookie));
+    let leg = case.route.proxy.as_ref().and_then(|hop| hop.backend_leg).and_then(|cookie| world.sockets.get(cookie));
     let ends = || std::iter::once(client).chain(leg);
     match case.symptom {
         Symptom::Refused | Symptom::Unreachable => refused(world, case, client),
@@ -50,7 +50,7 @@ pub fn filter(world: &World, case: &Break) -> Option<Met> {
             let packets = world.dropped_of(client, case.route.container.as_ref(), case.at());
             met(world, case, client, (packets.last()?, false), &packets)
         }
-        Symptom::Silence | Symptom::GivenUp => ends().find_map(|end| silent(world, case, end)),
+        Symptom::Silence | Symptom::TimedOut => ends().find_map(|end| silent(world, case, end)),
         Symptom::Fin | Symptom::Reset | Symptom::ResetAfterFin => match leg.filter(|leg| leg.established.is_none()) {
             Some(leg) => refused(world, case, leg),
             None => ends().find_map(|end| reset(world, case, end)),
@@ -79,16 +79,16 @@ pub fn counted(world: &World, case: &Break) -> Option<Counted> {
 }
 
 /// The end that sends the SYN to the container: docker-proxy's, where there is one.
-fn connecting<'a>(world: &'a World, case: &Break) -> Option<&'a End> {
+fn connecting<'a>(world: &'a World, case: &Break) -> Option<&'a Endpoint> {
     let client = world.sockets.get(case.route.client)?;
-    let leg = case.route.hop.as_ref().and_then(|hop| hop.connecting).and_then(|cookie| world.sockets.get(cookie));
+    let leg = case.route.proxy.as_ref().and_then(|hop| hop.backend_leg).and_then(|cookie| world.sockets.get(cookie));
     Some(leg.unwrap_or(client))
 }
 
 /// A connect that was refused: by a filter unless the kernel did it in its own name, for a closed port.
-fn refused(world: &World, case: &Break, end: &End) -> Option<Met> {
+fn refused(world: &World, case: &Break, end: &Endpoint) -> Option<DropEvidence> {
     let cookie = end.socket.cookie;
-    if world.sockets.met_a_closed_port(cookie) {
+    if world.sockets.hit_closed_port(cookie) {
         return None;
     }
     let container = case.route.container.as_ref();
@@ -105,7 +105,7 @@ fn refused(world: &World, case: &Break, end: &End) -> Option<Met> {
 }
 
 /// A reset that reached one of the ends, and that the other one did not send.
-fn reset(world: &World, case: &Break, end: &End) -> Option<Met> {
+fn reset(world: &World, case: &Break, end: &Endpoint) -> Option<DropEvidence> {
     let server = world.sockets.peer(end.socket.cookie)?;
     let packets = world.dropped_of(end, case.route.container.as_ref(), case.at());
     let near = |at: Stamp| {
@@ -119,7 +119,7 @@ fn reset(world: &World, case: &Break, end: &End) -> Option<Met> {
         return met(world, case, end, (dropped, true), &packets);
     }
     let (at, _) = end.rst_in?;
-    let sent = server.close.is_some() || server.rst_out.is_some() || world.sockets.met_a_closed_port(end.socket.cookie);
+    let sent = server.close.is_some() || server.rst_out.is_some() || world.sockets.hit_closed_port(end.socket.cookie);
     if sent {
         return None;
     }
@@ -130,7 +130,7 @@ fn reset(world: &World, case: &Break, end: &End) -> Option<Met> {
 }
 
 /// A connection on which nothing came any more: did a drop see to it?
-fn silent(world: &World, case: &Break, end: &End) -> Option<Met> {
+fn silent(world: &World, case: &Break, end: &Endpoint) -> Option<DropEvidence> {
     let packets = world.dropped_of(end, case.route.container.as_ref(), case.at());
     let last = packets.last()?;
     if end.established.is_none() {
@@ -144,16 +144,16 @@ fn silent(world: &World, case: &Break, end: &End) -> Option<Met> {
     // The sender's last attempt, where there was another one, went the same way. What it tried when the client had given up
     // says nothing: the filter may have been lifted by then.
     let same_way = |last: Stamp, dropped: &Dropped| last.minus(ON_THE_SPOT) <= dropped.at || last > case.at();
-    let last_try = |sender: Option<&End>, dropped: &Dropped| {
-        sender.and_then(|sender| sender.again).is_none_or(|again| same_way(again.last, dropped))
+    let last_try = |sender: Option<&Endpoint>, dropped: &Dropped| {
+        sender.and_then(|sender| sender.retransmits).is_none_or(|again| same_way(again.last, dropped))
     };
     let lost_answer = answer.filter(|dropped| nothing_since(dropped) && last_try(peer, dropped));
     let sent = packets.iter().rev().find(|dropped| !to_client(dropped) && dropped.payload).copied();
-    let lost_bytes = sent.filter(|dropped| end.is_unheard(dropped.at));
+    let lost_bytes = sent.filter(|dropped| end.is_unacknowledged(dropped.at));
     let lost_bytes = lost_bytes.or((end.unacknowledged > 0).then_some(*last));
     // Acknowledgements that do not arrive: the server sends again what the client has long had.
     let lost_word = asked.filter(|dropped| {
-        let again = peer.and_then(|peer| peer.again);
+        let again = peer.and_then(|peer| peer.retransmits);
         let unheard = again.is_some_and(|again| {
             packets.first().is_some_and(|first| again.last > first.at) && same_way(again.last, dropped)
         });
@@ -168,17 +168,17 @@ fn silent(world: &World, case: &Break, end: &End) -> Option<Met> {
 fn met(
     world: &World,
     case: &Break,
-    end: &End,
+    end: &Endpoint,
     (deciding, answered): (&Dropped, bool),
     packets: &[&Dropped],
-) -> Option<Met> {
+) -> Option<DropEvidence> {
     let alike = |dropped: &&&Dropped| dropped.netns == deciding.netns && dropped.reason == deciding.reason;
     // What was dropped and came through in the end, before this request, was another matter.
     let since = if case.symptom == Symptom::Silence { case.begun } else { end.opened };
     let first = packets.iter().filter(alike).find(|dropped| dropped.at >= since);
     let refused = world.refused_of(end, case.route.container.as_ref(), case.at());
     let icmp = refused.iter().find(|refused| refused.netns == deciding.netns).map(|refused| refused.code);
-    Some(Met {
+    Some(DropEvidence {
         filter: Filter {
             rejects: deciding.is_filters() && (answered || icmp.is_some()),
             place: Some((deciding.netns, deciding.reason.clone())),
@@ -190,12 +190,12 @@ fn met(
 }
 
 /// Did the server's end get a reset that its client did not send?
-fn was_reset(world: &World, end: &End) -> bool {
+fn was_reset(world: &World, end: &Endpoint) -> bool {
     let Some((at, _)) = world.sockets.peer(end.socket.cookie).and_then(|server| server.rst_in) else { return false };
     end.rst_out.is_none() && end.close.as_ref().is_none_or(|close| close.at > at)
 }
 
 /// Only the answer was seen.
-fn unseen(case: &Break) -> Met {
-    Met { filter: Filter { rejects: true, place: None }, hook: None, icmp: None, first: case.at() }
+fn unseen(case: &Break) -> DropEvidence {
+    DropEvidence { filter: Filter { rejects: true, place: None }, hook: None, icmp: None, first: case.at() }
 }

@@ -7,7 +7,7 @@
 
 use crate::engine::failures::table::Symptom;
 use crate::engine::world::World;
-use crate::engine::world::tcp::endpoint::End;
+use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::engine::world::tcp::http_state::{Progress, opaque_phase, progress, receiving, under_way};
 use crate::engine::world::tcp::sockets::Change;
 use crate::model::event::TcpState;
@@ -53,7 +53,7 @@ pub fn look(world: &World, at: Stamp, change: &Change) -> Found {
             let after_fin = state == Some(TcpState::CloseWait);
             arrived(world, *client, if after_fin { Symptom::ResetAfterFin } else { Symptom::Reset })
         }
-        Change::GivenUp { client, .. } => arrived(world, *client, Symptom::GivenUp),
+        Change::TimedOut { client, .. } => arrived(world, *client, Symptom::TimedOut),
         Change::Left { client } => left(world, at, *client),
         Change::Malformed { server } => {
             let client = world.sockets.get(*server).and_then(|end| end.peer);
@@ -68,14 +68,14 @@ pub fn look(world: &World, at: Stamp, change: &Change) -> Found {
 
 /// What a client is owed.
 #[derive(Clone, Copy)]
-struct Owed {
+struct Outstanding {
     phase: Phase,
     head: bool,
     /// Only TCP tells it.
     opaque: bool,
 }
 
-impl Owed {
+impl Outstanding {
     fn by_tcp(phase: Phase) -> Self {
         Self { phase, head: phase == Phase::ReceivingBody, opaque: true }
     }
@@ -85,8 +85,8 @@ impl Owed {
     }
 }
 
-fn broken(client: Cookie, symptom: Symptom, owed: Owed) -> Found {
-    let Owed { phase, head, opaque } = owed;
+fn broken(client: Cookie, symptom: Symptom, owed: Outstanding) -> Found {
+    let Outstanding { phase, head, opaque } = owed;
     Found::Broken(Broken { client, symptom, phase, head, opaque })
 }
 
@@ -97,18 +97,22 @@ fn connect_failed(client: Cookie, errno: Option<&str>, dying: bool) -> Found {
         Some("ECONNREFUSED") => Symptom::Refused,
         Some(_) => Symptom::Unreachable,
     };
-    broken(client, symptom, Owed::in_phase(Phase::Connecting))
+    broken(client, symptom, Outstanding::in_phase(Phase::Connecting))
 }
 
-fn owed(world: &World, client: Cookie) -> Option<Owed> {
+fn owed(world: &World, client: Cookie) -> Option<Outstanding> {
     let end = world.sockets.get(client)?;
     let server = world.sockets.peer(client);
     match progress(end, server) {
-        Progress::Owed { phase, head } => Some(Owed { phase, head, opaque: false }),
-        Progress::UntilClose => server.map(|server| Owed { phase: receiving(end, server), head: true, opaque: false }),
-        Progress::Opaque => opaque_phase(end).map(Owed::by_tcp),
-        Progress::Doubtful => opaque_phase(end).filter(|phase| *phase == Phase::AwaitingResponse).map(Owed::by_tcp),
-        Progress::Idle | Progress::Older => None,
+        Progress::Outstanding { phase, head } => Some(Outstanding { phase, head, opaque: false }),
+        Progress::UntilClose => {
+            server.map(|server| Outstanding { phase: receiving(end, server), head: true, opaque: false })
+        }
+        Progress::Opaque => opaque_phase(end).map(Outstanding::by_tcp),
+        Progress::Uncertain => {
+            opaque_phase(end).filter(|phase| *phase == Phase::AwaitingResponse).map(Outstanding::by_tcp)
+        }
+        Progress::Idle | Progress::Preexisting => None,
     }
 }
 
@@ -134,11 +138,11 @@ fn arrived(world: &World, client: Cookie, symptom: Symptom) -> Found {
     }
 }
 
-fn is_upgraded(server: Option<&End>) -> bool {
-    server.is_some_and(|server| server.sent.upgraded)
+fn is_upgraded(server: Option<&Endpoint>) -> bool {
+    server.is_some_and(|server| server.http.upgraded)
 }
 
-fn died(server: Option<&End>) -> bool {
+fn died(server: Option<&Endpoint>) -> bool {
     server.and_then(|end| end.close.as_ref()).is_some_and(|close| close.task.exiting)
 }
 
@@ -147,15 +151,18 @@ fn left(world: &World, at: Stamp, client: Cookie) -> Found {
     let Some(close) = end.close.as_ref().filter(|close| close.first) else { return Found::Nothing };
     let server = world.sockets.peer(client);
     let (owed, asked) = match progress(end, server) {
-        Progress::Owed { phase, head } => {
-            (Owed { phase, head, opaque: false }, end.sent.begun_at.unwrap_or(end.opened))
+        Progress::Outstanding { phase, head } => {
+            (Outstanding { phase, head, opaque: false }, end.http.begun_at.unwrap_or(end.opened))
         }
-        progress
-        @ (Progress::Idle | Progress::UntilClose | Progress::Opaque | Progress::Doubtful | Progress::Older) => {
+        progress @ (Progress::Idle
+        | Progress::UntilClose
+        | Progress::Opaque
+        | Progress::Uncertain
+        | Progress::Preexisting) => {
             let sent = || server.filter(|_| progress == Progress::Idle).and_then(|server| under_way(end, server));
-            let waits = || sent().map(|phase| (phase, end.sent.begun_at.unwrap_or(end.opened)));
+            let waits = || sent().map(|phase| (phase, end.http.begun_at.unwrap_or(end.opened)));
             match kept_away(world, at, end, server).or_else(waits) {
-                Some((phase, asked)) => (Owed::in_phase(phase), asked),
+                Some((phase, asked)) => (Outstanding::in_phase(phase), asked),
                 None => return Found::Nothing,
             }
         }
@@ -170,8 +177,8 @@ fn left(world: &World, at: Stamp, client: Cookie) -> Found {
 
 /// What is owed although no framing says so, because packets were dropped: in which phase, and since when nothing came. An
 /// answer is told where it is sent, and may be dropped after that; a request that the client's own filter takes is never told.
-fn kept_away(world: &World, at: Stamp, end: &End, server: Option<&End>) -> Option<(Phase, Stamp)> {
-    if end.sent.opaque || server.is_some_and(|server| server.sent.opaque) || end.established.is_none() {
+fn kept_away(world: &World, at: Stamp, end: &Endpoint, server: Option<&Endpoint>) -> Option<(Phase, Stamp)> {
+    if end.http.opaque || server.is_some_and(|server| server.http.opaque) || end.established.is_none() {
         return None;
     }
     let container = world.route(end.socket.cookie, at).and_then(|route| route.container);
@@ -179,14 +186,14 @@ fn kept_away(world: &World, at: Stamp, end: &End, server: Option<&End>) -> Optio
     let mut lost = packets.iter().filter(|dropped| dropped.payload);
     let own = || packets.iter().filter(|dropped| dropped.payload && dropped.source == end.socket.local);
     if let Some(last) = own().next_back()
-        && end.is_unheard(last.at)
+        && end.is_unacknowledged(last.at)
     {
         return own().next().map(|first| (Phase::AwaitingResponse, first.at));
     }
     if server.is_none() && end.unacknowledged > 0 && world.overflowed(end, container.as_ref(), at) == Some(true) {
         return Some((Phase::AwaitingResponse, end.opened));
     }
-    let asked = end.sent.begun_at?;
+    let asked = end.http.begun_at?;
     let received = end.last_received.unwrap_or(end.opened);
     let answer = lost.any(|dropped| dropped.destination == end.socket.local && dropped.at > asked.max(received));
     let phase = if received > asked { Phase::ReceivingBody } else { Phase::AwaitingResponse };

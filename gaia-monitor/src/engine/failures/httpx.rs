@@ -33,7 +33,7 @@ pub fn client_error(evidence: &Evidence) -> ClientError {
         Symptom::Reset => (ReadError, None, Some(Detail::Reset)),
         // An event loop that saw the FIN before the RST tells its reader of the end, also when it had written meanwhile.
         Symptom::ResetAfterFin => (ReadError, Some(RemoteProtocolError), Some(Detail::ResetAfterFin)),
-        Symptom::GivenUp => (ReadError, None, Some(Detail::TimedOut)),
+        Symptom::TimedOut => (ReadError, None, Some(Detail::TimedOut)),
         Symptom::Malformed => (RemoteProtocolError, None, Some(Detail::Malformed)),
         // A client whose request is stuck half way waits for room to write, or for an answer that it reads meanwhile.
         Symptom::Silence if phase == Phase::Sending => (WriteTimeout, Some(ReadTimeout), Some(Detail::NoData)),
@@ -50,7 +50,7 @@ pub fn client_error(evidence: &Evidence) -> ClientError {
         | Symptom::SynUnanswered
         | Symptom::Reset
         | Symptom::ResetAfterFin
-        | Symptom::GivenUp
+        | Symptom::TimedOut
         | Symptom::NameRefused
         | Symptom::NameUnanswered => evidence.errno.clone(),
     };

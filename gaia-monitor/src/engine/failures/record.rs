@@ -11,7 +11,7 @@ use crate::engine::failures::httpx::{Evidence, client_error};
 use crate::engine::failures::retry_policy;
 use crate::engine::failures::table::{Break, BreakId, Symptom};
 use crate::engine::world::World;
-use crate::engine::world::tcp::endpoint::End;
+use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::engine::world::tcp::proxy::Route;
 use crate::model::settings::Policy;
 
@@ -33,7 +33,7 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
     let server = route.server.and_then(|cookie| world.sockets.get(cookie));
     let answering = server.and_then(|end| end.owner.as_ref().or(end.close.as_ref().map(|close| &close.task)));
     let server = party(world, route.container.as_ref(), route.address, answering);
-    let via = route.hop.as_ref().map(|hop| Hop {
+    let via = route.proxy.as_ref().map(|hop| Hop {
         pid: hop.pid,
         comm: Some("docker-proxy".to_owned()),
         container: None,
@@ -50,7 +50,7 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
         symptom: found.symptom,
         client_container: client_container.clone(),
         client_pid: owner.map(|task| task.pid),
-        begun: end.sent.begun_at.unwrap_or(end.opened),
+        begun: end.http.begun_at.unwrap_or(end.opened),
         entry: Affected {
             at: Utc(at),
             client: party(world, client_container.as_ref(), end.socket.local, owner),
@@ -66,7 +66,7 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
         left: None,
         seen: world.now,
         opaque: found.opaque,
-        doubtful: believed || end.sent.doubtful || peer.is_some_and(|peer| peer.sent.doubtful),
+        doubtful: believed || end.http.doubtful || peer.is_some_and(|peer| peer.http.doubtful),
         several_roots: false,
         lossy: end.lossy,
         log: Vec::new(),
@@ -76,22 +76,22 @@ pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Br
 /// The entry of a look-up. Its server is the container that last had the name, at no address.
 #[must_use]
 pub fn of_look_up(world: &World, lost: &LostName, policy: &Policy) -> Option<Break> {
-    let inquiry = world.look_ups.get(lost.inquiry)?;
+    let lookup = world.lookups.get(lost.lookup)?;
     let holder = lost.holder.as_ref().and_then(|id| world.containers.get(id));
-    let errno = Some(inquiry.errno().to_owned());
+    let errno = Some(lookup.errno().to_owned());
     let evidence = Evidence { symptom: lost.symptom, phase: Phase::Resolving, head: false, errno };
     let error = client_error(&evidence);
     let retried = retry_policy::retried(policy, &retry_policy::client_name(world, Some(&lost.client)), error.httpx);
-    let (local, asked) = (inquiry.socket.local, inquiry.socket.remote);
+    let (local, asked) = (lookup.socket.local, lookup.socket.remote);
     Some(Break {
         id: BreakId(0),
         symptom: lost.symptom,
         client_container: Some(lost.client.clone()),
-        client_pid: Some(inquiry.task.pid),
-        begun: inquiry.begun,
+        client_pid: Some(lookup.task.pid),
+        begun: lookup.begun,
         entry: Affected {
-            at: Utc(inquiry.decided),
-            client: party(world, Some(&lost.client), local, Some(&inquiry.task)),
+            at: Utc(lookup.decided),
+            client: party(world, Some(&lost.client), local, Some(&lookup.task)),
             server: Party {
                 container: holder.map(|holder| holder.info.name.clone()),
                 service: holder.and_then(|holder| holder.info.service.clone()),
@@ -104,9 +104,9 @@ pub fn of_look_up(world: &World, lost: &LostName, policy: &Policy) -> Option<Bre
             client_error: ClientError { retried, ..error },
         },
         route: Route {
-            client: inquiry.socket.cookie,
+            client: lookup.socket.cookie,
             server: None,
-            hop: None,
+            proxy: None,
             container: lost.holder.clone(),
             address: asked,
         },
@@ -117,15 +117,15 @@ pub fn of_look_up(world: &World, lost: &LostName, policy: &Policy) -> Option<Bre
         left: None,
         seen: world.now,
         opaque: false,
-        doubtful: inquiry.doubtful,
+        doubtful: lookup.doubtful,
         several_roots: false,
-        lossy: inquiry.doubtful,
+        lossy: lookup.doubtful,
         log: Vec::new(),
     })
 }
 
 /// What the client's socket got, and whether the client called `name` retries it.
-pub fn error_of(end: &End, found: Broken, name: &str, policy: &Policy) -> ClientError {
+pub fn error_of(end: &Endpoint, found: Broken, name: &str, policy: &Policy) -> ClientError {
     let evidence = Evidence { symptom: found.symptom, phase: found.phase, head: found.head, errno: end.errno.clone() };
     let error = client_error(&evidence);
     ClientError { retried: retry_policy::retried(policy, name, error.httpx), ..error }

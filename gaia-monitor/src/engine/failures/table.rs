@@ -9,7 +9,7 @@ use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::incident::{Affected, HttpxClass};
 use crate::model::time::{Stamp, Utc};
 
-use crate::engine::causes::packet_filter::Met;
+use crate::engine::causes::packet_filter::DropEvidence;
 use crate::engine::incidents::case::CaseId;
 use crate::engine::world::logs::Line;
 use crate::engine::world::tcp::proxy::Route;
@@ -34,7 +34,7 @@ pub enum Symptom {
     Reset,
     ResetAfterFin,
     /// The kernel gave up on an established connection.
-    GivenUp,
+    TimedOut,
     /// The answer stopped being HTTP.
     Malformed,
     /// It left after a long silence.
@@ -52,7 +52,7 @@ pub enum Symptom {
 /// Kept for the verdict: the facts behind it are forgotten sooner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hindrance {
-    Filter(Met),
+    Filter(DropEvidence),
     /// A full queue: when the SYN left, and whether it was seen to meet it.
     Queue {
         since: Stamp,

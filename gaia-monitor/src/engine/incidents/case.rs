@@ -1,7 +1,7 @@
 //! Cases: what one cause broke, gathered while facts come. A case that is worth telling becomes an incident.
 //!
 //! Bound: [`OPEN_CAP`] cases that are not closed, the oldest is closed first; [`BREAKS_CAP`] broken connections kept
-//! for each, beyond it they are counted only.
+//! for each, remote_peer it they are counted only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::model::time::Stamp;
 use crate::engine::failures::table::BreakId;
 use crate::engine::types::cause::CaseKey;
 use crate::engine::world::logs::Line;
-use crate::engine::world::terminations::DemiseId;
+use crate::engine::world::terminations::TerminationId;
 
 const OPEN_CAP: usize = 4_096;
 const BREAKS_CAP: usize = 10_000;
@@ -35,7 +35,7 @@ pub struct Case {
     /// The first one that cost its client something, when the engine learned of it.
     pub first_break: Option<Stamp>,
     /// Deaths of the container, in order.
-    pub demises: Vec<DemiseId>,
+    pub terminations: Vec<TerminationId>,
     /// Deaths of workers, in order.
     pub workers: Vec<Pid>,
     /// When the last fact came.
@@ -137,7 +137,7 @@ impl Cases {
             breaks: BTreeSet::new(),
             broken: BTreeMap::new(),
             first_break: None,
-            demises: Vec::new(),
+            terminations: Vec::new(),
             workers: Vec::new(),
             last_fact: seen,
             latest: opened,
@@ -156,7 +156,7 @@ impl Cases {
         id
     }
 
-    /// The oldest case beyond the bound.
+    /// The oldest case remote_peer the bound.
     #[must_use]
     pub fn overflow(&self) -> Option<CaseId> {
         (self.all.len() > OPEN_CAP).then(|| self.all.keys().next().copied()).flatten()

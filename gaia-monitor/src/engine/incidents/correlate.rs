@@ -15,11 +15,11 @@ use crate::engine::failures::{record, retry_policy};
 use crate::engine::incidents::case::{Case, CaseId};
 use crate::engine::incidents::recovery;
 use crate::engine::report::incident::Sheet;
-use crate::engine::timers::Alarm;
+use crate::engine::timers::Timer;
 use crate::engine::types::cause::{CaseKey, Lost};
 use crate::engine::world::Change;
 use crate::engine::world::tcp::sockets::Change as SocketChange;
-use crate::engine::world::terminations::DemiseId;
+use crate::engine::world::terminations::TerminationId;
 use crate::engine::{Engine, ROUND};
 
 /// How long a loss of events casts doubt on what is seen after it.
@@ -33,8 +33,10 @@ impl Engine {
                 self.connected(at, *client, effects);
             }
             Change::Socket(SocketChange::Arrived { server }) => self.arrived(at, *server, effects),
-            Change::Hindered { netns, source, destination } => self.hindered(*netns, *source, *destination, effects),
-            Change::Overflowed(netns) => {
+            Change::PacketDropped { netns, source, destination } => {
+                self.hindered(*netns, *source, *destination, effects)
+            }
+            Change::AcceptQueueFull(netns) => {
                 if let Some(container) = self.world.containers.owner_of_netns(*netns, at) {
                     self.news_of(&container, effects);
                 }
@@ -50,15 +52,15 @@ impl Engine {
                 }
                 Found::Nothing => {}
             },
-            Change::LookUp(change) => self.looked_up(*change, effects),
-            Change::Name(name) => self.name_said(name, effects),
+            Change::Lookup(change) => self.looked_up(*change, effects),
+            Change::DnsChanged(name) => self.name_said(name, effects),
             Change::Listening { container, .. } => {
-                for demise in recovery::listening(&self.world, container) {
-                    self.came_back(at, demise, effects);
+                for termination in recovery::listening(&self.world, container) {
+                    self.recovered(at, termination, effects);
                 }
                 self.news_of(container, effects);
             }
-            Change::Demise(id) => self.demise(*id, effects),
+            Change::Termination(id) => self.termination(*id, effects),
             Change::WorkerExited(pid) => {
                 if let Death::Opens(key) = deaths::of_worker(&self.world, *pid) {
                     let case = self.open_case(key, at, at);
@@ -68,7 +70,7 @@ impl Engine {
             }
             Change::Exited(pid) => {
                 self.look_at_core(*pid, effects);
-                self.exit_told(*pid, effects);
+                self.exit_known(*pid, effects);
             }
             Change::Logged(container, line) => self.join_line(container, line),
             Change::LogsUnread(unread) => self.unread(unread, effects),
@@ -80,7 +82,7 @@ impl Engine {
                 }
             }
             Change::Outage(id) => {
-                let container = self.world.links.outages.get(*id).and_then(|outage| outage.container.clone());
+                let container = self.world.interfaces.outages.get(*id).and_then(|outage| outage.container.clone());
                 match container {
                     Some(container) => self.news_of(&container, effects),
                     // Whoever is behind a bridge: what nothing explained may be explained now.
@@ -164,7 +166,7 @@ impl Engine {
             Blame::Filtered(_, met) => (Some(Hindrance::Filter((**met).clone())), None),
             Blame::Backlog(_, since, seen) => (Some(Hindrance::Queue { since: *since, seen: *seen }), None),
             Blame::OwnLookUp(root) => (None, Some(*root)),
-            Blame::Demise(_) | Blame::Worker(_) => (None, failed_before_its_end(&self.breaks, found)),
+            Blame::Termination(_) | Blame::Worker(_) => (None, failed_before_its_end(&self.breaks, found)),
             Blame::Paused(..)
             | Blame::Outage(_)
             | Blame::NotListening(..)
@@ -196,7 +198,7 @@ impl Engine {
             None => {
                 if let Blame::Wait(pid, deadline) = blame {
                     self.waiting.entry(pid).or_default().push(id);
-                    self.agenda.set(Alarm::ExitOverdue(pid), Some(deadline));
+                    self.timers.set(Timer::ExitOverdue(pid), Some(deadline));
                 }
             }
         }
@@ -224,7 +226,7 @@ impl Engine {
 
     pub(in crate::engine) fn key_of(&self, blame: &Blame) -> Option<CaseKey> {
         Some(match blame {
-            Blame::Demise(id) => CaseKey::Demise(*id),
+            Blame::Termination(id) => CaseKey::Termination(*id),
             Blame::Worker(pid) => {
                 let account = exit::of_worker(&self.world, *pid)?;
                 deaths::worker_key(&self.world, *pid, &account)
@@ -262,9 +264,9 @@ impl Engine {
     /// The case of a key: the open one, unless the gap since its last fact is too long. `begun`: when what broke began.
     fn open_case(&mut self, key: CaseKey, opened: Stamp, begun: Stamp) -> CaseId {
         let now = self.world.now;
-        if let CaseKey::Demise(id) = &key
-            && let Some(demise) = self.world.demises.get(*id)
-            && let Some(case) = deaths::case_of_demise(&self.world, &self.cases, demise)
+        if let CaseKey::Termination(id) = &key
+            && let Some(termination) = self.world.terminations.get(*id)
+            && let Some(case) = deaths::case_of_termination(&self.world, &self.cases, termination)
         {
             return case;
         }
@@ -282,14 +284,14 @@ impl Engine {
         // A death may have had its signal long before it; what a living process did is read from all that happened since
         // it was asked.
         let losses = self.world.losses_since(match &key {
-            CaseKey::Demise(id) => {
-                let demise = self.world.demises.get(*id);
-                demise.map_or(opened, |demise| demise.since()).min(opened).minus(exit::HANDLED)
+            CaseKey::Termination(id) => {
+                let termination = self.world.terminations.get(*id);
+                termination.map_or(opened, |termination| termination.since()).min(opened).minus(exit::HANDLED)
             }
             CaseKey::Workers(..) => opened.minus(exit::HANDLED),
             CaseKey::Paused(_, since) => since.minus(LOSS_SHADOW),
             CaseKey::Outage(id) => {
-                let outage = self.world.links.outages.get(*id);
+                let outage = self.world.interfaces.outages.get(*id);
                 outage.map_or(opened, |outage| outage.since()).minus(LOSS_SHADOW)
             }
             // Its port may have been opened, and taken along by a death, at any time since it was last seen to close.
@@ -316,8 +318,8 @@ impl Engine {
         let id = self.cases.of_key_or_new(key.clone(), opened, now, health);
         if let Some(case) = self.cases.get_mut(id) {
             case.losses = losses;
-            if let CaseKey::Demise(demise) = key {
-                case.demises.push(demise);
+            if let CaseKey::Termination(termination) = key {
+                case.terminations.push(termination);
             }
         }
         id
@@ -373,7 +375,7 @@ impl Engine {
         }
     }
 
-    fn demise(&mut self, id: DemiseId, effects: &mut Vec<Effect>) {
+    fn termination(&mut self, id: TerminationId, effects: &mut Vec<Effect>) {
         let case = match deaths::of_container(&self.world, &self.cases, id) {
             Death::Joins(case, key) => {
                 let worker = self.cases.get(case).is_some_and(|case| matches!(case.key, CaseKey::Workers(..)));
@@ -385,20 +387,20 @@ impl Engine {
                 Some(case)
             }
             Death::Opens(key) => {
-                let opened = self.world.demises.get(id).map_or(self.world.now, |demise| demise.since());
+                let opened = self.world.terminations.get(id).map_or(self.world.now, |termination| termination.since());
                 Some(self.open_case(key, opened, opened))
             }
             Death::Silent => None,
         };
         if let Some(found) = case.and_then(|case| self.cases.get_mut(case)) {
-            if !found.demises.contains(&id) {
-                found.demises.push(id);
+            if !found.terminations.contains(&id) {
+                found.terminations.push(id);
             }
             found.last_fact = self.world.now;
             found.dirty = true;
         }
-        if let Some(container) = self.world.demises.get(id).map(|demise| demise.container.clone()) {
-            self.agenda.set(Alarm::Round, Some(self.world.now.plus(ROUND)));
+        if let Some(container) = self.world.terminations.get(id).map(|termination| termination.container.clone()) {
+            self.timers.set(Timer::Round, Some(self.world.now.plus(ROUND)));
             self.news_of(&container, effects);
         }
         if let Some(case) = case {
@@ -407,8 +409,8 @@ impl Engine {
     }
 
     /// The exit that broken connections waited for has been told, or will not be.
-    pub(in crate::engine) fn exit_told(&mut self, pid: Pid, effects: &mut Vec<Effect>) {
-        self.agenda.set(Alarm::ExitOverdue(pid), None);
+    pub(in crate::engine) fn exit_known(&mut self, pid: Pid, effects: &mut Vec<Effect>) {
+        self.timers.set(Timer::ExitOverdue(pid), None);
         for id in self.waiting.remove(&pid).unwrap_or_default() {
             self.put_down(id, effects);
         }
@@ -456,9 +458,13 @@ impl Engine {
         }
     }
 
-    fn came_back(&mut self, at: Stamp, demise: DemiseId, effects: &mut Vec<Effect>) {
-        self.world.came_back(at, demise);
-        let case = self.world.demises.get(demise).and_then(|d| deaths::case_of_demise(&self.world, &self.cases, d));
+    fn recovered(&mut self, at: Stamp, termination: TerminationId, effects: &mut Vec<Effect>) {
+        self.world.recovered(at, termination);
+        let case = self
+            .world
+            .terminations
+            .get(termination)
+            .and_then(|d| deaths::case_of_termination(&self.world, &self.cases, d));
         if let Some(case) = case {
             if let Some(case) = self.cases.get_mut(case) {
                 case.dirty = true;
@@ -472,10 +478,10 @@ impl Engine {
 
     pub(in crate::engine) fn look_round(&mut self, effects: &mut Vec<Effect>) {
         let now = self.world.now;
-        for (demise, at) in recovery::running(&self.world, now) {
-            self.came_back(at, demise, effects);
+        for (termination, at) in recovery::running(&self.world, now) {
+            self.recovered(at, termination, effects);
         }
-        let more = self.world.demises.down().next().is_some();
-        self.agenda.set(Alarm::Round, more.then(|| now.plus(ROUND)));
+        let more = self.world.terminations.down().next().is_some();
+        self.timers.set(Timer::Round, more.then(|| now.plus(ROUND)));
     }
 }

@@ -14,17 +14,17 @@ use crate::engine::failures::retry_policy;
 use crate::engine::failures::table::Break;
 use crate::engine::incidents::case::{CaseId, Heard};
 use crate::engine::report::{log_lines, verdict};
-use crate::engine::timers::Alarm;
+use crate::engine::timers::Timer;
 use crate::engine::world::Change;
 use crate::engine::world::logs::Line;
 
 /// Logs are read from so long before the moment: a crash's own words come right before it, a quiet server's last line
-/// may be older.
+/// may be preexisting.
 const LEAD: Nanos = Nanos::from_secs(10);
 /// They are asked for again so long after the last fact: before the verdict stands, and long enough for what clients
 /// write about it.
 const ASK_AGAIN: Nanos = Nanos::from_millis(500);
-/// The least time between two questions of one case, by how many there were.
+/// The least time between two queries of one case, by how many there were.
 const PAUSE: Nanos = Nanos::from_millis(500);
 const LONG_PAUSE: Nanos = Nanos::from_secs(60);
 const OFTEN: u32 = 10;
@@ -47,8 +47,8 @@ impl Engine {
             return;
         }
         let Some(case) = self.cases.get(id).filter(|case| case.told.is_some()) else { return };
-        let die = |id| self.world.demises.get(id).is_some_and(|demise| demise.die.is_some());
-        let dies = case.demises.iter().filter(|id| die(**id)).count();
+        let die = |id| self.world.terminations.get(id).is_some_and(|termination| termination.die.is_some());
+        let dies = case.terminations.iter().filter(|id| die(**id)).count();
         let (heard, last_fact) = (case.heard, case.last_fact);
         let soon = heard.at.is_none_or(|at| self.world.now.since(at) >= PAUSE);
         if heard.at.is_none() || (dies > heard.dies && (soon || heard.times < OFTEN)) {
@@ -56,14 +56,14 @@ impl Engine {
         }
         if heard.after != Some(last_fact) {
             let pause = if heard.times < OFTEN { PAUSE } else { LONG_PAUSE };
-            // The first question does not count: what it could not bring is asked for before the verdict stands.
+            // The first query does not count: what it could not bring is asked for before the verdict stands.
             let rested = heard.after.and(heard.at).map(|at| at.plus(pause));
             let due = last_fact.plus(ASK_AGAIN);
-            self.agenda.set(Alarm::Logs(id), Some(rested.map_or(due, |rested| due.max(rested))));
+            self.timers.set(Timer::Logs(id), Some(rested.map_or(due, |rested| due.max(rested))));
         }
     }
 
-    /// The time for the second question has come.
+    /// The time for the second query has come.
     pub(in crate::engine) fn listen_again(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
         let Some(case) = self.cases.get(id) else { return };
         let heard = Heard { after: Some(case.last_fact), ..case.heard };

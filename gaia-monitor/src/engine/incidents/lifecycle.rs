@@ -8,7 +8,7 @@ use crate::engine::incidents::case::Case;
 /// Where the deciding fact is not an exit, another may follow within a tenth of a millisecond: a reset behind a FIN, what
 /// a filter dropped behind a reset. The first word waits for it.
 const FIRST_WORD: Nanos = Nanos(200_000);
-/// A look-up that failed may still be answered by its other question, and may turn out to be a server's own.
+/// A look-up that failed may still be answered by its other query, and may turn out to be a server's own.
 const FIRST_WORD_ON_LOOK_UPS: Nanos = Nanos::from_millis(10);
 /// One death breaks many connections within a few milliseconds: the second word waits for the others.
 const SECOND_WORD: Nanos = Nanos::from_millis(10);
@@ -119,7 +119,7 @@ fn first_word(case: &Case, facts: Facts, now: Stamp, stands: bool, look_again: S
             Follows::Answers => broken.plus(FIRST_WORD_ON_LOOK_UPS),
         },
         None if facts.die_missing => case.opened_seen.plus(LONE_DEATH),
-        None if case.demises.is_empty() => case.opened_seen.plus(LONE_DEATH),
+        None if case.terminations.is_empty() => case.opened_seen.plus(LONE_DEATH),
         None => now,
     };
     if now >= due { Step::Tell(State::Open) } else { Step::Wait(due) }

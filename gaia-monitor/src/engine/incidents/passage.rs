@@ -84,7 +84,7 @@ impl Engine {
                 Some(id) => place.as_ref() == Some(id),
                 None => self.world.sockets.get(found.route.client).is_some_and(|end| end.socket.netns == netns),
             };
-            same_server && if found.route.hop.is_some() { leg } else { same_client }
+            same_server && if found.route.proxy.is_some() { leg } else { same_client }
         };
         let ids = self.filtered_cases(|case| case.passed.is_none(), alike);
         self.passed(at, ids, effects);

@@ -10,16 +10,16 @@ use crate::engine::incidents::case::{Case, CaseId};
 use crate::engine::incidents::lifecycle::{self, Facts, Follows, Step};
 use crate::engine::incidents::passage::PASSES_FOR;
 use crate::engine::report::verdict;
-use crate::engine::timers::Alarm;
+use crate::engine::timers::Timer;
 use crate::engine::types::cause::{CaseKey, Lost};
 use crate::engine::world::network::outages::OutageId;
 use crate::engine::world::network::reachability::Unanswered;
-use crate::engine::world::tcp::endpoint::{End, Side};
+use crate::engine::world::tcp::endpoint::{Endpoint, Side};
 use crate::engine::world::tcp::http_state::{Progress, progress};
 use crate::model::scope;
 
 impl Engine {
-    /// Does what is due for a case now, and sets its next alarm.
+    /// Does what is due for a case now, and sets its next timer.
     pub(in crate::engine) fn advance(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
         loop {
             let now = self.world.now;
@@ -27,7 +27,7 @@ impl Engine {
             let facts = self.facts(case);
             match lifecycle::next(case, facts, now) {
                 Step::Wait(at) => {
-                    self.agenda.set(Alarm::Case(id), Some(at));
+                    self.timers.set(Timer::Case(id), Some(at));
                     break;
                 }
                 Step::Tell(state) => {
@@ -107,8 +107,8 @@ impl Engine {
     }
 
     fn forget(&mut self, id: CaseId) {
-        self.agenda.set(Alarm::Case(id), None);
-        self.agenda.set(Alarm::Logs(id), None);
+        self.timers.set(Timer::Case(id), None);
+        self.timers.set(Timer::Logs(id), None);
         self.cases.remove(id);
     }
 
@@ -124,7 +124,7 @@ impl Engine {
         let verdict = verdict::of(&sheet, case);
         let cancelled = matches!(case.key, CaseKey::Client(..)) && self.settings.include_cancelled;
         let worth = case.hurts() || verdict.stands_alone || (cancelled && !case.breaks.is_empty());
-        let last = case.demises.last().and_then(|id| self.world.demises.get(*id));
+        let last = case.terminations.last().and_then(|id| self.world.terminations.get(*id));
         Facts {
             worth: worth && self.in_scope(case, verdict.container.as_ref()),
             follows: if sheet.breaks_of(case).any(is_a_look_up) {
@@ -134,7 +134,7 @@ impl Engine {
             } else {
                 Follows::Packets
             },
-            die_missing: last.is_some_and(|demise| demise.exit.is_some() && demise.die.is_none()),
+            die_missing: last.is_some_and(|termination| termination.exit.is_some() && termination.die.is_none()),
             waiting: self.is_awaited(case, verdict.container.as_ref()),
             over: sheet.is_over(case),
             joins_until: match (case.passed, case.key.gap()) {
@@ -164,13 +164,13 @@ impl Engine {
     /// Does anybody still wait for the subject: a SYN, a look-up, or a request without an answer?
     fn is_awaited(&self, case: &Case, subject: Option<&crate::model::ids::ContainerId>) -> bool {
         let whole = match case.key {
-            CaseKey::Demise(_) => {
-                let last = case.demises.last().and_then(|id| self.world.demises.get(*id));
-                if last.is_some_and(|demise| demise.down().is_none()) {
+            CaseKey::Termination(_) => {
+                let last = case.terminations.last().and_then(|id| self.world.terminations.get(*id));
+                if last.is_some_and(|termination| termination.down().is_none()) {
                     // It is still going down.
                     return true;
                 }
-                last.is_some_and(|demise| demise.over.is_none())
+                last.is_some_and(|termination| termination.recovered.is_none())
             }
             CaseKey::Paused(..) | CaseKey::Filtered(..) => !self.sheet().is_over(case),
             CaseKey::Backlog(_) => true,
@@ -193,10 +193,11 @@ impl Engine {
     }
 
     /// Clients with a SYN, or a request, that nobody has answered.
-    fn waiting_clients(&self) -> impl Iterator<Item = &End> {
+    fn waiting_clients(&self) -> impl Iterator<Item = &Endpoint> {
         self.world.sockets.open().filter(|end| end.side == Side::Client && !end.is_over()).filter(|end| {
             let connecting = end.established.is_none();
-            let owed = matches!(progress(end, self.world.sockets.peer(end.socket.cookie)), Progress::Owed { .. });
+            let owed =
+                matches!(progress(end, self.world.sockets.peer(end.socket.cookie)), Progress::Outstanding { .. });
             (connecting || owed) && self.breaks.of_client(end.socket.cookie).is_none()
         })
     }
@@ -208,7 +209,7 @@ impl Engine {
             let route = self.world.route(end.socket.cookie, end.opened);
             let server = route.and_then(|route| Some((route.container?, route.address.ip())));
             let ends: Vec<_> = server.into_iter().chain(client.map(|id| (id, end.socket.local.ip()))).collect();
-            let begun = end.sent.begun_at.unwrap_or(end.opened);
+            let begun = end.http.begun_at.unwrap_or(end.opened);
             let asked = Unanswered { begun, at: self.world.now, received: end.last_received };
             self.world.outage_between(&ends, asked).is_some_and(|found| found.id == outage)
         })
@@ -218,12 +219,12 @@ impl Engine {
 impl Engine {
     /// Does a look-up of it wait for its answer?
     fn is_name_awaited(&self, lost: &Lost) -> bool {
-        self.world.look_ups.open().any(|inquiry| match lost {
+        self.world.lookups.open().any(|lookup| match lost {
             Lost::Container(id) => {
-                let asker = self.world.containers.of_socket(&inquiry.socket, inquiry.begun);
-                asker.is_some_and(|asker| self.world.names.can_mean(&asker, inquiry.name(), id))
+                let observer = self.world.containers.of_socket(&lookup.socket, lookup.begun);
+                observer.is_some_and(|observer| self.world.names.can_mean(&observer, lookup.name(), id))
             }
-            Lost::Name(name) => inquiry.name() == name,
+            Lost::Name(name) => lookup.name() == name,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! What lasts beyond the moment, and whether it is over.
+//! What lasts remote_peer the moment, and whether it is over.
 
 use crate::engine::incidents::case::Case;
 use crate::engine::types::cause::CaseKey;
@@ -17,24 +17,24 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Option<Condition> {
     };
     let container = verdict.container.as_ref().and_then(|id| sheet.world.containers.get(id));
     match &case.key {
-        CaseKey::Demise(_) => {
-            let last = case.demises.last().and_then(|id| sheet.world.demises.get(*id));
-            condition(ConditionKind::ContainerDown, verdict.at, last.and_then(|demise| demise.over))
+        CaseKey::Termination(_) => {
+            let last = case.terminations.last().and_then(|id| sheet.world.terminations.get(*id));
+            condition(ConditionKind::ContainerDown, verdict.at, last.and_then(|termination| termination.recovered))
         }
         CaseKey::Paused(id, since) => {
-            let spell = container.and_then(|container| container.pauses.iter().find(|spell| spell.since == *since));
-            let until = spell.and_then(|spell| spell.until).or_else(|| went_down(sheet, id, *since));
+            let period = container.and_then(|container| container.pauses.iter().find(|period| period.since == *since));
+            let until = period.and_then(|period| period.until).or_else(|| terminated(sheet, id, *since));
             condition(ConditionKind::Paused, *since, until)
         }
         CaseKey::Outage(id) => {
-            let outage = sheet.world.links.outages.get(*id)?;
-            let ended = outage.container.as_ref().and_then(|id| went_down(sheet, id, verdict.at));
+            let outage = sheet.world.interfaces.outages.get(*id)?;
+            let ended = outage.container.as_ref().and_then(|id| terminated(sheet, id, verdict.at));
             let kind = if outage.docker.is_some() { ConditionKind::Detached } else { ConditionKind::LinkDown };
             condition(kind, verdict.at, outage.mended().or(ended))
         }
         CaseKey::NotListening(id, port) | CaseKey::Backend(id, port) => {
             let back = container.and_then(|container| container.listening.get(port).copied());
-            let back = back.filter(|back| *back >= verdict.at).or_else(|| went_down(sheet, id, verdict.at));
+            let back = back.filter(|back| *back >= verdict.at).or_else(|| terminated(sheet, id, verdict.at));
             condition(ConditionKind::NotListening, verdict.at, back)
         }
         CaseKey::NameGone(..) => {
@@ -44,11 +44,11 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Option<Condition> {
         }
         CaseKey::Workers(Some(id), _) => {
             let closed = container.and_then(|container| port_closed(container, verdict.at))?;
-            let until = closed.or_else(|| went_down(sheet, id, verdict.at));
+            let until = closed.or_else(|| terminated(sheet, id, verdict.at));
             condition(ConditionKind::NotListening, verdict.at, until)
         }
         CaseKey::Filtered(id, _) => {
-            let passed = case.passed.or_else(|| went_down(sheet, id.as_ref()?, verdict.at));
+            let passed = case.passed.or_else(|| terminated(sheet, id.as_ref()?, verdict.at));
             condition(ConditionKind::Filtered, verdict.at, passed)
         }
         CaseKey::Workers(None, _) | CaseKey::Backlog(_) | CaseKey::Process(..) | CaseKey::Client(..) => None,
@@ -68,6 +68,6 @@ fn port_closed(container: &Container, at: Stamp) -> Option<Option<Stamp>> {
     Some(container.listening.values().copied().filter(|since| *since >= at).max())
 }
 
-fn went_down(sheet: &Sheet, id: &ContainerId, from: Stamp) -> Option<Stamp> {
-    sheet.world.demises.of_container(id).filter_map(|demise| demise.down()).find(|down| *down >= from)
+fn terminated(sheet: &Sheet, id: &ContainerId, from: Stamp) -> Option<Stamp> {
+    sheet.world.terminations.of_container(id).filter_map(|termination| termination.down()).find(|down| *down >= from)
 }

@@ -53,7 +53,7 @@ impl Sheet<'_> {
     #[must_use]
     pub fn behind(&self, case: &Case) -> Option<&Case> {
         let behind = self.cases.get(self.roots_of(case).next()?.case?)?;
-        let is_a_death = matches!(case.key, CaseKey::Demise(_) | CaseKey::Workers(..));
+        let is_a_death = matches!(case.key, CaseKey::Termination(_) | CaseKey::Workers(..));
         // What is behind a death was there before it; two that wait for each other are behind neither.
         let comes_of_it = !is_a_death || (behind.id < case.id && self.is_by_itself(case));
         (behind.id != case.id && comes_of_it).then_some(behind)

@@ -31,7 +31,7 @@ pub fn of_subject(sheet: &Sheet, case: &Case, most: usize) -> BTreeSet<Line> {
     let verdict = verdict::of(sheet, case);
     let Some(container) = verdict.container else { return BTreeSet::new() };
     let ends: Vec<Stamp> = {
-        let deaths = case.demises.iter().filter_map(|id| sheet.world.demises.get(*id)?.down());
+        let deaths = case.terminations.iter().filter_map(|id| sheet.world.terminations.get(*id)?.down());
         let mut ends: Vec<Stamp> = deaths.chain([verdict.at]).collect();
         ends.extend(sheet.breaks_of(case).last().map(|found| found.at()));
         ends

@@ -2,7 +2,7 @@
 
 use crate::engine::incidents::case::Case;
 use crate::engine::world::containers::Container;
-use crate::engine::world::dns::names::{Asker, Stretch};
+use crate::engine::world::dns::names::{Observer, ResponseSpan};
 use crate::model::incident::TimelineSource;
 use crate::model::time::Stamp;
 
@@ -16,54 +16,51 @@ pub fn lines(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: 
     let mut names = sheet.names_of(case);
     names.extend(container.into_iter().flat_map(|id| sheet.world.names.of(id)));
     for name in names {
-        let concerns =
-            |asker: &Asker| container.is_none_or(|holder| sheet.world.names.can_mean(&asker.container, name, holder));
-        for (asker, stretches) in sheet.world.names.said(name).filter(|(asker, _)| concerns(asker)) {
-            let to = teller(sheet, asker);
-            let before = std::iter::once(None).chain(stretches.iter().map(Some));
-            for (stretch, before) in stretches.iter().zip(before) {
-                if stretch.first >= from {
-                    turn(name, &to, stretch, before, lines);
+        let concerns = |observer: &Observer| {
+            container.is_none_or(|holder| sheet.world.names.can_mean(&observer.container, name, holder))
+        };
+        for (observer, spans) in sheet.world.names.said(name).filter(|(observer, _)| concerns(observer)) {
+            let to = teller(sheet, observer);
+            let before = std::iter::once(None).chain(spans.iter().map(Some));
+            for (span, before) in spans.iter().zip(before) {
+                if span.first >= from {
+                    turn(name, &to, span, before, lines);
                 }
                 let fallen = container.and_then(|id| sheet.world.containers.get(id));
-                if let Some(text) = fallen.and_then(|fallen| stale(sheet, case, fallen, stretch)) {
-                    lines.push((
-                        stretch.last,
-                        TimelineSource::Dns,
-                        format!("{name} was still answered to {to}: {text}"),
-                    ));
+                if let Some(text) = fallen.and_then(|fallen| stale(sheet, case, fallen, span)) {
+                    lines.push((span.last, TimelineSource::Dns, format!("{name} was still answered to {to}: {text}")));
                 }
             }
         }
     }
 }
 
-fn teller(sheet: &Sheet, asker: &Asker) -> String {
-    let container = sheet.world.containers.get(&asker.container);
-    let name = container.map_or(asker.container.short(), |container| container.info.name.as_str());
-    if asker.monitor { format!("the monitor inside {name}") } else { name.to_owned() }
+fn teller(sheet: &Sheet, observer: &Observer) -> String {
+    let container = sheet.world.containers.get(&observer.container);
+    let name = container.map_or(observer.container.short(), |container| container.info.name.as_str());
+    if observer.monitor { format!("the monitor inside {name}") } else { name.to_owned() }
 }
 
-fn turn(name: &str, to: &str, stretch: &Stretch, before: Option<&Stretch>, lines: &mut Vec<Line>) {
+fn turn(name: &str, to: &str, span: &ResponseSpan, before: Option<&ResponseSpan>, lines: &mut Vec<Line>) {
     let refused_before = before.is_some_and(|before| before.address.is_none());
-    let text = match (stretch.address, refused_before) {
-        (None, _) => format!("{name} is not answered to {to}: {}", stretch.said),
+    let text = match (span.address, refused_before) {
+        (None, _) => format!("{name} is not answered to {to}: {}", span.said),
         (Some(address), true) => format!("{name} is answered to {to} again: {address}"),
         (Some(_), false) => return,
     };
-    lines.push((stretch.first, TimelineSource::Dns, text));
+    lines.push((span.first, TimelineSource::Dns, text));
 }
 
 /// An address of a container that was down by then, and had not been started again.
-fn stale(sheet: &Sheet, case: &Case, fallen: &Container, stretch: &Stretch) -> Option<String> {
-    let address = stretch.address?;
-    let demises = case.demises.iter().filter_map(|id| sheet.world.demises.get(*id));
-    let down = demises.filter_map(|demise| demise.down()).filter(|down| *down < stretch.last).max()?;
+fn stale(sheet: &Sheet, case: &Case, fallen: &Container, span: &ResponseSpan) -> Option<String> {
+    let address = span.address?;
+    let terminations = case.terminations.iter().filter_map(|id| sheet.world.terminations.get(*id));
+    let down = terminations.filter_map(|termination| termination.down()).filter(|down| *down < span.last).max()?;
     let started = fallen.starts.iter().find(|start| **start > down);
-    if started.is_some_and(|start| *start <= stretch.last) {
+    if started.is_some_and(|start| *start <= span.last) {
         return None;
     }
-    let holder = sheet.world.containers.of_address(address, stretch.last)?;
-    let millis = stretch.last.since(down).0 / 1_000_000;
+    let holder = sheet.world.containers.of_address(address, span.last)?;
+    let millis = span.last.since(down).0 / 1_000_000;
     (holder == fallen.info.id).then(|| format!("{address}, where nobody was any more for {millis} ms"))
 }

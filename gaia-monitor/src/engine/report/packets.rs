@@ -1,10 +1,10 @@
 //! Words for packets that were kept away: which place did it, and what the two ends went through meanwhile.
 
-use crate::engine::causes::packet_filter::{self, Met};
+use crate::engine::causes::packet_filter::{self, DropEvidence};
 use crate::engine::failures::table::{Break, Hindrance};
 use crate::engine::incidents::case::Case;
 use crate::engine::world::network::drops::is_filter;
-use crate::engine::world::tcp::endpoint::End;
+use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::model::event::{Hook, Unreachable};
 use crate::model::ids::NetnsId;
 use crate::model::incident::{TimelineSource, name_of};
@@ -35,13 +35,13 @@ pub fn summary(sheet: &Sheet, case: &Case) -> String {
 
 /// The steps of one broken connection that nobody but the network took: what was dropped, and what was sent again.
 pub fn steps(sheet: &Sheet, found: &Break, client: &str, server: &str, lines: &mut Vec<Line>) {
-    let leg = found.route.hop.as_ref().and_then(|hop| hop.connecting);
+    let leg = found.route.proxy.as_ref().and_then(|hop| hop.backend_leg);
     for cookie in [Some(found.route.client), leg].into_iter().flatten() {
         let Some(end) = sheet.world.sockets.get(cookie) else { continue };
         dropped(sheet, found, end, (client, server), lines);
-        sent_again(end, client, lines);
+        retransmitted(end, client, lines);
         if let Some(peer) = sheet.world.sockets.peer(cookie) {
-            sent_again(peer, server, lines);
+            retransmitted(peer, server, lines);
         }
     }
     if let Some(Hindrance::Queue { since, seen }) = &found.met {
@@ -68,7 +68,7 @@ fn counted(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
     lines.push((counted.at, TimelineSource::Tcp, text));
 }
 
-fn dropped(sheet: &Sheet, found: &Break, end: &End, (client, server): (&str, &str), lines: &mut Vec<Line>) {
+fn dropped(sheet: &Sheet, found: &Break, end: &Endpoint, (client, server): (&str, &str), lines: &mut Vec<Line>) {
     let packets = sheet.world.dropped_of(end, found.route.container.as_ref(), found.at());
     let (Some(first), Some(last)) = (packets.first(), packets.last()) else { return };
     let (from, to) = if first.source == end.socket.local { (client, server) } else { (server, client) };
@@ -88,8 +88,8 @@ fn dropped(sheet: &Sheet, found: &Break, end: &End, (client, server): (&str, &st
     }
 }
 
-fn sent_again(end: &End, who: &str, lines: &mut Vec<Line>) {
-    let Some(again) = end.again else { return };
+fn retransmitted(end: &Endpoint, who: &str, lines: &mut Vec<Line>) {
+    let Some(again) = end.retransmits else { return };
     let what = if end.established.is_none() { "its SYN" } else { "what was not acknowledged" };
     let times = if again.count == 1 { "once".to_owned() } else { format!("{} times", again.count) };
     lines.push((again.last, TimelineSource::Tcp, format!("{who} had sent {what} again {times}")));
@@ -103,7 +103,7 @@ fn by(reason: &str) -> String {
     }
 }
 
-fn place(sheet: &Sheet, netns: NetnsId, met: &Met, at: Stamp) -> String {
+fn place(sheet: &Sheet, netns: NetnsId, met: &DropEvidence, at: Stamp) -> String {
     let hook = met.hook.as_ref().map_or_else(String::new, |hook: &Hook| format!(" ({})", name_of(hook)));
     format!("in the network namespace of {}{hook}", namespace(sheet, netns, at))
 }

@@ -76,7 +76,7 @@ pub fn summary(sheet: &Sheet, case: &Case, verdict: &Verdict, subject: &Subject)
 
 fn outage(sheet: &Sheet, case: &Case, name: &str) -> String {
     let CaseKey::Outage(id) = case.key else { return format!("{name}: cut off") };
-    let Some(outage) = sheet.world.links.outages.get(id) else { return format!("{name}: cut off") };
+    let Some(outage) = sheet.world.interfaces.outages.get(id) else { return format!("{name}: cut off") };
     let network = outage.network.as_ref().map_or_else(String::new, |network| format!(" {network}"));
     if outage.docker.is_some() {
         return format!("{name}: taken off its network{network}");

@@ -7,7 +7,7 @@ use crate::engine::incidents::case::Case;
 use crate::engine::types::cause::CaseKey;
 use crate::engine::world::containers::Container;
 use crate::engine::world::processes::Process;
-use crate::engine::world::tcp::endpoint::End;
+use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::model::event::{DockerAction, ExitStatus};
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};
@@ -46,8 +46,9 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>,
         }
     }
     log_lines::log(sheet, case, verdict.container.as_ref(), sheet.settings.logs.lines, &mut lines);
-    for id in &case.demises {
-        if let (Some(over), Some(container)) = (sheet.world.demises.get(*id).and_then(|demise| demise.over), container)
+    for id in &case.terminations {
+        if let (Some(over), Some(container)) =
+            (sheet.world.terminations.get(*id).and_then(|termination| termination.recovered), container)
         {
             lines.push((over, TimelineSource::Tcp, format!("{} listens again", container.info.name)));
         }
@@ -76,9 +77,9 @@ fn links(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut
     let ends = sheet.breaks_of(case).take(IN_FULL);
     let ends = ends.flat_map(|found| [found.client_container.clone(), found.route.container.clone()]);
     let concerned: BTreeSet<ContainerId> = ends.flatten().chain(verdict.container.clone()).collect();
-    let outage = if let CaseKey::Outage(id) = case.key { sheet.world.links.outages.get(id) } else { None };
+    let outage = if let CaseKey::Outage(id) = case.key { sheet.world.interfaces.outages.get(id) } else { None };
     let place = outage.and_then(|outage| outage.place);
-    for note in sheet.world.links.notes(&concerned, place, from).take(NOTES) {
+    for note in sheet.world.interfaces.notes(&concerned, place, from).take(NOTES) {
         let whose = note.container.as_ref().and_then(|id| sheet.world.containers.get(id));
         let whose = whose.map_or_else(String::new, |container| format!("{}: ", container.info.name));
         lines.push((note.at, TimelineSource::Link, format!("{whose}{}", note.text)));
@@ -100,8 +101,8 @@ fn cut(mut lines: Vec<Line>, moment: Stamp) -> (Vec<TimelineEntry>, u64) {
 }
 
 fn pids(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Pid> {
-    let demises = case.demises.iter().filter_map(|id| sheet.world.demises.get(*id));
-    let ended = demises.flat_map(|demise| [demise.pid, demise.root]).flatten();
+    let terminations = case.terminations.iter().filter_map(|id| sheet.world.terminations.get(*id));
+    let ended = terminations.flat_map(|termination| [termination.pid, termination.root]).flatten();
     let mut pids: Vec<Pid> = ended.chain(case.workers.iter().copied()).chain(verdict.pid).collect();
     pids.sort();
     pids.dedup();
@@ -110,7 +111,7 @@ fn pids(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Pid> {
 
 fn docker(container: &Container, from: Stamp, lines: &mut Vec<Line>) {
     let name = &container.info.name;
-    for said in container.said_since(from) {
+    for said in container.events_since(from) {
         let text = match &said.action {
             DockerAction::Create => format!("{name} created"),
             DockerAction::Start => format!("{name} started"),
@@ -160,18 +161,18 @@ fn steps(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
     let client = caller(found, found.route.client_port(sheet.world));
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
     let end = sheet.world.sockets.get(found.route.client);
-    if let Some(begun) = end.and_then(|end| end.sent.begun_at) {
+    if let Some(begun) = end.and_then(|end| end.http.begun_at) {
         lines.push((begun, TimelineSource::Http, format!("{client}{BEGAN}{server}")));
     }
     packets::steps(sheet, found, &client, &server, lines);
     let Some(end) = found.route.server.and_then(|cookie| sheet.world.sockets.get(cookie)) else { return };
-    if let (Some(begun), Some(status)) = (end.sent.begun_at, end.sent.status) {
+    if let (Some(begun), Some(status)) = (end.http.begun_at, end.http.status) {
         lines.push((begun, TimelineSource::Http, format!("{server} began its answer to {client}, status {status}")));
     }
     closing(&server, &client, end, lines);
 }
 
-fn closing(server: &str, client: &str, end: &End, lines: &mut Vec<Line>) {
+fn closing(server: &str, client: &str, end: &Endpoint, lines: &mut Vec<Line>) {
     let Some(close) = &end.close else { return };
     let packet = if close.reset { "RST" } else { "FIN" };
     let state = if close.task.exiting { ", dying" } else { ", alive" };

@@ -6,7 +6,7 @@ use crate::engine::failures::table::{Break, Hindrance};
 use crate::engine::incidents::case::Case;
 use crate::engine::types::cause::{CaseKey, Lost};
 use crate::engine::world::network::outages::OutageId;
-use crate::engine::world::terminations::DemiseId;
+use crate::engine::world::terminations::TerminationId;
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Sender, Via};
 use crate::model::time::Stamp;
@@ -34,7 +34,7 @@ pub struct Verdict {
 #[must_use]
 pub fn of(sheet: &Sheet, case: &Case) -> Verdict {
     let verdict = match &case.key {
-        CaseKey::Demise(id) => demise(sheet, case, *id),
+        CaseKey::Termination(id) => termination(sheet, case, *id),
         CaseKey::Workers(container, _) => workers(sheet, case, container.clone()),
         CaseKey::Paused(id, since) => paused(sheet, id, *since),
         CaseKey::Outage(id) => outage(sheet, case, *id),
@@ -116,17 +116,18 @@ fn comm(sheet: &Sheet, pid: Pid) -> Option<String> {
     sheet.world.processes.get(pid).map(|process| process.comm.clone())
 }
 
-fn demise(sheet: &Sheet, case: &Case, id: DemiseId) -> Verdict {
-    let first = case.demises.first().copied().unwrap_or(id);
-    let Some(demise) = sheet.world.demises.get(first) else {
+fn termination(sheet: &Sheet, case: &Case, id: TerminationId) -> Verdict {
+    let first = case.terminations.first().copied().unwrap_or(id);
+    let Some(termination) = sheet.world.terminations.get(first) else {
         return blank(sheet, CauseKind::Unknown, None, case);
     };
-    let account = exit::of_demise(sheet.world, demise);
+    let account = exit::of_termination(sheet.world, termination);
     // What is not kept any more was a death of a crash loop.
-    let died = |id: &&DemiseId| sheet.world.demises.get(**id).is_none_or(|demise| demise.down().is_some());
-    let down = case.demises.iter().filter(died);
+    let died =
+        |id: &&TerminationId| sheet.world.terminations.get(**id).is_none_or(|termination| termination.down().is_some());
+    let down = case.terminations.iter().filter(died);
     let deaths = u32::try_from(down.count()).unwrap_or(u32::MAX);
-    from_account(account, Some(demise.container.clone()), deaths)
+    from_account(account, Some(termination.container.clone()), deaths)
 }
 
 fn workers(sheet: &Sheet, case: &Case, container: Option<ContainerId>) -> Verdict {
@@ -158,8 +159,8 @@ fn from_account(account: Account, container: Option<ContainerId>, deaths: u32) -
 
 fn paused(sheet: &Sheet, id: &ContainerId, since: Stamp) -> Verdict {
     let container = sheet.world.containers.get(id);
-    let spell = container.and_then(|container| container.pauses.iter().find(|spell| spell.since == since));
-    let by_signal = spell.is_some_and(|spell| spell.what.is_some());
+    let period = container.and_then(|container| container.pauses.iter().find(|period| period.since == since));
+    let by_signal = period.is_some_and(|period| period.what.is_some());
     let pid = container.and_then(|container| container.info.pid);
     let process = pid.and_then(|pid| sheet.world.processes.get(pid));
     let stop = process.and_then(|process| process.signals.iter().find(|seen| seen.at == since));
@@ -186,7 +187,7 @@ fn paused(sheet: &Sheet, id: &ContainerId, since: Stamp) -> Verdict {
 
 /// Docker's word makes it a disconnect; without it somebody else, or a fault, took the interface or the bridge down.
 fn outage(sheet: &Sheet, case: &Case, id: OutageId) -> Verdict {
-    let Some(outage) = sheet.world.links.outages.get(id) else {
+    let Some(outage) = sheet.world.interfaces.outages.get(id) else {
         return blank(sheet, CauseKind::Unknown, None, case);
     };
     let (kind, fact, at) = match (outage.docker, outage.removed) {
@@ -201,7 +202,7 @@ fn outage(sheet: &Sheet, case: &Case, id: OutageId) -> Verdict {
 
 fn backend(sheet: &Sheet, case: &Case, id: &ContainerId) -> Verdict {
     let first = sheet.breaks_of(case).next();
-    let leg = first.and_then(|found| found.route.hop.as_ref()).and_then(|hop| hop.connecting);
+    let leg = first.and_then(|found| found.route.proxy.as_ref()).and_then(|hop| hop.backend_leg);
     let refused = leg.and_then(|cookie| sheet.world.sockets.get(cookie)).and_then(|leg| leg.gone);
     let base = blank(sheet, CauseKind::BackendUnreachable, Some(id), case);
     Verdict { at: refused.unwrap_or(base.at), fact: MomentFact::Refused, ..base }

@@ -24,20 +24,20 @@ struct Life {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Presence {
+pub(super) struct ContainerStates {
     lives: BTreeMap<ContainerId, Life>,
-    stirred: bool,
+    dirty: bool,
 }
 
-impl Presence {
-    /// Something changed that levels depend on.
-    pub(super) fn stir(&mut self) {
-        self.stirred = true;
+impl ContainerStates {
+    /// Something changed that gauges depend on.
+    pub(super) fn mark_dirty(&mut self) {
+        self.dirty = true;
     }
 
     /// Did anything change since the last call?
-    pub(super) fn settle(&mut self) -> bool {
-        std::mem::take(&mut self.stirred)
+    pub(super) fn take_dirty(&mut self) -> bool {
+        std::mem::take(&mut self.dirty)
     }
 
     /// A container that was not removed.
@@ -61,12 +61,12 @@ impl Presence {
             life.up = false;
             life.down = life.down.max(Some(at));
         }
-        self.stir();
+        self.mark_dirty();
     }
 
     /// Docker said something of a container (`action`), or it was inspected. Returns whether it was started again.
     pub(super) fn told(&mut self, container: &Container, action: Option<(Stamp, &DockerAction)>) -> bool {
-        self.stir();
+        self.mark_dirty();
         let id = &container.info.id;
         if matches!(action, Some((_, DockerAction::Destroy))) {
             self.lives.remove(id);
@@ -102,7 +102,7 @@ impl Presence {
     pub(super) fn listed(&mut self, there: &[ContainerId]) {
         let there: std::collections::BTreeSet<&ContainerId> = there.iter().collect();
         self.lives.retain(|id, _| there.contains(id));
-        self.stir();
+        self.mark_dirty();
     }
 }
 
@@ -110,7 +110,7 @@ impl Life {
     /// Returns whether it is a start that follows another one.
     fn start(&mut self, at: Stamp, known: bool) -> bool {
         if self.started.is_some_and(|started| at.since(started) < SAME_START) {
-            // Known already, or an older one.
+            // Known already, or an preexisting one.
             self.up |= self.down.is_none_or(|down| down < at);
             return false;
         }

@@ -1,8 +1,8 @@
 //! Names as the monitor itself is answered, and which of the answers say something.
 //!
 //! On a network one container asks for all names, and which one changes with who runs: an answer stands for as long as
-//! its asker runs and nobody beside it was answered later. A name that is gone is told where somebody counts on it: an
-//! endpoint of the asker has it, or its container ran while it was watched and is no job that is done.
+//! its observer runs and nobody beside it was answered later. A name that is gone is told where somebody counts on it: an
+//! endpoint of the observer has it, or its container ran while it was watched and is no job that is done.
 //!
 //! Bounds: [`NAMES`] answers and [`DEPARTED`] removed containers; the lowest go first.
 
@@ -12,11 +12,11 @@ use crate::model::event::{DockerAction, NameAnswer, NameChecked};
 use crate::model::ids::ContainerId;
 use crate::model::time::{Nanos, Stamp};
 
-use crate::engine::stats::container_state::Presence;
+use crate::engine::stats::container_state::ContainerStates;
 use crate::engine::stats::gauges::NameLevel;
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
-use crate::engine::world::failover_pairs::{Pairs, names_of};
+use crate::engine::world::failover_pairs::{FailoverPairs, names_of};
 
 const NAMES: usize = 1_024;
 const DEPARTED: usize = 1_024;
@@ -51,7 +51,7 @@ impl Names {
     }
 
     pub(super) fn removed(&mut self, at: Stamp, id: &ContainerId, has_run: bool) {
-        self.answers.retain(|(_, asker), _| asker != id);
+        self.answers.retain(|(_, observer), _| observer != id);
         if has_run {
             self.departed.insert(id.clone(), at);
         }
@@ -63,7 +63,7 @@ impl Names {
     /// A full listing: what is not in it was removed.
     pub(super) fn listed(&mut self, there: &[ContainerId]) {
         let there: BTreeSet<&ContainerId> = there.iter().collect();
-        self.answers.retain(|(_, asker), _| there.contains(asker));
+        self.answers.retain(|(_, observer), _| there.contains(observer));
     }
 
     /// Returns whether anything was forgotten.
@@ -73,24 +73,27 @@ impl Names {
         self.departed.len() != before
     }
 
-    pub(super) fn levels(
+    pub(super) fn gauges(
         &self,
         world: &World,
         inside: impl Fn(&Container) -> bool,
-        presence: &Presence,
+        container_states: &ContainerStates,
     ) -> Vec<NameLevel> {
         let all: Vec<&Container> = world.containers.all().collect();
-        let pairs = Pairs::among(&all, &world.names);
+        let pairs = FailoverPairs::among(&all, &world.names);
         // Containers of one service ask for the same name: it is up if it is for all of them.
-        let mut levels: BTreeMap<(&str, &str), bool> = BTreeMap::new();
+        let mut gauges: BTreeMap<(&str, &str), bool> = BTreeMap::new();
         for ((name, id), answer) in &self.answers {
-            let Some(asker) = world.containers.get(id).filter(|asker| presence.is_up(id) && inside(asker)) else {
+            let Some(observer) =
+                world.containers.get(id).filter(|observer| container_states.is_up(id) && inside(observer))
+            else {
                 continue;
             };
-            let is_declared = asker.info.endpoints.iter().any(|endpoint| is_same(&endpoint.host, name));
-            let counts = || answer.up || all.iter().any(|other| self.is_missed(pairs, asker, name, other, presence));
-            if is_declared || (!self.is_outdated(world, name, asker, *answer) && counts()) {
-                let level = levels.entry((name, asker.service_or_name())).or_insert(true);
+            let is_declared = observer.info.endpoints.iter().any(|endpoint| is_same(&endpoint.host, name));
+            let counts =
+                || answer.up || all.iter().any(|other| self.is_missed(pairs, observer, name, other, container_states));
+            if is_declared || (!self.is_outdated(world, name, observer, *answer) && counts()) {
+                let level = gauges.entry((name, observer.service_or_name())).or_insert(true);
                 *level &= answer.up;
             }
         }
@@ -99,30 +102,30 @@ impl Names {
             observer: observer.to_owned(),
             up,
         };
-        levels.into_iter().map(level).collect()
+        gauges.into_iter().map(level).collect()
     }
 
-    /// Somebody on a network of the asker's was answered later.
-    fn is_outdated(&self, world: &World, name: &str, asker: &Container, answer: Answer) -> bool {
+    /// Somebody on a network of the observer's was answered later.
+    fn is_outdated(&self, world: &World, name: &str, observer: &Container, answer: Answer) -> bool {
         let first = (name.to_owned(), ContainerId(String::new()));
         let same = self.answers.range(first..).take_while(|((other, _), _)| other == name);
         let mut later = same.filter(|(_, other)| other.at > answer.at);
-        later.any(|((_, id), _)| world.containers.get(id).is_some_and(|other| share_a_network(asker, other)))
+        later.any(|((_, id), _)| world.containers.get(id).is_some_and(|other| share_a_network(observer, other)))
     }
 
     fn is_missed<'a>(
         &self,
-        pairs: Pairs<'a>,
-        asker: &'a Container,
+        pairs: FailoverPairs<'a>,
+        observer: &'a Container,
         name: &str,
         container: &'a Container,
-        presence: &Presence,
+        container_states: &ContainerStates,
     ) -> bool {
         let id = &container.info.id;
         let mut own = names_of(container).filter(|own| is_same(own, name));
-        (presence.has_run(id) || self.departed.contains_key(id))
+        (container_states.has_run(id) || self.departed.contains_key(id))
             && !is_done(container)
-            && own.any(|own| pairs.meant(asker, own).any(|meant| meant.info.id == *id))
+            && own.any(|own| pairs.meant(observer, own).any(|meant| meant.info.id == *id))
     }
 }
 

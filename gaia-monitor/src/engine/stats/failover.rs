@@ -12,7 +12,7 @@ use crate::model::time::{Nanos, Stamp};
 
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
-use crate::engine::world::terminations::DemiseId;
+use crate::engine::world::terminations::TerminationId;
 
 const AWAY: usize = 256;
 const GIVEN_UP: Nanos = Nanos::from_secs(3_600);
@@ -28,29 +28,29 @@ pub(super) struct Failovers {
 struct Away {
     /// The end that began it, and the latest one: of each end two sources tell.
     since: Stamp,
-    latest: DemiseId,
+    latest: TerminationId,
     gone: ContainerId,
     over: bool,
 }
 
 impl Failovers {
     /// A further death before the first answer is part of the same absence.
-    pub(super) fn down(&mut self, container: &Container, demise: DemiseId, at: Stamp) {
+    pub(super) fn down(&mut self, container: &Container, termination: TerminationId, at: Stamp) {
         if container.ports.is_empty() {
             return;
         }
         let service = container.service_or_name();
         if let Some(away) = self.by_service.get_mut(service) {
-            if away.latest >= demise {
+            if away.latest >= termination {
                 return;
             }
-            away.latest = demise;
+            away.latest = termination;
             if !away.over && at.since(away.since) < GIVEN_UP {
                 return;
             }
-            *away = Away { since: at, latest: demise, gone: container.info.id.clone(), over: false };
+            *away = Away { since: at, latest: termination, gone: container.info.id.clone(), over: false };
         } else {
-            let away = Away { since: at, latest: demise, gone: container.info.id.clone(), over: false };
+            let away = Away { since: at, latest: termination, gone: container.info.id.clone(), over: false };
             self.by_service.insert(service.to_owned(), away);
         }
         if self.by_service.len() > AWAY
@@ -67,7 +67,7 @@ impl Failovers {
             return;
         }
         let Some(client) = world.sockets.peer(server) else { return };
-        let Some(begun) = client.sent.begun_at else { return };
+        let Some(begun) = client.http.begun_at else { return };
         let Some(answering) = world.container_of_end(server) else { return };
         if world.container_of_end(client.socket.cookie).as_ref() == Some(&answering) {
             return;

@@ -16,7 +16,7 @@ use crate::engine::effect::{Counted, Effect};
 use crate::engine::failures::retry_policy;
 use crate::engine::failures::table::BreakId;
 use crate::engine::incidents::case::CaseId;
-use crate::engine::timers::Alarm;
+use crate::engine::timers::Timer;
 
 /// Docker's word on a death comes within 0.2 s on a loaded machine; nothing that is later has been seen to move one.
 const STANDS: Nanos = Nanos::from_secs(2);
@@ -35,7 +35,7 @@ pub(super) struct Pending {
 impl Engine {
     /// A broken connection was put down to a cause.
     pub(in crate::engine) fn await_count(&mut self, id: BreakId) {
-        let pending = &mut self.tally.pending;
+        let pending = &mut self.stats.pending;
         if !pending.known.insert(id) {
             return;
         }
@@ -45,34 +45,34 @@ impl Engine {
         let due = self.world.now.plus(STANDS);
         pending.waiting.push_back((due, id));
         if pending.waiting.len() == 1 || pending.waiting.len() > WAITING {
-            // Too many wait: the alarm takes the oldest at once.
+            // Too many wait: the timer takes the oldest at once.
             let first = if pending.waiting.len() > WAITING { self.world.now } else { due };
-            self.agenda.set(Alarm::Count, Some(first));
+            self.timers.set(Timer::Count, Some(first));
         }
     }
 
     pub(in crate::engine) fn count_due(&mut self, effects: &mut Vec<Effect>) {
         let now = self.world.now;
-        while let Some((due, id)) = self.tally.pending.waiting.front().copied() {
-            if due > now && self.tally.pending.waiting.len() <= WAITING {
-                self.agenda.set(Alarm::Count, Some(due));
+        while let Some((due, id)) = self.stats.pending.waiting.front().copied() {
+            if due > now && self.stats.pending.waiting.len() <= WAITING {
+                self.timers.set(Timer::Count, Some(due));
                 return;
             }
-            self.tally.pending.waiting.pop_front();
+            self.stats.pending.waiting.pop_front();
             self.count(id, effects);
         }
     }
 
     /// The case stands: what it broke is counted.
     pub(in crate::engine) fn count_case(&mut self, case: CaseId, effects: &mut Vec<Effect>) {
-        let waiting = std::mem::take(&mut self.tally.pending.waiting);
+        let waiting = std::mem::take(&mut self.stats.pending.waiting);
         let (of_case, others): (VecDeque<_>, VecDeque<_>) =
             waiting.into_iter().partition(|(_, id)| self.breaks.get(*id).is_some_and(|found| found.case == Some(case)));
-        self.tally.pending.waiting = others;
+        self.stats.pending.waiting = others;
         for (_, id) in of_case {
             self.count(id, effects);
         }
-        self.agenda.set(Alarm::Count, self.tally.pending.waiting.front().map(|(due, _)| *due));
+        self.timers.set(Timer::Count, self.stats.pending.waiting.front().map(|(due, _)| *due));
     }
 
     fn count(&mut self, id: BreakId, effects: &mut Vec<Effect>) {
@@ -80,7 +80,7 @@ impl Engine {
         let told = found.case.and_then(|case| self.cases.get(case)).and_then(|case| case.told.as_ref());
         let Some(told) = told else {
             // It may still be put down to something that is told.
-            self.tally.pending.known.remove(&id);
+            self.stats.pending.known.remove(&id);
             return;
         };
         let error = &found.entry.client_error;

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use crate::model::incident::Role;
 
-use crate::engine::stats::container_state::Presence;
+use crate::engine::stats::container_state::ContainerStates;
 use crate::engine::stats::dns_probes::Names;
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
-use crate::engine::world::failover_pairs::{self, Pairs};
+use crate::engine::world::failover_pairs::{self, FailoverPairs};
 use crate::model::scope;
 use crate::model::settings::Scope;
 
@@ -79,33 +79,33 @@ pub struct NameLevel {
     pub up: bool,
 }
 
-pub(super) fn of(world: &World, limits: &Scope, presence: &Presence, names: &Names) -> Levels {
+pub(super) fn of(world: &World, limits: &Scope, container_states: &ContainerStates, names: &Names) -> Levels {
     let inside = |container: &&Container| scope::contains(limits, &container.info);
     let there: Vec<&Container> =
-        world.containers.all().filter(|container| presence.is_there(&container.info.id)).collect();
-    let pairs = Pairs::among(&there, &world.names);
+        world.containers.all().filter(|container| container_states.is_there(&container.info.id)).collect();
+    let pairs = FailoverPairs::among(&there, &world.names);
     let containers = there.iter().copied().filter(inside).map(|container| ContainerLevel {
         container: container.info.name.clone(),
         service: container.service_or_name().to_owned(),
         role: pairs.role_of(container),
-        up: presence.is_up(&container.info.id),
+        up: container_states.is_up(&container.info.id),
     });
     // One that was replaced may still have its successor's name: what is up is told last, and stays.
     let mut containers: Vec<ContainerLevel> = containers.collect();
     containers.sort_by_key(|level| level.up);
     Levels {
         containers,
-        pairs: states(world, &there, pairs, |container| inside(&container), presence),
-        names: names.levels(world, |container| inside(&container), presence),
+        pairs: states(world, &there, pairs, |container| inside(&container), container_states),
+        names: names.gauges(world, |container| inside(&container), container_states),
     }
 }
 
 fn states(
     world: &World,
     there: &[&Container],
-    pairs: Pairs<'_>,
+    pairs: FailoverPairs<'_>,
     inside: impl Fn(&Container) -> bool,
-    presence: &Presence,
+    container_states: &ContainerStates,
 ) -> BTreeMap<PairNames, PairState> {
     let mut by_name: BTreeMap<&str, Vec<&Container>> = BTreeMap::new();
     for container in there {
@@ -116,7 +116,7 @@ fn states(
     let holders = |name: &str| by_name.get(name).cloned().unwrap_or_default();
     // The name in the metrics is the service's, also where an alias or a container's name was declared.
     let shown = |name: &str, of: &[&Container]| of.first().map_or(name, |found| found.service_or_name()).to_owned();
-    let ok = |of: &[&Container]| of.iter().any(|container| is_ok(world, presence, container));
+    let ok = |of: &[&Container]| of.iter().any(|container| is_ok(world, container_states, container));
     let mut states = BTreeMap::new();
     let mut declared = BTreeSet::new();
     let mut add =
@@ -149,11 +149,14 @@ fn states(
 
 /// It can be expected to answer: it runs, has come back from its last end, is on a network, does not stand still, and
 /// Docker's health check does not say otherwise.
-fn is_ok(world: &World, presence: &Presence, container: &Container) -> bool {
+fn is_ok(world: &World, container_states: &ContainerStates, container: &Container) -> bool {
     let id = &container.info.id;
-    let came_back = world.demises.of_container(id).all(|demise| demise.down().is_none() || demise.over.is_some());
+    let recovered = world
+        .terminations
+        .of_container(id)
+        .all(|termination| termination.down().is_none() || termination.recovered.is_some());
     let cut_off = |ip: &IpAddr| {
-        let mut open = world.links.outages.all().filter(|outage| outage.until().is_none());
+        let mut open = world.interfaces.outages.all().filter(|outage| outage.until().is_none());
         // Without a container it is a bridge's, which cuts everybody behind it off.
         open.any(|outage| match &outage.container {
             Some(_) => outage.cuts_off(container, *ip),
@@ -163,8 +166,8 @@ fn is_ok(world: &World, presence: &Presence, container: &Container) -> bool {
     let mut addresses = container.info.networks.iter().flat_map(|network| &network.addresses).peekable();
     // On the host's network it has none of its own.
     let reachable = addresses.peek().is_none() || addresses.any(|ip| !cut_off(ip));
-    presence.is_up(id)
-        && came_back
+    container_states.is_up(id)
+        && recovered
         && reachable
         && container.info.health.as_deref() != Some("unhealthy")
         && container.paused_at(world.now).is_none()

@@ -20,7 +20,7 @@ use crate::engine::effect::{Counted, Effect};
 use crate::engine::world::{Change, World};
 use crate::model::scope;
 use crate::model::settings::Scope;
-use container_state::Presence;
+use container_state::ContainerStates;
 use dns_probes::Names;
 use failover::Failovers;
 use failures::Pending;
@@ -33,10 +33,10 @@ pub use traffic::{Class, Direction, Unavailable};
 pub const OTHER: &str = "other";
 
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct Stats {
     events: [u64; Source::ALL.len()],
     traffic: Traffic,
-    presence: Presence,
+    container_states: ContainerStates,
     names: Names,
     failovers: Failovers,
     pending: Pending,
@@ -51,7 +51,7 @@ pub enum Flow<'a> {
     Unavailable { service: &'a str, status: Unavailable, count: u64 },
 }
 
-impl Tally {
+impl Stats {
     /// What an event changed in the world.
     pub(super) fn change(
         &mut self,
@@ -62,12 +62,13 @@ impl Tally {
         effects: &mut Vec<Effect>,
     ) {
         match change {
-            Change::Demise(id) => {
-                let Some(demise) = world.demises.get(*id) else { return };
-                let Some((down, container)) = demise.down().zip(world.containers.get(&demise.container)) else {
+            Change::Termination(id) => {
+                let Some(termination) = world.terminations.get(*id) else { return };
+                let Some((down, container)) = termination.down().zip(world.containers.get(&termination.container))
+                else {
                     return;
                 };
-                self.presence.down(&demise.container, down);
+                self.container_states.down(&termination.container, down);
                 if scope::contains(limits, &container.info) {
                     self.failovers.down(container, *id, down);
                 }
@@ -85,20 +86,20 @@ impl Tally {
                 let Some(container) = world.containers.get(id) else { return };
                 let last = container.said.back().filter(|said| said.at == at);
                 if last.is_some_and(|said| said.action == DockerAction::Destroy) {
-                    self.names.removed(at, id, self.presence.has_run(id));
+                    self.names.removed(at, id, self.container_states.has_run(id));
                 }
-                let restarted = self.presence.told(container, last.map(|said| (said.at, &said.action)));
+                let restarted = self.container_states.told(container, last.map(|said| (said.at, &said.action)));
                 if restarted && scope::contains(limits, &container.info) {
                     let (name, service) = (container.info.name.clone(), container.service_or_name().to_owned());
                     effects.push(Effect::Counted(Counted::Restarted { container: name, service }));
                 }
             }
-            Change::Listening { .. } | Change::Outage(_) => self.presence.stir(),
+            Change::Listening { .. } | Change::Outage(_) => self.container_states.mark_dirty(),
             Change::Socket(_)
-            | Change::LookUp(_)
-            | Change::Name(_)
-            | Change::Hindered { .. }
-            | Change::Overflowed(_)
+            | Change::Lookup(_)
+            | Change::DnsChanged(_)
+            | Change::PacketDropped { .. }
+            | Change::AcceptQueueFull(_)
             | Change::Logged(..)
             | Change::LogsUnread(_)
             | Change::WorkerExited(_)
@@ -137,11 +138,11 @@ impl Tally {
             },
             Fact::NameChecked(checked) => {
                 if self.names.checked(event.at, checked) {
-                    self.presence.stir();
+                    self.container_states.mark_dirty();
                 }
             }
             Fact::InventoryRead { containers } => {
-                self.presence.listed(containers);
+                self.container_states.listed(containers);
                 self.names.listed(containers);
             }
             Fact::TcpState(_)
@@ -188,19 +189,19 @@ impl Tally {
 impl Engine {
     /// Hands over what was counted in place since the last call.
     pub fn flows(&mut self, mut each: impl FnMut(Flow<'_>)) {
-        for (source, count) in Source::ALL.into_iter().zip(&mut self.tally.events) {
+        for (source, count) in Source::ALL.into_iter().zip(&mut self.stats.events) {
             if *count > 0 {
                 each(Flow::Events { source, count: std::mem::take(count) });
             }
         }
-        self.tally.traffic.drain(each);
+        self.stats.traffic.drain(each);
     }
 
     /// What is up and what stands by, where that may have changed since the last call.
     pub fn levels(&mut self) -> Option<Levels> {
-        let Tally { presence, names, .. } = &mut self.tally;
+        let Stats { container_states, names, .. } = &mut self.stats;
         let forgot = names.forget(self.world.now);
-        let stirred = presence.settle() || forgot;
-        stirred.then(|| gauges::of(&self.world, &self.settings.scope, presence, names))
+        let dirty = container_states.take_dirty() || forgot;
+        dirty.then(|| gauges::of(&self.world, &self.settings.scope, container_states, names))
     }
 }

@@ -7,11 +7,11 @@ use crate::model::time::Stamp;
 use crate::engine::causes::packet_filter::Filter;
 use crate::engine::world::World;
 use crate::engine::world::network::outages::OutageId;
-use crate::engine::world::terminations::DemiseId;
+use crate::engine::world::terminations::TerminationId;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CaseKey {
-    Demise(DemiseId),
+    Termination(TerminationId),
     /// Workers of one container that ended in the same way (`how` and status, in words).
     Workers(Option<ContainerId>, String),
     Paused(ContainerId, Stamp),
@@ -46,8 +46,8 @@ impl CaseKey {
     #[must_use]
     pub fn container<'a>(&'a self, world: &'a World) -> Option<&'a ContainerId> {
         match self {
-            Self::Demise(id) => world.demises.get(*id).map(|demise| &demise.container),
-            Self::Outage(id) => world.links.outages.get(*id)?.container.as_ref(),
+            Self::Termination(id) => world.terminations.get(*id).map(|termination| &termination.container),
+            Self::Outage(id) => world.interfaces.outages.get(*id)?.container.as_ref(),
             Self::Paused(id, _) | Self::NotListening(id, _) | Self::Backend(id, _) | Self::Backlog(id) => Some(id),
             Self::Workers(id, _) | Self::Process(id, _, _) | Self::Client(id, _) | Self::Filtered(id, _) => id.as_ref(),
             Self::NameGone(_, Some(server)) => Some(server),
@@ -60,7 +60,7 @@ impl CaseKey {
     #[must_use]
     pub fn names_an_event(&self) -> bool {
         match self {
-            Self::Demise(_) | Self::Paused(..) | Self::Outage(_) => true,
+            Self::Termination(_) | Self::Paused(..) | Self::Outage(_) => true,
             Self::Workers(..)
             | Self::NotListening(..)
             | Self::Backend(..)
@@ -78,7 +78,7 @@ impl CaseKey {
         match self {
             Self::Process(..) | Self::Client(..) => Some(crate::model::time::Nanos::from_secs(1)),
             Self::Workers(..) => Some(crate::model::time::Nanos::from_secs(10)),
-            Self::Demise(_)
+            Self::Termination(_)
             | Self::Paused(..)
             | Self::Outage(_)
             | Self::NotListening(..)

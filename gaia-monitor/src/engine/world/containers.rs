@@ -14,7 +14,7 @@ const CAP: usize = 4_096;
 /// Docker's events kept for each container.
 const SAID: usize = 64;
 /// Pauses, orphaned ports and starts kept for each container.
-const SPELLS: usize = 16;
+const PERIODS: usize = 16;
 /// Docker's embedded name server listens here in every container's namespace; it is no port of the container.
 const EMBEDDED_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
@@ -22,7 +22,7 @@ const EMBEDDED_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 pub struct Container {
     pub info: ContainerInfo,
     /// What Docker said, oldest first.
-    pub said: VecDeque<Said>,
+    pub said: VecDeque<DockerRecord>,
     /// Ports on which it listens now, since when.
     pub listening: BTreeMap<u16, Stamp>,
     /// Every port that it ever listened on.
@@ -30,9 +30,9 @@ pub struct Container {
     /// When its last listener closed.
     pub listeners_closed: Option<Stamp>,
     /// Ports whose listener went with a dying process.
-    pub orphaned: VecDeque<Orphaned>,
+    pub orphaned_ports: VecDeque<OrphanedPort>,
     /// Times in which it stood still, by Docker's pause or by SIGSTOP.
-    pub pauses: VecDeque<Spell>,
+    pub pauses: VecDeque<Period>,
     /// When it was started, each time.
     pub starts: VecDeque<Stamp>,
     /// Since when its first process has been dead.
@@ -41,7 +41,7 @@ pub struct Container {
 
 /// A port without its listener, by the process that took it along.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Orphaned {
+pub struct OrphanedPort {
     pub port: u16,
     pub by: Pid,
     pub since: Stamp,
@@ -50,7 +50,7 @@ pub struct Orphaned {
 
 /// A time with a beginning and, once it is over, an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spell {
+pub struct Period {
     pub since: Stamp,
     pub until: Option<Stamp>,
     /// The signal.
@@ -58,7 +58,7 @@ pub struct Spell {
 }
 
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct DockerRecord {
     pub at: Stamp,
     pub seen: Stamp,
     pub action: DockerAction,
@@ -225,7 +225,7 @@ impl Containers {
             | DockerAction::Restart
             | DockerAction::Destroy => {}
         }
-        container.said.push_back(Said { at, seen, action: event.action.clone() });
+        container.said.push_back(DockerRecord { at, seen, action: event.action.clone() });
         if container.said.len() > SAID {
             container.said.pop_front();
         }
@@ -237,8 +237,8 @@ impl Containers {
         }
         if let Some(container) = self.by_id.get_mut(id) {
             container.listening.insert(local.port(), at);
-            let back = |orphan: &&mut Orphaned| orphan.port == local.port() && orphan.until.is_none();
-            for orphan in container.orphaned.iter_mut().filter(back) {
+            let back = |orphan: &&mut OrphanedPort| orphan.port == local.port() && orphan.until.is_none();
+            for orphan in container.orphaned_ports.iter_mut().filter(back) {
                 orphan.until = Some(at);
             }
             container.ports.entry(local.port()).or_insert(at);
@@ -253,7 +253,7 @@ impl Containers {
     }
 
     /// A dead container listens on nothing, whether or not each closing was seen.
-    pub(super) fn went_down(&mut self, id: &ContainerId, at: Stamp) {
+    pub(super) fn terminated(&mut self, id: &ContainerId, at: Stamp) {
         if let Some(container) = self.by_id.get_mut(id) {
             container.listening.clear();
             container.listeners_closed = Some(at);
@@ -268,9 +268,9 @@ impl Containers {
             container.listeners_closed = Some(at);
         }
         if let Some(by) = dying {
-            container.orphaned.push_back(Orphaned { port: local.port(), by, since: at, until: None });
-            if container.orphaned.len() > SPELLS {
-                container.orphaned.pop_front();
+            container.orphaned_ports.push_back(OrphanedPort { port: local.port(), by, since: at, until: None });
+            if container.orphaned_ports.len() > PERIODS {
+                container.orphaned_ports.pop_front();
             }
         }
     }
@@ -301,7 +301,7 @@ impl Container {
             listening: BTreeMap::new(),
             ports: BTreeMap::new(),
             listeners_closed: None,
-            orphaned: VecDeque::new(),
+            orphaned_ports: VecDeque::new(),
             pauses: VecDeque::new(),
             starts: VecDeque::new(),
             down: None,
@@ -314,7 +314,7 @@ impl Container {
             && self.starts.back() != Some(&start)
         {
             self.starts.push_back(start);
-            if self.starts.len() > SPELLS {
+            if self.starts.len() > PERIODS {
                 self.starts.pop_front();
             }
         }
@@ -328,15 +328,15 @@ impl Container {
 
     /// The pause that an instant falls into.
     #[must_use]
-    pub fn paused_at(&self, at: Stamp) -> Option<&Spell> {
-        self.pauses.iter().rev().find(|spell| spell.covers(at))
+    pub fn paused_at(&self, at: Stamp) -> Option<&Period> {
+        self.pauses.iter().rev().find(|period| period.covers(at))
     }
 
     /// The process that took the listener of a port along, if the port was closed by it at an instant.
     #[must_use]
     pub fn orphaned_by(&self, port: u16, at: Stamp) -> Option<Pid> {
-        let closed = |orphan: &&Orphaned| orphan.since <= at && orphan.until.is_none_or(|until| until > at);
-        self.orphaned.iter().rev().filter(closed).find(|orphan| orphan.port == port).map(|orphan| orphan.by)
+        let closed = |orphan: &&OrphanedPort| orphan.since <= at && orphan.until.is_none_or(|until| until > at);
+        self.orphaned_ports.iter().rev().filter(closed).find(|orphan| orphan.port == port).map(|orphan| orphan.by)
     }
 
     /// Compose's service, else the name: what metrics and policies call it.
@@ -355,36 +355,36 @@ impl Container {
     }
 
     /// What Docker said at or after `from` of the life that `at` falls into: from its start to the next one.
-    pub fn said_in_life(&self, from: Stamp, at: Stamp) -> impl Iterator<Item = &Said> {
-        let start = |said: &&Said| said.action == DockerAction::Start;
+    pub fn events_of_run(&self, from: Stamp, at: Stamp) -> impl Iterator<Item = &DockerRecord> {
+        let start = |said: &&DockerRecord| said.action == DockerAction::Start;
         let began = self.said.iter().filter(start).map(|said| said.at).filter(|start| *start <= at).max();
         let next = self.said.iter().filter(start).map(|said| said.at).filter(|start| *start > at).min();
         let from = began.map_or(from, |began| began.max(from));
-        self.said_since(from).filter(move |said| next.is_none_or(|next| said.at < next))
+        self.events_since(from).filter(move |said| next.is_none_or(|next| said.at < next))
     }
 
     /// What Docker said at or after `from`.
-    pub fn said_since(&self, from: Stamp) -> impl Iterator<Item = &Said> {
+    pub fn events_since(&self, from: Stamp) -> impl Iterator<Item = &DockerRecord> {
         self.said.iter().filter(move |said| said.at >= from)
     }
 }
 
-impl Spell {
+impl Period {
     fn covers(&self, at: Stamp) -> bool {
         self.since <= at && self.until.is_none_or(|until| until > at)
     }
 }
 
-fn begin(spells: &mut VecDeque<Spell>, at: Stamp, what: Option<&str>) {
-    spells.push_back(Spell { since: at, until: None, what: what.map(str::to_owned) });
-    if spells.len() > SPELLS {
-        spells.pop_front();
+fn begin(periods: &mut VecDeque<Period>, at: Stamp, what: Option<&str>) {
+    periods.push_back(Period { since: at, until: None, what: what.map(str::to_owned) });
+    if periods.len() > PERIODS {
+        periods.pop_front();
     }
 }
 
-fn end(spells: &mut VecDeque<Spell>, at: Stamp, what: Option<&str>) {
-    for spell in spells.iter_mut().filter(|spell| spell.until.is_none() && spell.what.as_deref() == what) {
-        spell.until = Some(at);
+fn end(periods: &mut VecDeque<Period>, at: Stamp, what: Option<&str>) {
+    for period in periods.iter_mut().filter(|period| period.until.is_none() && period.what.as_deref() == what) {
+        period.until = Some(at);
     }
 }
 

@@ -4,7 +4,7 @@
 //! Several stacks of one host may use the same names. Whoever names a container means one that is near, in its Compose
 //! project or on a network with it; only where nobody near has the name, anybody who has it and is of no other project.
 
-use crate::model::event::Endpoint;
+use crate::model::event::DeclaredEndpoint;
 use crate::model::incident::Role;
 
 use crate::engine::world::World;
@@ -15,7 +15,7 @@ const SUFFIX: &str = "-candidate";
 
 /// Containers that can be meant.
 #[derive(Clone, Copy, Debug)]
-pub struct Pairs<'a> {
+pub struct FailoverPairs<'a> {
     all: &'a [&'a Container],
     names: &'a Names,
 }
@@ -24,17 +24,17 @@ impl World {
     /// The role of a container among all that are known.
     #[must_use]
     pub fn role_of(&self, container: &Container) -> Role {
-        Pairs::among(&self.containers.all().collect::<Vec<_>>(), &self.names).role_of(container)
+        FailoverPairs::among(&self.containers.all().collect::<Vec<_>>(), &self.names).role_of(container)
     }
 
     /// Is `primary` the primary that `candidate` stands by for?
     #[must_use]
     pub fn is_pair(&self, primary: &Container, candidate: &Container) -> bool {
-        Pairs::among(&self.containers.all().collect::<Vec<_>>(), &self.names).is_pair(primary, candidate)
+        FailoverPairs::among(&self.containers.all().collect::<Vec<_>>(), &self.names).is_pair(primary, candidate)
     }
 }
 
-impl<'a> Pairs<'a> {
+impl<'a> FailoverPairs<'a> {
     #[must_use]
     pub fn among(all: &'a [&'a Container], names: &'a Names) -> Self {
         Self { all, names }
@@ -100,8 +100,8 @@ fn has(container: &Container, name: &str) -> bool {
     names_of(container).any(|own| own == name)
 }
 
-/// Pairs of hosts (primary, fallback) that one environment declares.
-fn declared(endpoints: &[Endpoint]) -> impl Iterator<Item = (&str, &str)> {
+/// FailoverPairs of hosts (primary, fallback) that one environment declares.
+fn declared(endpoints: &[DeclaredEndpoint]) -> impl Iterator<Item = (&str, &str)> {
     endpoints.iter().filter(|endpoint| endpoint.fallback).filter_map(|fallback| {
         let primary = endpoints.iter().find(|other| !other.fallback && other.prefix == fallback.prefix)?;
         Some((primary.host.as_str(), fallback.host.as_str()))
@@ -115,7 +115,7 @@ pub fn names_of(container: &Container) -> impl Iterator<Item = &str> {
     own.into_iter().flatten().chain(aliases).map(String::as_str)
 }
 
-/// Pairs by the habit: the names of primary and candidate, where both are there.
+/// FailoverPairs by the habit: the names of primary and candidate, where both are there.
 #[must_use]
 pub fn habitual<'a>(containers: &[&'a Container]) -> Vec<(&'a str, &'a str)> {
     let names: std::collections::BTreeSet<&str> = containers.iter().copied().flat_map(names_of).collect();

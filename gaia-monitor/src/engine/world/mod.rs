@@ -23,17 +23,17 @@ use crate::model::ids::{ContainerId, Cookie, NetnsId, Pid};
 use crate::model::time::{Nanos, Stamp};
 
 use containers::Containers;
-use dns::lookups::{Change as LookUpChange, LookUps};
+use dns::lookups::{Change as LookupChange, Lookups};
 use dns::names::Names;
 use logs::{Line, Logs};
 use network::drops::Drops;
-use network::interfaces::Links;
+use network::interfaces::Interfaces;
 use network::outages::OutageId;
 use processes::Processes;
 use tcp::endpoint::Side;
-use tcp::proxy::Hops;
+use tcp::proxy::ProxyHops;
 use tcp::sockets::{Change as SocketChange, Sockets};
-use terminations::{DemiseId, Demises};
+use terminations::{TerminationId, Terminations};
 
 /// Losses kept; the oldest go first.
 const LOSSES: usize = 256;
@@ -49,12 +49,12 @@ pub struct World {
     pub containers: Containers,
     pub processes: Processes,
     pub sockets: Sockets,
-    pub demises: Demises,
-    pub hops: Hops,
+    pub terminations: Terminations,
+    pub proxy_hops: ProxyHops,
     pub logs: Logs,
-    pub links: Links,
+    pub interfaces: Interfaces,
     pub names: Names,
-    pub look_ups: LookUps,
+    pub lookups: Lookups,
     pub drops: Drops,
     /// The instant of release of the event, or the deadline of the timer, that is being worked on.
     pub now: Stamp,
@@ -68,16 +68,16 @@ pub struct World {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     Socket(SocketChange),
-    LookUp(LookUpChange),
+    Lookup(LookupChange),
     /// What is said of a name changed, or its container is down.
-    Name(String),
+    DnsChanged(String),
     /// A process began to listen.
     Listening {
         container: ContainerId,
         port: u16,
     },
-    /// A container's demise began or went on.
-    Demise(DemiseId),
+    /// A container's termination began or went on.
+    Termination(TerminationId),
     /// A process that serves, and does not stand for its container, ended.
     WorkerExited(Pid),
     /// Any other process's end.
@@ -87,13 +87,13 @@ pub enum Change {
     /// The way to a container, or through a bridge, was cut, or is free again.
     Outage(OutageId),
     /// A packet between these ends was dropped, or refused by ICMP.
-    Hindered {
+    PacketDropped {
         netns: NetnsId,
         source: SocketAddr,
         destination: SocketAddr,
     },
     /// A full queue dropped a handshake in this namespace, or the kernel's counters of such handshakes grew.
-    Overflowed(NetnsId),
+    AcceptQueueFull(NetnsId),
     /// Docker said something, or an inspection added to what is known.
     Docker(ContainerId),
     /// A container's log has a further line.
@@ -126,7 +126,7 @@ impl World {
                 Vec::new()
             }
             Fact::Reading(reading) => {
-                if self.sockets.read_by(reading) {
+                if self.sockets.socket_read(reading) {
                     self.processes.serves(reading.task.pid);
                 }
                 Vec::new()
@@ -140,16 +140,16 @@ impl World {
                 vec![hindered(found.netns, found.source, found.destination)]
             }
             Fact::Retransmitted(again) => {
-                self.sockets.sent_again(at, &again.socket);
+                self.sockets.retransmitted(at, &again.socket);
                 Vec::new()
             }
             Fact::ListenOverflow(found) => {
                 self.drops.overflowed(at, found);
-                vec![Change::Overflowed(found.netns)]
+                vec![Change::AcceptQueueFull(found.netns)]
             }
             Fact::ListenCounts(found) => {
                 self.drops.counted(at, found);
-                vec![Change::Overflowed(found.netns)]
+                vec![Change::AcceptQueueFull(found.netns)]
             }
             Fact::Http(http) => self.sockets.http(at, http).into_iter().map(Change::Socket).collect(),
             Fact::ProcessStarted(started) => {
@@ -175,38 +175,38 @@ impl World {
                 Vec::new()
             }
             Fact::LinksRead(read) => {
-                let outages = self.links.read(at, read, &self.containers);
-                self.reached_anew(at, read.netns, outages)
+                let outages = self.interfaces.read(at, read, &self.containers);
+                self.interfaces_changed(at, read.netns, outages)
             }
             Fact::Link(change) => {
-                let outages = self.links.link(at, change, &self.containers);
-                self.reached_anew(at, change.netns, outages)
+                let outages = self.interfaces.link(at, change, &self.containers);
+                self.interfaces_changed(at, change.netns, outages)
             }
-            Fact::Address(change) => match self.links.address(at, change, &self.containers) {
-                Some(container) => self.look_for_back(&container),
+            Fact::Address(change) => match self.interfaces.address(at, change, &self.containers) {
+                Some(container) => self.find_recovered(&container),
                 None => Vec::new(),
             },
             Fact::Neighbour(change) => {
-                self.links.neighbour(at, change, &self.containers);
+                self.interfaces.neighbour(at, change, &self.containers);
                 Vec::new()
             }
             // The published port alone joins both legs (see `route`); the proxy's own word is not needed.
             Fact::ProxySeen(_) | Fact::InventoryRead { .. } | Fact::Tick => Vec::new(),
             Fact::LookUp(look_up) => self.looked_up(at, look_up),
             Fact::AskerClosed(closed) => {
-                let changes = self.look_ups.closed(at, closed);
-                changes.into_iter().flat_map(|change| self.note_look_up(change)).collect()
+                let changes = self.lookups.closed(at, closed);
+                changes.into_iter().flat_map(|change| self.note_lookup(change)).collect()
             }
             Fact::NameChecked(checked) => self.name_checked(at, checked),
             Fact::ContainerSeen(info) => {
                 self.names.inspected(info, at);
                 if let Some(gone) = self.containers.inspected(info, at) {
-                    self.demises.forget(&gone);
+                    self.terminations.forget(&gone);
                     self.names.forget(&gone);
                 }
                 let mut changes = vec![Change::Docker(info.id.clone())];
                 self.name_listeners(&mut changes);
-                changes.extend(self.look_for_back(&info.id));
+                changes.extend(self.find_recovered(&info.id));
                 changes
             }
             Fact::Log(said) => {
@@ -230,7 +230,7 @@ impl World {
                 }
                 if stage.starts_with("ring.") {
                     self.sockets.doubt();
-                    self.look_ups.doubt();
+                    self.lookups.doubt();
                 }
                 vec![Change::Lost { stage: stage.clone(), count: *count }]
             }
@@ -240,11 +240,11 @@ impl World {
 
     fn told(&mut self, at: Stamp, seen: Stamp, said: &DockerEvent) -> Vec<Change> {
         self.containers.told(at, seen, said);
-        let mut changes = self.network_told(at, &said.container, &said.action);
+        let mut changes = self.network_event(at, &said.container, &said.action);
         changes.push(Change::Docker(said.container.clone()));
         match &said.action {
             DockerAction::Die { exit_code } => {
-                changes.push(Change::Demise(self.demises.died(at, seen, &said.container, *exit_code)));
+                changes.push(Change::Termination(self.terminations.died(at, seen, &said.container, *exit_code)));
             }
             DockerAction::Rename { .. } => self.names.renamed(&said.container, &said.name, at),
             DockerAction::Create
@@ -293,9 +293,9 @@ impl World {
         self.containers.of_socket(&end.socket, end.opened)
     }
 
-    /// The container came back: its demise, and those before it in a crash loop, are over.
-    pub fn came_back(&mut self, at: Stamp, demise: DemiseId) {
-        self.demises.over(at, demise);
+    /// The container came back: its termination, and those before it in a crash loop, are over.
+    pub fn recovered(&mut self, at: Stamp, termination: TerminationId) {
+        self.terminations.over(at, termination);
     }
 
     fn tcp_state(&mut self, at: Stamp, change: &TcpStateChange) -> Vec<Change> {
@@ -317,7 +317,7 @@ impl World {
                 SocketChange::ConnectFailed { .. }
                 | SocketChange::FinArrived { .. }
                 | SocketChange::ResetArrived { .. }
-                | SocketChange::GivenUp { .. }
+                | SocketChange::TimedOut { .. }
                 | SocketChange::Left { .. }
                 | SocketChange::Malformed { .. }
                 | SocketChange::Connected { .. }
@@ -335,18 +335,18 @@ impl World {
         let Some(container) = self.container_of(pid) else { return vec![Change::Exited(pid)] };
         let init = self.processes.is_init(pid);
         if init || self.processes.stands_for_container(pid) {
-            if init && self.is_told_by_child(&container, pid, at) {
+            if init && self.is_reported_by_child(&container, pid, at) {
                 return vec![Change::Exited(pid)];
             }
             let parent = self.processes.get(pid).map(|process| process.parent);
             let above = parent.filter(|parent| self.processes.is_init(*parent));
-            let id = self.demises.exited(at, seen, &container, pid, above, &exited.status);
-            self.containers.went_down(&container, at);
-            self.links.outages.went_down(at, &container);
+            let id = self.terminations.exited(at, seen, &container, pid, above, &exited.status);
+            self.containers.terminated(&container, at);
+            self.interfaces.outages.terminated(at, &container);
             if !init {
                 self.find_root(id, pid, &container, at);
             }
-            return vec![Change::Demise(id), Change::Exited(pid)];
+            return vec![Change::Termination(id), Change::Exited(pid)];
         }
         let process = self.processes.get(pid);
         // An OOM victim always counts, others when they serve and came by no exec.
@@ -356,18 +356,18 @@ impl World {
 
     /// An init ends with its only child, whose end is the container's. Where the init went first (it was killed, and the
     /// kernel ended the rest of its namespace), the child's end takes the init's place.
-    fn is_told_by_child(&self, container: &ContainerId, init: Pid, at: Stamp) -> bool {
-        let told = self.demises.current(container, at).filter(|demise| demise.exit.is_some());
-        let child = told.and_then(|demise| demise.pid).and_then(|pid| self.processes.get(pid));
+    fn is_reported_by_child(&self, container: &ContainerId, init: Pid, at: Stamp) -> bool {
+        let told = self.terminations.current(container, at).filter(|termination| termination.exit.is_some());
+        let child = told.and_then(|termination| termination.pid).and_then(|pid| self.processes.get(pid));
         child.is_some_and(|child| child.parent == init)
     }
 
     /// A first process that ends by itself right after a process of the same life that served: that one's death was the
     /// cause.
-    fn find_root(&mut self, id: DemiseId, first: Pid, container: &ContainerId, at: Stamp) {
+    fn find_root(&mut self, id: TerminationId, first: Pid, container: &ContainerId, at: Stamp) {
         let Some(process) = self.processes.get(first) else { return };
         let by_itself = process.exit.as_ref().is_some_and(|exit| exit.status.code().is_some());
-        let asked = self.demises.get(id).is_some_and(|demise| demise.asked.is_some());
+        let asked = self.terminations.get(id).is_some_and(|termination| termination.requested.is_some());
         if !by_itself || asked {
             return;
         }
@@ -383,7 +383,7 @@ impl World {
                 && self.container_of(worker.pid).as_ref() == Some(container)
         });
         if let Some(worker) = worker.map(|worker| worker.pid) {
-            self.demises.root(id, worker);
+            self.terminations.root(id, worker);
         }
     }
 
@@ -406,8 +406,9 @@ impl World {
             && signal.delivered
             && self.asks_to_end(&container, &signal.signal)
         {
-            self.demises.asked(at, seen, &container, pid, &signal.signal);
-            let current = self.demises.current(&container, at).map(|demise| Change::Demise(demise.id));
+            self.terminations.asked(at, seen, &container, pid, &signal.signal);
+            let current =
+                self.terminations.current(&container, at).map(|termination| Change::Termination(termination.id));
             return current.into_iter().chain([Change::Signalled(pid)]).collect();
         }
         vec![Change::Signalled(pid)]
@@ -486,5 +487,5 @@ impl World {
 }
 
 fn hindered(netns: NetnsId, source: SocketAddr, destination: SocketAddr) -> Change {
-    Change::Hindered { netns, source, destination }
+    Change::PacketDropped { netns, source, destination }
 }

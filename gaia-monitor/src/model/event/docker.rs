@@ -37,7 +37,7 @@ pub struct ContainerInfo {
     pub memory_limit: Option<u64>,
     pub networks: Vec<NetworkAddress>,
     pub published: Vec<PublishedPort>,
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<DeclaredEndpoint>,
     pub exit_code: Option<i64>,
 }
 
@@ -58,7 +58,7 @@ pub struct PublishedPort {
 
 /// `X_ENDPOINT` or `X_FALLBACK_ENDPOINT` of a container's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
+pub struct DeclaredEndpoint {
     /// The `X`.
     pub prefix: String,
     pub fallback: bool,

@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::{A_SECOND, PAIRS, Pair, Plan, STEADY, STEADY_GONE, UNDER_WAY};
-use crate::model::event::{ContainerInfo, DockerAction, DockerEvent, Endpoint, Fact, NameAnswer, NetworkAddress};
+use crate::model::event::{
+    ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, Fact, NameAnswer, NetworkAddress,
+};
 use crate::model::ids::{ContainerId, NetnsId, Pid};
 use crate::model::settings::Scope;
 
 fn container(number: u32, name: &str, network: &str, endpoint: Option<&str>) -> ContainerInfo {
-    let endpoint = endpoint.map(|host| Endpoint { prefix: "X".into(), fallback: false, host: host.into(), port: None });
+    let endpoint =
+        endpoint.map(|host| DeclaredEndpoint { prefix: "X".into(), fallback: false, host: host.into(), port: None });
     ContainerInfo {
         id: id(number),
         name: name.into(),

@@ -4,15 +4,15 @@
 
 use url::{Host, Url};
 
-use crate::model::event::Endpoint;
+use crate::model::event::DeclaredEndpoint;
 
 /// Reads `NAME=VALUE` lines. What does not name a host is left out.
 #[must_use]
-pub fn endpoints(environment: &[String]) -> Vec<Endpoint> {
+pub fn endpoints(environment: &[String]) -> Vec<DeclaredEndpoint> {
     environment.iter().filter_map(|line| endpoint(line)).collect()
 }
 
-fn endpoint(line: &str) -> Option<Endpoint> {
+fn endpoint(line: &str) -> Option<DeclaredEndpoint> {
     let (name, value) = line.split_once('=')?;
     let before = name.strip_suffix("_ENDPOINT")?;
     let (prefix, fallback) = match before.strip_suffix("_FALLBACK") {
@@ -29,7 +29,7 @@ fn endpoint(line: &str) -> Option<Endpoint> {
         Host::Ipv4(address) => address.to_string(),
         Host::Ipv6(address) => address.to_string(),
     };
-    Some(Endpoint { prefix: prefix.to_owned(), fallback, host, port: url.port_or_known_default() })
+    Some(DeclaredEndpoint { prefix: prefix.to_owned(), fallback, host, port: url.port_or_known_default() })
 }
 
 /// Without a scheme (`gaia-core:6415`) a URL parser takes the host for one.

@@ -4,7 +4,7 @@ use bollard::models::ContainerInspectResponse;
 use serde_json::{Value, json};
 
 use super::{FirstProcess, container};
-use crate::model::event::{ContainerInfo, Endpoint, PublishedPort};
+use crate::model::event::{ContainerInfo, DeclaredEndpoint, PublishedPort};
 use crate::model::ids::{CgroupId, NetnsId, Pid};
 
 fn answer() -> Value {
@@ -76,7 +76,7 @@ fn a_running_container_is_read_whole() {
     assert_eq!((seen.health.as_deref(), seen.restart_policy.as_deref()), (Some("healthy"), Some("unless-stopped")));
     assert_eq!(seen.memory_limit, Some(268_435_456));
     assert_eq!(seen.published, [port("0.0.0.0", 16416, 6415), port("::", 16416, 6415)], "TCP only, in order");
-    let mcp = Endpoint { prefix: "MCP".into(), fallback: false, host: "gaia-mcp".into(), port: Some(8765) };
+    let mcp = DeclaredEndpoint { prefix: "MCP".into(), fallback: false, host: "gaia-mcp".into(), port: Some(8765) };
     assert_eq!(seen.endpoints, [mcp]);
     assert!(!format!("{seen:?}").contains("secret"), "nothing else of the environment leaves");
 }

@@ -1,10 +1,10 @@
 //! Names: which containers have or had one, on which network, and what name servers said of it over time.
 //!
-//! A name stays with the container that last had it, also after its death. What is said is kept as stretches: as long as
-//! the answers to one asker stay the same, one stretch grows.
+//! A name stays with the container that last had it, also after its death. What is said is kept as spans: as long as
+//! the answers to one observer stay the same, one span grows.
 //!
-//! Bound: names live as long as their containers are known ([`super::containers`]); [`KEYS`] pairs of name and asker,
-//! the longest known go first, with [`STRETCHES`] stretches each: older answers are then missing from timelines.
+//! Bound: names live as long as their containers are known ([`super::containers`]); [`KEYS`] pairs of name and observer,
+//! the longest known go first, with [`SPANS`] spans each: preexisting answers are then missing from timelines.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -17,13 +17,13 @@ use crate::engine::world::World;
 use crate::engine::world::network::outages::Outage;
 
 const KEYS: usize = 4_096;
-const STRETCHES: usize = 16;
+const SPANS: usize = 16;
 /// Docker tells a detachment after it has taken the name away: 1 to 21 ms, more on a loaded machine.
 const DETACHMENT_TOLD: Nanos = Nanos::from_millis(100);
 
 /// A container that has or had a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holding {
+pub struct NameHolder {
     pub container: ContainerId,
     /// `None`: a name that no network knows.
     pub network: Option<String>,
@@ -32,14 +32,14 @@ pub struct Holding {
 
 /// Who asked: a container by itself, or the monitor in its namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Asker {
+pub struct Observer {
     pub container: ContainerId,
     pub monitor: bool,
 }
 
 /// Answers that say the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub struct ResponseSpan {
     /// `None`: no address was given.
     pub address: Option<IpAddr>,
     pub first: Stamp,
@@ -50,11 +50,11 @@ pub struct Stretch {
 
 #[derive(Debug, Default)]
 pub struct Names {
-    holders: BTreeMap<String, Vec<Holding>>,
+    holders: BTreeMap<String, Vec<NameHolder>>,
     /// Networks that a container is or was on.
     networks: BTreeMap<ContainerId, BTreeSet<String>>,
-    said: BTreeMap<(String, Asker), VecDeque<Stretch>>,
-    arrived: VecDeque<(String, Asker)>,
+    said: BTreeMap<(String, Observer), VecDeque<ResponseSpan>>,
+    arrived: VecDeque<(String, Observer)>,
 }
 
 impl Names {
@@ -83,20 +83,21 @@ impl Names {
     }
 
     fn note(&mut self, name: &str, network: Option<&str>, since: Stamp, id: &ContainerId) {
-        let holdings = self.holders.entry(name.to_ascii_lowercase()).or_default();
-        let same = |holding: &&mut Holding| holding.container == *id && holding.network.as_deref() == network;
-        match holdings.iter_mut().find(same) {
+        let name_holders = self.holders.entry(name.to_ascii_lowercase()).or_default();
+        let same =
+            |name_holder: &&mut NameHolder| name_holder.container == *id && name_holder.network.as_deref() == network;
+        match name_holders.iter_mut().find(same) {
             Some(known) => known.since = known.since.min(since),
             None => {
-                holdings.push(Holding { container: id.clone(), network: network.map(str::to_owned), since });
-                holdings.sort_by(|a, b| (a.since, &a.container).cmp(&(b.since, &b.container)));
+                name_holders.push(NameHolder { container: id.clone(), network: network.map(str::to_owned), since });
+                name_holders.sort_by(|a, b| (a.since, &a.container).cmp(&(b.since, &b.container)));
             }
         }
     }
 
     /// Who has or had a name.
     #[must_use]
-    pub fn holders(&self, name: &str) -> &[Holding] {
+    pub fn holders(&self, name: &str) -> &[NameHolder] {
         self.holders.get(name).map_or(&[], Vec::as_slice)
     }
 
@@ -113,22 +114,22 @@ impl Names {
         networks(one).zip(networks(other)).is_some_and(|(one, other)| !one.is_disjoint(other))
     }
 
-    /// Can this asker mean that holder by the name? Docker knows names by network; of an asker whose networks are not known
+    /// Can this observer mean that holder by the name? Docker knows names by network; of an observer whose networks are not known
     /// nothing can be excluded.
     #[must_use]
-    pub fn can_mean(&self, asker: &ContainerId, name: &str, holder: &ContainerId) -> bool {
-        let Some(networks) = self.networks.get(asker) else { return true };
+    pub fn can_mean(&self, observer: &ContainerId, name: &str, holder: &ContainerId) -> bool {
+        let Some(networks) = self.networks.get(observer) else { return true };
         self.holders(name)
             .iter()
-            .filter(|holding| holding.container == *holder)
-            .any(|holding| holding.network.as_ref().is_none_or(|network| networks.contains(network)))
+            .filter(|name_holder| name_holder.container == *holder)
+            .any(|name_holder| name_holder.network.as_ref().is_none_or(|network| networks.contains(network)))
     }
 
-    /// Notes an answer; returns whether a stretch began with it.
+    /// Notes an answer; returns whether a span began with it.
     pub(in crate::engine::world) fn answered(
         &mut self,
         name: &str,
-        asker: Asker,
+        observer: Observer,
         at: Stamp,
         answer: &NameAnswer,
     ) -> bool {
@@ -136,7 +137,7 @@ impl Names {
             NameAnswer::Addresses(addresses) => addresses.first().copied(),
             NameAnswer::NoData | NameAnswer::NoName | NameAnswer::Failed { .. } | NameAnswer::Silent => None,
         };
-        let key = (name.to_owned(), asker);
+        let key = (name.to_owned(), observer);
         if !self.said.contains_key(&key) {
             self.arrived.push_back(key.clone());
             if self.arrived.len() > KEYS
@@ -145,31 +146,31 @@ impl Names {
                 self.said.remove(&oldest);
             }
         }
-        let stretches = self.said.entry(key).or_default();
-        if let Some(latest) = stretches.back_mut().filter(|latest| latest.address == address) {
+        let spans = self.said.entry(key).or_default();
+        if let Some(latest) = spans.back_mut().filter(|latest| latest.address == address) {
             latest.last = latest.last.max(at);
             return false;
         }
-        stretches.push_back(Stretch { address, first: at, last: at, said: in_a_word(answer) });
-        if stretches.len() > STRETCHES {
-            stretches.pop_front();
+        spans.push_back(ResponseSpan { address, first: at, last: at, said: in_a_word(answer) });
+        if spans.len() > SPANS {
+            spans.pop_front();
         }
         true
     }
 
-    /// What was said of a name, to each asker in turn.
-    pub fn said(&self, name: &str) -> impl Iterator<Item = (&Asker, &VecDeque<Stretch>)> {
-        let first = Asker { container: ContainerId(String::new()), monitor: false };
+    /// What was said of a name, to each observer in turn.
+    pub fn said(&self, name: &str) -> impl Iterator<Item = (&Observer, &VecDeque<ResponseSpan>)> {
+        let first = Observer { container: ContainerId(String::new()), monitor: false };
         let from = self.said.range((name.to_owned(), first)..);
         let of_name = from.take_while(move |((other, _), _)| other == name);
-        of_name.map(|((_, asker), stretches)| (asker, stretches))
+        of_name.map(|((_, observer), spans)| (observer, spans))
     }
 
     /// When somebody who had been refused the name was given it again, at or after an instant.
     #[must_use]
     pub fn back(&self, name: &str, from: Stamp) -> Option<Stamp> {
-        let returns = self.said(name).flat_map(|(_, stretches)| {
-            let pairs = stretches.iter().zip(stretches.iter().skip(1));
+        let returns = self.said(name).flat_map(|(_, spans)| {
+            let pairs = spans.iter().zip(spans.iter().skip(1));
             let back = pairs.filter(|(before, after)| before.address.is_none() && after.address.is_some());
             back.map(|(_, after)| after.first)
         });
@@ -179,22 +180,22 @@ impl Names {
     /// The last time before an instant at which anybody was given the name.
     #[must_use]
     pub fn last_given(&self, name: &str, before: Stamp) -> Option<Stamp> {
-        let given = self.said(name).flat_map(|(_, stretches)| stretches).filter(|stretch| stretch.address.is_some());
-        given.filter(|stretch| stretch.first <= before).map(|stretch| stretch.last.min(before)).max()
+        let given = self.said(name).flat_map(|(_, spans)| spans).filter(|span| span.address.is_some());
+        given.filter(|span| span.first <= before).map(|span| span.last.min(before)).max()
     }
 
     /// Every name of a container.
     pub fn of<'a>(&'a self, id: &'a ContainerId) -> impl Iterator<Item = &'a str> {
-        let held = |holdings: &[Holding]| holdings.iter().any(|holding| holding.container == *id);
-        self.holders.iter().filter(move |(_, holdings)| held(holdings)).map(|(name, _)| name.as_str())
+        let held = |name_holders: &[NameHolder]| name_holders.iter().any(|name_holder| name_holder.container == *id);
+        self.holders.iter().filter(move |(_, name_holders)| held(name_holders)).map(|(name, _)| name.as_str())
     }
 
     /// A container is known no more.
     pub(in crate::engine::world) fn forget(&mut self, id: &ContainerId) {
-        for holdings in self.holders.values_mut() {
-            holdings.retain(|holding| holding.container != *id);
+        for name_holders in self.holders.values_mut() {
+            name_holders.retain(|name_holder| name_holder.container != *id);
         }
-        self.holders.retain(|_, holdings| !holdings.is_empty());
+        self.holders.retain(|_, name_holders| !name_holders.is_empty());
         self.networks.remove(id);
     }
 }
@@ -211,43 +212,44 @@ impl World {
     /// same name may be another's.
     #[must_use]
     pub fn last_holder(&self, name: &str, client: &ContainerId, at: Stamp) -> Option<ContainerId> {
-        let shared = |holding: &Holding| {
-            let network = holding.network.as_ref();
+        let shared = |name_holder: &NameHolder| {
+            let network = name_holder.network.as_ref();
             network.is_some_and(|network| self.names.was_on(client, network))
         };
-        let held = self.names.holders(name).iter().filter(|holding| holding.since <= at);
-        let last = held
-            .max_by_key(|holding| (shared(holding), self.held_until(holding, at), holding.since, &holding.container));
-        last.map(|holding| holding.container.clone())
+        let held = self.names.holders(name).iter().filter(|name_holder| name_holder.since <= at);
+        let last = held.max_by_key(|name_holder| {
+            (shared(name_holder), self.held_until(name_holder, at), name_holder.since, &name_holder.container)
+        });
+        last.map(|name_holder| name_holder.container.clone())
     }
 
     /// Until when a name was a container's, as seen at an instant; the end of time while it still is.
-    fn held_until(&self, holding: &Holding, at: Stamp) -> Stamp {
-        if let Some(demise) = self.demises.current(&holding.container, at) {
-            return demise.down().unwrap_or(demise.since());
+    fn held_until(&self, name_holder: &NameHolder, at: Stamp) -> Stamp {
+        if let Some(termination) = self.terminations.current(&name_holder.container, at) {
+            return termination.down().unwrap_or(termination.since());
         }
-        let Some(container) = self.containers.get(&holding.container) else { return Stamp(0) };
-        let network = holding.network.as_deref();
+        let Some(container) = self.containers.get(&name_holder.container) else { return Stamp(0) };
+        let network = name_holder.network.as_deref();
         if let Some(outage) =
-            network.and_then(|network| self.links.outages.of_network(&container.info.id, network, at, at))
+            network.and_then(|network| self.interfaces.outages.of_network(&container.info.id, network, at, at))
         {
             return outage.since();
         }
-        let ran = container.info.running || self.demises.of_container(&holding.container).next().is_some();
+        let ran = container.info.running || self.terminations.of_container(&name_holder.container).next().is_some();
         if ran { Stamp(i64::MAX) } else { Stamp(0) }
     }
 
     /// The time in which one of the two was off the network on which the client would find the name.
     #[must_use]
     pub fn cut_off(&self, name: &str, holder: &ContainerId, client: &ContainerId, at: Stamp) -> Option<&Outage> {
-        let networks = self.names.holders(name).iter().filter(|holding| holding.container == *holder);
+        let networks = self.names.holders(name).iter().filter(|name_holder| name_holder.container == *holder);
         let networks: Vec<&String> = networks
-            .filter_map(|holding| holding.network.as_ref())
+            .filter_map(|name_holder| name_holder.network.as_ref())
             .filter(|network| self.names.was_on(client, network))
             .collect();
         [holder, client].into_iter().find_map(|id| {
             let until = at.plus(DETACHMENT_TOLD);
-            networks.iter().find_map(|network| self.links.outages.of_network(id, network, at, until))
+            networks.iter().find_map(|network| self.interfaces.outages.of_network(id, network, at, until))
         })
     }
 }
@@ -266,13 +268,13 @@ fn in_a_word(answer: &NameAnswer) -> &'static str {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::{Asker, KEYS, Names};
+    use super::{KEYS, Names, Observer};
     use crate::model::event::NameAnswer;
     use crate::model::ids::ContainerId;
     use crate::model::time::Stamp;
 
-    fn asker(name: &str) -> Asker {
-        Asker { container: ContainerId(name.to_owned()), monitor: false }
+    fn observer(name: &str) -> Observer {
+        Observer { container: ContainerId(name.to_owned()), monitor: false }
     }
 
     fn given() -> NameAnswer {
@@ -285,7 +287,7 @@ mod tests {
         for (who, at, answer) in
             [("a", 1, given()), ("b", 2, given()), ("a", 5, NameAnswer::NoName), ("b", 6, given()), ("a", 9, given())]
         {
-            names.answered("core", asker(who), Stamp(at), &answer);
+            names.answered("core", observer(who), Stamp(at), &answer);
         }
         assert_eq!(names.back("core", Stamp(5)), Some(Stamp(9)), "b was never refused");
         assert_eq!(names.back("core", Stamp(10)), None);
@@ -297,7 +299,7 @@ mod tests {
     fn who_asks_for_many_names_pushes_the_oldest_out() {
         let mut names = Names::default();
         for index in 0..=KEYS {
-            names.answered(&format!("n{index}"), asker("a"), Stamp(1), &given());
+            names.answered(&format!("n{index}"), observer("a"), Stamp(1), &given());
         }
         assert_eq!(names.said("n0").count(), 0);
         assert_eq!(names.said("n1").count(), 1);

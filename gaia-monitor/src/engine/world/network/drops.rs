@@ -15,7 +15,7 @@ use crate::model::ids::{ContainerId, NetnsId};
 use crate::model::time::{Nanos, Stamp};
 
 use crate::engine::world::World;
-use crate::engine::world::tcp::endpoint::End;
+use crate::engine::world::tcp::endpoint::Endpoint;
 
 const PAIRS: usize = 8_192;
 const FIRST: usize = 16;
@@ -219,7 +219,7 @@ impl World {
     /// The packets of a client's connection, of either direction, that were dropped until an instant; oldest first.
     /// `container`: whose the server's address is, where it is known by another one.
     #[must_use]
-    pub fn dropped_of(&self, end: &End, container: Option<&ContainerId>, until: Stamp) -> Vec<&Dropped> {
+    pub fn dropped_of(&self, end: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Vec<&Dropped> {
         let mine = |dropped: &&Dropped| {
             let local = end.socket.local.ip().is_loopback();
             let inside = dropped.at >= end.opened && dropped.at <= until.plus(AFTERWARDS);
@@ -233,13 +233,13 @@ impl World {
 
     /// The ICMP errors that answered packets of a client's connection.
     #[must_use]
-    pub fn refused_of(&self, end: &End, container: Option<&ContainerId>, until: Stamp) -> Vec<Refused> {
+    pub fn refused_of(&self, end: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Vec<Refused> {
         let mine = |refused: &Refused| refused.at >= end.opened && refused.at <= until.plus(AFTERWARDS);
         let traces = self.traces_of(end, container);
         traces.into_iter().flat_map(|trace| trace.refused.iter().copied()).filter(mine).collect()
     }
 
-    fn traces_of(&self, end: &End, container: Option<&ContainerId>) -> Vec<&Trace> {
+    fn traces_of(&self, end: &Endpoint, container: Option<&ContainerId>) -> Vec<&Trace> {
         if end.socket.local.port() == 0 {
             // Its port is told with its next change of state: whatever else came from its address to that server, and is
             // no other socket's that is known.
@@ -259,7 +259,7 @@ impl World {
     /// Did a full queue drop this client's handshake? `Some(true)`: its own packet was seen to meet it; `Some(false)`: while
     /// it tried, the kernel counted packets at full queues of the server's namespace that were not seen there.
     #[must_use]
-    pub fn overflowed(&self, end: &End, container: Option<&ContainerId>, until: Stamp) -> Option<bool> {
+    pub fn overflowed(&self, end: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Option<bool> {
         let local = end.socket.local;
         let own = |packet: &Handshake| match local.port() {
             0 => packet.client.ip() == local.ip() && packet.server == end.socket.remote,
@@ -276,7 +276,7 @@ impl World {
 
     /// What the kernel had counted in the server's namespace while this client tried.
     #[must_use]
-    pub fn counted_of(&self, end: &End, container: Option<&ContainerId>, until: Stamp) -> Option<Counted> {
+    pub fn counted_of(&self, end: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Option<Counted> {
         let netns = self.netns_of(container)?;
         self.drops.counts_between(netns, end.opened, until).fold(None, |sum, (at, counts)| {
             let sum = sum.unwrap_or(Counted { at: *at, netns, overflows: 0, drops: 0 });

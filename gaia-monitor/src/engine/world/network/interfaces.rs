@@ -21,9 +21,9 @@ const CAP: usize = 16_384;
 const NOTES: usize = 4_096;
 
 #[derive(Debug, Default)]
-pub struct Links {
+pub struct Interfaces {
     pub outages: Outages,
-    held: BTreeMap<Place, Held>,
+    held: BTreeMap<Place, Interface>,
     /// The host's end of a pair → the container's.
     inner: BTreeMap<u32, Place>,
     host: Option<NetnsId>,
@@ -32,7 +32,7 @@ pub struct Links {
 
 /// An interface that is there.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct Interface {
     link: Link,
     /// When it was first told.
     told: Stamp,
@@ -67,7 +67,7 @@ pub enum Fault {
     Removed,
 }
 
-impl Links {
+impl Interfaces {
     /// Lines about these containers, or about this place, from an instant on.
     pub fn notes<'a>(
         &'a self,
@@ -95,7 +95,7 @@ impl Links {
         self.of_namespace(netns).filter_map(|(place, held)| Some((*place, &held.addresses, held.fine_since?)))
     }
 
-    fn of_namespace(&self, netns: NetnsId) -> impl Iterator<Item = (&Place, &Held)> {
+    fn of_namespace(&self, netns: NetnsId) -> impl Iterator<Item = (&Place, &Interface)> {
         self.held.range((netns, 0)..=(netns, u32::MAX))
     }
 
@@ -200,7 +200,7 @@ impl Links {
     }
 
     /// Keeps what is told; returns what was there.
-    fn hold(&mut self, at: Stamp, place: Place, change: &LinkChange) -> Option<Held> {
+    fn hold(&mut self, at: Stamp, place: Place, change: &LinkChange) -> Option<Interface> {
         let link = &change.link;
         if change.removed {
             let before = self.held.remove(&place);
@@ -220,7 +220,7 @@ impl Links {
         }
         let up = link.state == LinkState::Up || before.is_none();
         let name = before.as_ref().filter(|_| !up).map_or_else(|| link.name.clone(), |before| before.name.clone());
-        let held = Held {
+        let held = Interface {
             link: Link { peer, ..link.clone() },
             told: before.as_ref().map_or(at, |before| before.told),
             name,

@@ -13,7 +13,7 @@ use crate::model::ids::{ContainerId, NetnsId};
 use crate::model::time::{Nanos, Stamp};
 
 use crate::engine::world::containers::{Container, Containers};
-use crate::engine::world::network::interfaces::{Fault, Links};
+use crate::engine::world::network::interfaces::{Fault, Interfaces};
 
 const CAP: usize = 1_024;
 /// Docker tells a disconnect at most this long after it took the interface away (22 ms here, more under load).
@@ -270,7 +270,7 @@ impl Outages {
                 ended
             }
             DockerAction::Die { .. } => {
-                self.went_down(at, container);
+                self.terminated(at, container);
                 Vec::new()
             }
             DockerAction::Create
@@ -288,7 +288,7 @@ impl Outages {
     }
 
     /// A dead container has no way that could be cut.
-    pub(in crate::engine::world) fn went_down(&mut self, at: Stamp, container: &ContainerId) {
+    pub(in crate::engine::world) fn terminated(&mut self, at: Stamp, container: &ContainerId) {
         for outage in self.open().filter(|outage| outage.container.as_ref() == Some(container)) {
             outage.gone = Some(at);
         }
@@ -296,8 +296,8 @@ impl Outages {
 
     /// Whether the interfaces that a container has now end an outage: one that carries the address, or belongs to the
     /// network, that was cut off. Docker's word alone stands until then.
-    pub(in crate::engine::world) fn look_for_back(
-        links: &mut Links,
+    pub(in crate::engine::world) fn find_recovered(
+        links: &mut Interfaces,
         containers: &Containers,
         id: &ContainerId,
     ) -> Vec<OutageId> {

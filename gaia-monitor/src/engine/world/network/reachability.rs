@@ -26,7 +26,7 @@ pub struct Unanswered {
 
 impl World {
     /// What Docker says of a container's networks. It says `disconnect` after every death, too, which cuts off nobody.
-    pub(in crate::engine::world) fn network_told(
+    pub(in crate::engine::world) fn network_event(
         &mut self,
         at: Stamp,
         container: &ContainerId,
@@ -36,15 +36,15 @@ impl World {
         if down && matches!(action, DockerAction::NetworkDisconnect { .. }) {
             return Vec::new();
         }
-        let mut changes = outages(self.links.outages.told(at, container, action));
+        let mut changes = outages(self.interfaces.outages.told(at, container, action));
         if matches!(action, DockerAction::NetworkConnect { .. }) {
-            changes.extend(self.look_for_back(container));
+            changes.extend(self.find_recovered(container));
         }
         changes
     }
 
     /// Interfaces of a namespace have changed: an outage may be over.
-    pub(in crate::engine::world) fn reached_anew(
+    pub(in crate::engine::world) fn interfaces_changed(
         &mut self,
         at: Stamp,
         netns: NetnsId,
@@ -52,14 +52,14 @@ impl World {
     ) -> Vec<Change> {
         let mut changes = outages(changed);
         if let Some(owner) = self.containers.owner_of_netns(netns, at) {
-            changes.extend(self.look_for_back(&owner));
+            changes.extend(self.find_recovered(&owner));
         }
         changes
     }
 
     /// Does an interface that a container has now end an outage?
-    pub(in crate::engine::world) fn look_for_back(&mut self, container: &ContainerId) -> Vec<Change> {
-        outages(Outages::look_for_back(&mut self.links, &self.containers, container))
+    pub(in crate::engine::world) fn find_recovered(&mut self, container: &ContainerId) -> Vec<Change> {
+        outages(Outages::find_recovered(&mut self.interfaces, &self.containers, container))
     }
 
     /// The outage that explains why an exchange got no further. `ends`: the containers at its ends, each with the address
@@ -74,9 +74,9 @@ impl World {
         let mut found: Vec<&Outage> = Vec::new();
         for (id, ip) in ends.iter().filter(|(_, ip)| !ip.is_loopback()) {
             let Some(container) = self.containers.get(id) else { continue };
-            let bridge = container.info.netns.and_then(|netns| self.links.bridge_of(netns, *ip));
+            let bridge = container.info.netns.and_then(|netns| self.interfaces.bridge_of(netns, *ip));
             let explains = |outage: &&Outage| outage.explains(asked.begun, asked.at, asked.received);
-            found.extend(self.links.outages.all().filter(explains).filter(|outage| match &outage.container {
+            found.extend(self.interfaces.outages.all().filter(explains).filter(|outage| match &outage.container {
                 None => outage.place.is_some() && outage.place == bridge,
                 Some(_) => outage.cuts_off(container, *ip),
             }));

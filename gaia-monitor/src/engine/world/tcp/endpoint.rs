@@ -14,7 +14,7 @@ pub enum Side {
 
 /// One end of a connection.
 #[derive(Clone, Debug)]
-pub struct End {
+pub struct Endpoint {
     pub socket: Socket,
     pub side: Side,
     pub opened: Stamp,
@@ -36,20 +36,20 @@ pub struct End {
     pub last_sent: Option<Stamp>,
     pub last_received: Option<Stamp>,
     /// Packets that it sent again.
-    pub again: Option<Again>,
+    pub retransmits: Option<Retransmits>,
     /// Bytes that it had sent and that were not acknowledged, at its last change of state.
     pub unacknowledged: u32,
     /// What it sent, by HTTP's framing.
-    pub sent: Messages,
+    pub http: HttpMessages,
     /// It was there before the monitor: what it carried until then is not known.
-    pub older: bool,
+    pub preexisting: bool,
     /// Events were lost while it was open.
     pub lossy: bool,
 }
 
 /// Retransmissions of one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Again {
+pub struct Retransmits {
     pub count: u32,
     pub first: Stamp,
     pub last: Stamp,
@@ -72,11 +72,11 @@ pub struct Close {
 
 /// How far the messages went that one end sent.
 #[derive(Clone, Debug, Default)]
-pub struct Messages {
+pub struct HttpMessages {
     pub begun: u32,
     pub complete: u32,
     /// Answers whose header is complete.
-    pub heads: u32,
+    pub header_sections: u32,
     pub begun_at: Option<Stamp>,
     /// When the last one that is complete ended.
     pub ended_at: Option<Stamp>,
@@ -91,7 +91,7 @@ pub struct Messages {
     pub doubtful: bool,
 }
 
-impl Messages {
+impl HttpMessages {
     pub(in crate::engine::world) fn end(&mut self, at: Stamp) {
         self.complete += 1;
         self.ended_at = Some(at);
@@ -106,7 +106,7 @@ impl Close {
     }
 }
 
-impl End {
+impl Endpoint {
     pub(in crate::engine::world) fn new(socket: Socket, side: Side, opened: Stamp, state: TcpState) -> Self {
         Self {
             socket,
@@ -125,10 +125,10 @@ impl End {
             peer: None,
             last_sent: None,
             last_received: None,
-            again: None,
+            retransmits: None,
             unacknowledged: 0,
-            sent: Messages::default(),
-            older: false,
+            http: HttpMessages::default(),
+            preexisting: false,
             lossy: false,
         }
     }
@@ -142,7 +142,7 @@ impl End {
     /// Does what it sent last lie on the way? Unacknowledged, or thrown away (`dropped`: when the last of it was) and not
     /// sent again since.
     #[must_use]
-    pub fn is_unheard(&self, dropped: Stamp) -> bool {
+    pub fn is_unacknowledged(&self, dropped: Stamp) -> bool {
         self.unacknowledged > 0 || self.close.is_some() && dropped > self.last_sent.unwrap_or(self.opened)
     }
 

@@ -18,7 +18,7 @@ const WAITING: usize = 4_096;
 const PROXY: &str = "docker-proxy";
 
 #[derive(Debug, Default)]
-pub struct Hops {
+pub struct ProxyHops {
     waiting: VecDeque<Cookie>,
     /// The proxy's accepted end → its connecting end.
     forward: BTreeMap<Cookie, Cookie>,
@@ -30,23 +30,23 @@ pub struct Route {
     pub client: Cookie,
     /// The end of the process that should answer.
     pub server: Option<Cookie>,
-    pub hop: Option<Hop>,
+    pub proxy: Option<ProxyHop>,
     pub container: Option<ContainerId>,
     /// The container's own address where it is known, else the address that was asked.
     pub address: SocketAddr,
 }
 
 #[derive(Clone, Debug)]
-pub struct Hop {
+pub struct ProxyHop {
     pub pid: Option<Pid>,
     pub listen: SocketAddr,
     /// The proxy's end towards the client.
-    pub accepted: Cookie,
+    pub client_leg: Cookie,
     /// The proxy's end towards the container.
-    pub connecting: Option<Cookie>,
+    pub backend_leg: Option<Cookie>,
 }
 
-impl Hops {
+impl ProxyHops {
     pub(in crate::engine::world) fn accepted(&mut self, cookie: Cookie) {
         self.waiting.push_back(cookie);
         if self.waiting.len() > WAITING {
@@ -89,7 +89,7 @@ impl World {
     /// Notes a new end of docker-proxy, and joins a new leg to the acceptance that it serves.
     pub(in crate::engine::world) fn note_hop(&mut self, cookie: Cookie) {
         if self.is_proxy_end(cookie) {
-            self.hops.accepted(cookie);
+            self.proxy_hops.accepted(cookie);
             return;
         }
         if !self.is_proxy_leg(cookie) {
@@ -103,8 +103,8 @@ impl World {
                 port == backend.port() && self.containers.of_address(backend.ip(), at).as_ref() == Some(&id)
             })
         };
-        if let Some(accepted) = self.hops.waiting.iter().copied().find(serves) {
-            self.hops.stitch(accepted, cookie);
+        if let Some(accepted) = self.proxy_hops.waiting.iter().copied().find(serves) {
+            self.proxy_hops.stitch(accepted, cookie);
         }
     }
 
@@ -115,16 +115,16 @@ impl World {
         let asked = end.socket.remote;
         let Some(peer) = end.peer.and_then(|peer| self.sockets.get(peer)) else {
             let container = self.holder_of(end.socket.netns, asked, at);
-            return Some(Route { client, server: None, hop: None, container, address: asked });
+            return Some(Route { client, server: None, proxy: None, container, address: asked });
         };
         let accepted = peer.socket.cookie;
         if !self.is_proxy_end(accepted) {
             let container = self.containers.of_socket(&peer.socket, peer.opened);
             let container = container.or_else(|| self.holder_of(end.socket.netns, asked, at));
             let address = peer.socket.local;
-            return Some(Route { client, server: Some(accepted), hop: None, container, address });
+            return Some(Route { client, server: Some(accepted), proxy: None, container, address });
         }
-        let connecting = self.hops.towards_container(accepted);
+        let connecting = self.proxy_hops.towards_container(accepted);
         let leg = connecting.and_then(|cookie| self.sockets.get(cookie));
         let backend = leg.and_then(|leg| leg.peer).and_then(|cookie| self.sockets.get(cookie));
         let published = self.containers.published_to(peer.socket.local, end.opened);
@@ -132,8 +132,8 @@ impl World {
         let container = container.or_else(|| published.as_ref().map(|(id, _)| id.clone()));
         let address = backend.map(|end| end.socket.local).or(leg.map(|leg| leg.socket.remote)).unwrap_or(asked);
         let pid = leg.and_then(|leg| leg.owner.as_ref()).or(peer.owner.as_ref()).map(|task| task.pid);
-        let hop = Hop { pid, listen: peer.socket.local, accepted, connecting };
-        Some(Route { client, server: backend.map(|end| end.socket.cookie), hop: Some(hop), container, address })
+        let hop = ProxyHop { pid, listen: peer.socket.local, client_leg: accepted, backend_leg: connecting };
+        Some(Route { client, server: backend.map(|end| end.socket.cookie), proxy: Some(hop), container, address })
     }
 
     /// Whose an address is, as a client in `netns` sees it: loopback is the client's own container, or docker-proxy

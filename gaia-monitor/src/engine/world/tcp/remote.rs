@@ -6,13 +6,13 @@ use crate::model::event::{Socket, TcpState, TcpStateChange};
 use crate::model::ids::{CgroupId, Cookie, NetnsId};
 use crate::model::time::Stamp;
 
-use crate::engine::world::tcp::endpoint::{Close, End, Side};
+use crate::engine::world::tcp::endpoint::{Close, Endpoint, Side};
 use crate::engine::world::tcp::sockets::{Change, Sockets};
 
 impl Sockets {
     /// What a server's end shows of its client on another host: what the server closes, that client gets; a FIN or RST of
     /// the client's is its leaving, for nothing tells a half-close from a close here.
-    pub(in crate::engine::world) fn beyond(
+    pub(in crate::engine::world) fn remote_peer(
         &mut self,
         at: Stamp,
         cookie: Cookie,
@@ -23,7 +23,7 @@ impl Sockets {
         let client = server.peer.filter(|peer| peer.is_outside())?;
         let (sent, received) = (server.last_sent, server.last_received);
         let reset_in = server.rst_in.is_some();
-        let given_up = server.errno.is_some();
+        let abandoned = server.errno.is_some();
         let end = self.ends.get_mut(&client).filter(|end| !end.is_over())?;
         (end.last_sent, end.last_received) = (received, sent);
         match (change.old, change.new) {
@@ -31,7 +31,7 @@ impl Sockets {
                 end.fin_in = Some(at);
                 Some(Change::FinArrived { client })
             }
-            (Established, Closed) if !reset_in && !given_up => {
+            (Established, Closed) if !reset_in && !abandoned => {
                 end.rst_in = Some((at, Established));
                 Some(Change::ResetArrived { client })
             }
@@ -56,7 +56,7 @@ impl Sockets {
             Some(_) => return None,
             None => {}
         }
-        let sender = receiver.beyond();
+        let sender = receiver.remote_peer();
         end.peer = Some(sender);
         let side = match end.side {
             Side::Client => Side::Server,
@@ -65,11 +65,11 @@ impl Sockets {
         let (local, remote) = (end.socket.remote, end.socket.local);
         let socket = Socket { cookie: sender, netns: NetnsId(0), cgroup: CgroupId(0), local, remote };
         let established = end.established;
-        let new = End {
+        let new = Endpoint {
             established,
             peer: Some(receiver),
-            older: end.older,
-            ..End::new(socket, side, end.opened, TcpState::Established)
+            preexisting: end.preexisting,
+            ..Endpoint::new(socket, side, end.opened, TcpState::Established)
         };
         self.ends.insert(sender, new);
         Some(sender)

@@ -13,7 +13,7 @@ use crate::model::event::{
 use crate::model::ids::{Cookie, NetnsId};
 use crate::model::time::Stamp;
 
-use crate::engine::world::tcp::endpoint::{Again, End, Messages, Side};
+use crate::engine::world::tcp::endpoint::{Endpoint, HttpMessages, Retransmits, Side};
 
 const OPEN_CAP: usize = 65_536;
 /// A closed end is still asked for while its connection's other end is judged, which takes seconds at most.
@@ -42,7 +42,7 @@ pub enum Change {
         client: Cookie,
     },
     /// The kernel gave the connection up.
-    GivenUp {
+    TimedOut {
         client: Cookie,
         errno: String,
     },
@@ -76,7 +76,7 @@ type LocalKey = (Option<NetnsId>, SocketAddr);
 
 #[derive(Debug, Default)]
 pub struct Sockets {
-    pub(in crate::engine::world) ends: BTreeMap<Cookie, End>,
+    pub(in crate::engine::world) ends: BTreeMap<Cookie, Endpoint>,
     clients: BTreeMap<LocalKey, Cookie>,
     servers: BTreeMap<LocalKey, Cookie>,
     opened: VecDeque<Cookie>,
@@ -87,17 +87,17 @@ pub struct Sockets {
 
 impl Sockets {
     #[must_use]
-    pub fn get(&self, cookie: Cookie) -> Option<&End> {
+    pub fn get(&self, cookie: Cookie) -> Option<&Endpoint> {
         self.ends.get(&cookie)
     }
 
     #[must_use]
-    pub fn peer(&self, cookie: Cookie) -> Option<&End> {
+    pub fn peer(&self, cookie: Cookie) -> Option<&Endpoint> {
         self.get(self.get(cookie)?.peer?)
     }
 
     /// Ends that are not gone.
-    pub fn open(&self) -> impl Iterator<Item = &End> {
+    pub fn open(&self) -> impl Iterator<Item = &Endpoint> {
         self.ends.values().filter(|end| end.gone.is_none())
     }
 
@@ -173,7 +173,7 @@ impl Sockets {
                 }),
                 (None, Some(errno)) => {
                     if client {
-                        changes.push(Change::GivenUp { client: cookie, errno });
+                        changes.push(Change::TimedOut { client: cookie, errno });
                     }
                 }
                 (None, None) => {
@@ -183,7 +183,7 @@ impl Sockets {
             },
             _ => {}
         }
-        if let Some(seen) = self.beyond(at, cookie, change) {
+        if let Some(seen) = self.remote_peer(at, cookie, change) {
             changes.push(seen);
         }
         if change.new == Closed {
@@ -200,7 +200,7 @@ impl Sockets {
 
     /// Did the kernel answer this client's SYN for a closed port? Otherwise a packet filter did, in its place.
     #[must_use]
-    pub fn met_a_closed_port(&self, client: Cookie) -> bool {
+    pub fn hit_closed_port(&self, client: Cookie) -> bool {
         self.get(client).is_some_and(|end| self.closed_ports.contains(&end.socket.local))
     }
 
@@ -217,11 +217,11 @@ impl Sockets {
         }
     }
 
-    pub(in crate::engine::world) fn sent_again(&mut self, at: Stamp, socket: &Socket) {
+    pub(in crate::engine::world) fn retransmitted(&mut self, at: Stamp, socket: &Socket) {
         self.learn_address(socket);
         if let Some(end) = self.ends.get_mut(&socket.cookie) {
-            let before = end.again.unwrap_or(Again { count: 0, first: at, last: at });
-            end.again = Some(Again { count: before.count.saturating_add(1), last: at, ..before });
+            let before = end.retransmits.unwrap_or(Retransmits { count: 0, first: at, last: at });
+            end.retransmits = Some(Retransmits { count: before.count.saturating_add(1), last: at, ..before });
         }
     }
 
@@ -240,7 +240,7 @@ impl Sockets {
     }
 
     /// Returns whether this is a server's end.
-    pub(in crate::engine::world) fn read_by(&mut self, reading: &Reading) -> bool {
+    pub(in crate::engine::world) fn socket_read(&mut self, reading: &Reading) -> bool {
         let Some(end) = self.ends.get_mut(&reading.socket.cookie) else { return false };
         let server = end.side == Side::Server;
         if server || end.owner.is_none() {
@@ -255,7 +255,7 @@ impl Sockets {
             self.begin_anew(cookie);
         }
         let end = self.ends.get_mut(&cookie)?;
-        let sent = &mut end.sent;
+        let sent = &mut end.http;
         match &http.what {
             HttpWhat::RequestBegun | HttpWhat::AnswerBegun => {
                 sent.begun += 1;
@@ -264,7 +264,7 @@ impl Sockets {
             HttpWhat::RequestComplete | HttpWhat::AnswerComplete => sent.end(at),
             HttpWhat::Informational { .. } => sent.begun = sent.begun.saturating_sub(1),
             HttpWhat::AnswerHead { status, body, .. } => {
-                sent.heads += 1;
+                sent.header_sections += 1;
                 sent.status = Some(*status);
                 sent.body = Some(*body);
                 if *body == BodyFraming::Empty {
@@ -284,20 +284,26 @@ impl Sockets {
     /// Facts about HTTP may be missing: how far the open connections' exchanges have come is not known any more.
     pub(in crate::engine::world) fn doubt(&mut self) {
         for end in self.ends.values_mut().filter(|end| end.gone.is_none()) {
-            end.sent.doubtful = true;
+            end.http.doubtful = true;
             end.lossy = true;
         }
     }
 
     /// A client that begins another request has what it was owed: counting begins anew where it was in doubt.
     fn begin_anew(&mut self, client: Cookie) {
-        let Some(end) = self.ends.get(&client).filter(|end| end.sent.doubtful) else { return };
+        let Some(end) = self.ends.get(&client).filter(|end| end.http.doubtful) else { return };
         let ends = [Some(client), end.peer].into_iter().flatten();
-        let told = ends.clone().filter_map(|cookie| self.ends.get(&cookie)).map(|end| end.sent.begun).max();
+        let told = ends.clone().filter_map(|cookie| self.ends.get(&cookie)).map(|end| end.http.begun).max();
         for cookie in ends {
             if let (Some(end), Some(count)) = (self.ends.get_mut(&cookie), told) {
-                let opaque = end.sent.opaque;
-                end.sent = Messages { begun: count, complete: count, heads: count, opaque, ..Messages::default() };
+                let opaque = end.http.opaque;
+                end.http = HttpMessages {
+                    begun: count,
+                    complete: count,
+                    header_sections: count,
+                    opaque,
+                    ..HttpMessages::default()
+                };
             }
         }
     }
@@ -311,7 +317,7 @@ impl Sockets {
         self.join(cookie);
         if let Some(end) = self.ends.get_mut(&cookie) {
             end.established = Some(at);
-            end.older = true;
+            end.preexisting = true;
         }
     }
 
@@ -321,7 +327,7 @@ impl Sockets {
             Side::Client => self.clients.insert(key(socket.netns, socket.local), cookie),
             Side::Server => self.servers.insert(key(socket.netns, socket.remote), cookie),
         };
-        self.ends.insert(cookie, End { owner, ..End::new(socket, side, at, state) });
+        self.ends.insert(cookie, Endpoint { owner, ..Endpoint::new(socket, side, at, state) });
         self.opened.push_back(cookie);
         if self.opened.len() > OPEN_CAP
             && let Some(oldest) = self.opened.pop_front()
@@ -365,9 +371,9 @@ impl Sockets {
     fn retire(&mut self, at: Stamp, cookie: Cookie) {
         let Some(end) = self.ends.get_mut(&cookie) else { return };
         end.gone = Some(at);
-        let beyond = end.peer.filter(|peer| peer.is_outside());
-        if let Some(beyond) = beyond.and_then(|peer| self.ends.get_mut(&peer)) {
-            beyond.gone = Some(at);
+        let remote_peer = end.peer.filter(|peer| peer.is_outside());
+        if let Some(remote_peer) = remote_peer.and_then(|peer| self.ends.get_mut(&peer)) {
+            remote_peer.gone = Some(at);
         }
         self.gone.push_back(cookie);
         if self.gone.len() > GONE_CAP
@@ -380,8 +386,8 @@ impl Sockets {
     fn forget(&mut self, cookie: Cookie) {
         let Some(end) = self.ends.remove(&cookie) else { return };
         // An end on another host stays as long as the one that it was seen by.
-        if let Some(beyond) = end.peer.filter(|peer| peer.is_outside()) {
-            self.ends.remove(&beyond);
+        if let Some(remote_peer) = end.peer.filter(|peer| peer.is_outside()) {
+            self.ends.remove(&remote_peer);
         }
         let (index, at) = match end.side {
             Side::Client => (&mut self.clients, end.socket.local),
@@ -394,7 +400,7 @@ impl Sockets {
     }
 }
 
-fn closed(end: &End, cookie: Cookie) -> Change {
+fn closed(end: &Endpoint, cookie: Cookie) -> Change {
     match end.side {
         Side::Client => Change::Left { client: cookie },
         Side::Server => Change::ServerClosed { server: cookie },
