@@ -4,45 +4,51 @@
 //! events give the same effects, byte for byte. Clippy enforces what the signature cannot.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods, clippy::disallowed_macros, clippy::iter_over_hash_type)]
 
-mod causes;
+/// Causes, and the order between them.
+pub mod causes;
+/// Read-only view for causes and the report.
+mod context;
+/// What the engine emits.
 pub mod effect;
+/// Client-visible failures.
 mod failures;
+/// Cases and their lifecycle.
 mod incidents;
+/// The incident line.
 pub mod report;
+/// Counters and gauges.
 pub mod stats;
-pub mod timers;
+/// When something is due.
+mod timers;
+/// Data that the steps hand to each other.
 mod types;
+/// The state of the host as known from events.
 mod world;
 
-use std::collections::BTreeMap;
-
 use crate::model::event::Event;
-use crate::model::ids::Pid;
 use crate::model::settings::Settings;
 use crate::model::time::{Nanos, Stamp};
+use context::Context;
 use effect::Effect;
-use failures::table::{BreakId, Breaks};
+use failures::table::Failures;
 use incidents::case::Cases;
-use report::incident::Sheet;
+use incidents::{Pending, Touched};
 use stats::Stats;
 use timers::{Timer, TimerQueue};
 use world::World;
-use world::dns::lookups::LookupId;
 
-/// How often containers without ports are asked whether they have run long enough.
-const ROUND: Nanos = Nanos::from_secs(1);
+/// How often it is checked whether containers without ports have run long enough.
+const RECOVERY_SWEEP: Nanos = Nanos::from_secs(1);
 
 /// The engine's whole state.
 pub struct Engine {
     settings: Settings,
     world: World,
-    breaks: Breaks,
+    failures: Failures,
     cases: Cases,
+    pending: Pending,
+    touched: Touched,
     timers: TimerQueue,
-    /// Broken connections whose server's exit has not been told yet.
-    waiting: BTreeMap<Pid, Vec<BreakId>>,
-    /// Look-ups that failed, for the time in which they may still go on.
-    failed: BTreeMap<LookupId, BreakId>,
     stats: Stats,
 }
 
@@ -52,49 +58,51 @@ impl Engine {
         Self {
             settings,
             world: World::default(),
-            breaks: Breaks::default(),
+            failures: Failures::default(),
             cases: Cases::default(),
+            pending: Pending::default(),
+            touched: Touched::default(),
             timers: TimerQueue::default(),
-            waiting: BTreeMap::new(),
-            failed: BTreeMap::new(),
             stats: Stats::default(),
         }
     }
 
-    /// Takes one event and appends what follows from it. Timers that are due at `event.seen` fire first, each at its
-    /// own deadline.
+    /// Absorbs one event and appends the effects that follow from it. Timers that are due at `event.seen` fire first, each
+    /// at its own deadline.
     pub fn step(&mut self, event: &Event, effects: &mut Vec<Effect>) {
         while let Some((deadline, timer)) = self.timers.pop(event.seen) {
             self.world.now = deadline;
-            self.ring(timer, effects);
+            self.fire(timer, effects);
+            self.publish(effects);
         }
         for change in self.world.absorb(event) {
-            self.react(event.at, &change, effects);
+            self.correlate(event.at, &change, effects);
+            self.publish(effects);
             self.stats.change(&self.world, &self.settings.scope, event.at, &change, effects);
         }
         self.stats.event(&self.world, &self.settings.scope, event, effects);
     }
 
-    /// When the next timer is due: the pipeline sends a `Tick` then, if nothing else comes before.
+    /// When the next timer is due: the pipeline sends a `Tick` then if no other event comes before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Stamp> {
         self.timers.next()
     }
 
-    fn sheet(&self) -> Sheet<'_> {
-        Sheet { world: &self.world, breaks: &self.breaks, cases: &self.cases, settings: &self.settings }
+    fn context(&self) -> Context<'_> {
+        Context { world: &self.world, failures: &self.failures, cases: &self.cases, settings: &self.settings }
     }
 
-    fn ring(&mut self, timer: Timer, effects: &mut Vec<Effect>) {
+    fn fire(&mut self, timer: Timer, effects: &mut Vec<Effect>) {
         match timer {
-            Timer::Case(id) => self.advance(id, effects),
-            Timer::Logs(id) => self.listen_again(id, effects),
+            Timer::Case(id) => self.touched.add(id),
+            Timer::Logs(id) => self.request_logs_again(id, effects),
             Timer::ExitOverdue(pid) => self.exit_known(pid, effects),
-            Timer::Round => self.look_round(effects),
+            Timer::RecoverySweep => self.sweep_recoveries(),
             Timer::LookupOverdue(id) => {
+                let at = self.world.now;
                 for change in self.world.lookup_overdue(id) {
-                    let at = self.world.now;
-                    self.react(at, &change, effects);
+                    self.correlate(at, &change, effects);
                 }
             }
             Timer::Count => self.count_due(effects),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::ids::Pid;
 use crate::model::time::Stamp;
 
-use crate::engine::incidents::case::CaseId;
+use crate::engine::types::ids::CaseId;
 use crate::engine::world::dns::lookups::LookupId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +16,7 @@ pub enum Timer {
     /// The logs of a case are asked for once more.
     Logs(CaseId),
     /// Containers that are down are looked at: one without ports comes back by running.
-    Round,
+    RecoverySweep,
     /// A process closed sockets while dying, and its exit should have been seen by now.
     ExitOverdue(Pid),
     /// A look-up should have been answered by now.

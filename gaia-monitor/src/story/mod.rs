@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::engine::report::incident::BEGAN;
+use crate::engine::report::timeline::BEGAN;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Affected, Detail, HttpxClass, Incident, Party, TimelineSource};
 use crate::model::settings::Waits;

@@ -2,7 +2,7 @@
 
 use super::ledger::Ledger;
 use super::{Ending, Story, Sureness, alike, of};
-use crate::engine::report::incident::BEGAN;
+use crate::engine::report::timeline::BEGAN;
 use crate::model::ids::{IncidentId, Pid};
 use crate::model::incident::{
     Affected, Detail, Hop, HttpxClass, Incident, Phase, State, TimelineEntry, TimelineSource,

@@ -1,67 +1,79 @@
-//! How a process ended and whose doing it was: from the exit status, the signals before it, and who asked Docker.
+//! How a process ended and what requested it: from the exit status, the signals before it, and Docker's events. Shared by
+//! the terminations of containers and the deaths of workers.
 //!
-//! Kernel facts decide; Docker's events only say who asked, and may come later and change the account.
+//! Kernel facts decide. Docker's events only add who requested the end; they come later and may change the verdict.
 
+use crate::engine::types::verdict::Verdict;
+use crate::engine::world::World;
+use crate::engine::world::containers::Container;
+use crate::engine::world::processes::{self, Process, SignalSeen};
+use crate::engine::world::terminations::{self, Termination};
 use crate::model::event::{DockerAction, ExitStatus};
 use crate::model::ids::Pid;
 use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Sender, Via};
 use crate::model::time::{Nanos, Stamp};
 
-use crate::engine::world::World;
-use crate::engine::world::containers::Container;
-use crate::engine::world::processes::{self, Process, SignalSeen};
-use crate::engine::world::terminations::{self, Termination};
-
-/// Docker's `kill` event follows its signal within 6 ms; the clock of the event is another one.
+/// Docker's `kill` event follows its signal within 6 ms; the event carries another clock.
 const KILL_EVENT: Nanos = Nanos::from_millis(1_000);
-/// A handled signal explains an exit for this long; Docker's own stop has its grace instead.
+/// A handled signal explains an exit for this long; Docker's own stop has its grace period instead.
 pub const HANDLED: Nanos = Nanos::from_secs(10);
 /// Docker's `stop` follows its `die` within 120 ms; a second covers a loaded machine.
 const STOP_FOLLOWS: Nanos = Nanos::from_millis(1_000);
-/// An init passes a signal on, and a handler ends its process, at once; a second covers a loaded machine.
-const AT_ONCE: Nanos = Nanos::from_millis(1_000);
-/// The longest grace of a stop that is still joined to the kill that ends it.
+/// An init forwards a signal, and a handler ends its process, immediately; a second covers a loaded machine.
+const IMMEDIATELY: Nanos = Nanos::from_millis(1_000);
+/// The longest grace period of a stop that is still joined to the kill that ends it.
 const GRACE: Nanos = Nanos::from_secs(300);
-/// Raised by the kernel, or by the process itself, when native code breaks.
+/// Raised by the kernel, or by the process itself, when native code fails.
 pub const CRASH: [&str; 7] = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"];
-/// The signals that ask a process to end in order.
-const POLITE: [(&str, u8); 3] = [("SIGHUP", 1), ("SIGINT", 2), ("SIGTERM", 15)];
-
-/// What they mean is the program's own affair: a handler that ends the process does so at once.
+/// Signals that request a clean termination, with their numbers.
+const TERMINATION: [(&str, u8); 3] = [("SIGHUP", 1), ("SIGINT", 2), ("SIGTERM", 15)];
+/// Their meaning is up to the program: a handler that ends the process does so immediately.
 const USER: [&str; 2] = ["SIGUSR1", "SIGUSR2"];
 
-/// The account of one end.
+/// The verdict on the end of one process.
 #[derive(Clone, Debug)]
-pub struct Account {
-    pub kind: CauseKind,
+pub struct ExitVerdict {
+    /// `how`, `container` and `deaths` are left to the cause.
+    pub verdict: Verdict,
     pub how: How,
-    pub at: Stamp,
-    pub fact: MomentFact,
-    pub pid: Option<Pid>,
-    pub comm: Option<String>,
-    pub signal: Option<String>,
-    pub exit_code: Option<i32>,
-    pub sender: Option<Sender>,
-    pub confidence: Confidence,
-    /// An end in order, which is no death.
-    pub orderly: bool,
-    /// Docker was asked for it.
-    pub asked: bool,
-    /// The exit was seen.
+    /// A clean termination, which is no death.
+    pub clean: bool,
+    /// Docker requested it.
+    pub requested: bool,
+    /// The exit was observed.
     pub dead: bool,
 }
 
-impl Account {
-    /// Is it an incident even if it broke nothing?
+impl ExitVerdict {
+    /// An incident even if it broke nothing.
     #[must_use]
-    pub fn stands_alone(&self) -> bool {
-        self.dead && !self.orderly && !self.asked
+    pub fn is_reportable_alone(&self) -> bool {
+        self.dead && !self.clean && !self.requested
+    }
+
+    /// The same cause with the same status.
+    #[must_use]
+    pub fn is_same_end(&self, other: &Self) -> bool {
+        let (one, two) = (&self.verdict, &other.verdict);
+        one.kind == two.kind && one.signal == two.signal && one.exit_code == two.exit_code
+    }
+
+    fn of_kind(self, kind: CauseKind, how: How) -> Self {
+        Self { how, verdict: Verdict { kind, ..self.verdict }, ..self }
+    }
+
+    fn sent_by(self, sender: Option<Sender>) -> Self {
+        Self { verdict: Verdict { sender, ..self.verdict }, ..self }
+    }
+
+    fn at_confidence(self, confidence: Confidence) -> Self {
+        Self { verdict: Verdict { confidence, ..self.verdict }, ..self }
     }
 }
 
-/// The account of a container's termination.
+/// The end of a container.
 #[must_use]
-pub fn of_termination(world: &World, termination: &Termination) -> Account {
+pub fn of_termination(world: &World, termination: &Termination) -> ExitVerdict {
     let container = world.containers.get(&termination.container);
     if let Some(root) = termination.root.and_then(|pid| world.processes.get(pid))
         && let Some(exit) = &root.exit
@@ -70,18 +82,15 @@ pub fn of_termination(world: &World, termination: &Termination) -> Account {
     }
     let process = termination.pid.and_then(|pid| world.processes.get(pid));
     if let (Some(process), Some(exit)) = (process, &termination.exit) {
-        let account = ended(world, container, process, exit.at, &exit.status);
-        return match init_that_went_first(world, process, exit) {
-            // Whatever ended the init ended its child; the moment and the process are the child's.
-            Some((init, by)) => Account {
-                at: account.at,
-                pid: account.pid,
-                comm: account.comm,
-                signal: account.signal,
-                exit_code: account.exit_code,
-                ..ended(world, container, init, by.at, &by.status)
-            },
-            None => account,
+        let own = ended(world, container, process, exit.at, &exit.status);
+        return match init_that_ended_first(world, process, exit) {
+            // What ended the init ended its child; the moment and the process are the child's.
+            Some((init, by)) => {
+                let of_init = ended(world, container, init, by.at, &by.status);
+                let Verdict { kind, sender, confidence, fact, .. } = of_init.verdict;
+                ExitVerdict { verdict: Verdict { kind, sender, confidence, fact, ..own.verdict }, ..of_init }
+            }
+            None => own,
         };
     }
     if let (Some(process), Some((at, signal)), None) = (process, &termination.requested, &termination.die) {
@@ -90,148 +99,155 @@ pub fn of_termination(world: &World, termination: &Termination) -> Account {
     by_docker_alone(world, container, termination, process)
 }
 
-/// The init whose end took this child along: the kernel kills what is left in a namespace that loses its first process
+/// The end of a process that is not its container's first.
+#[must_use]
+pub fn of_worker(world: &World, pid: Pid) -> Option<ExitVerdict> {
+    let process = world.processes.get(pid)?;
+    let exit = process.exit.as_ref()?;
+    let container = world.container_of(pid).and_then(|id| world.containers.get(&id));
+    let ended = ended(world, container, process, exit.at, &exit.status);
+    let how = ended.how;
+    Some(ExitVerdict { requested: false, ..ended.of_kind(CauseKind::WorkerDied, how) })
+}
+
+/// The init whose end killed this child: the kernel kills what is left in a namespace that loses its first process
 /// (`zap_pid_ns_processes`, kernel/pid_namespace.c).
-fn init_that_went_first<'a>(
+fn init_that_ended_first<'a>(
     world: &'a World,
     child: &Process,
     exit: &terminations::Exit,
 ) -> Option<(&'a Process, &'a processes::Exit)> {
     let init = world.processes.get(child.parent).filter(|init| world.processes.is_init(init.pid))?;
     let by = init.exit.as_ref()?;
-    let taken_along = exit.status.signal() == Some("SIGKILL") && by.at <= exit.at && child.oom.is_none();
-    taken_along.then_some((init, by))
+    let killed_with_it = exit.status.signal() == Some("SIGKILL") && by.at <= exit.at && child.oom.is_none();
+    killed_with_it.then_some((init, by))
 }
 
-/// The account of a process that is not its container's first.
-#[must_use]
-pub fn of_worker(world: &World, pid: Pid) -> Option<Account> {
-    let process = world.processes.get(pid)?;
-    let exit = process.exit.as_ref()?;
-    let container = world.container_of(pid).and_then(|id| world.containers.get(&id));
-    let account = ended(world, container, process, exit.at, &exit.status);
-    Some(Account { kind: CauseKind::WorkerDied, asked: false, ..account })
-}
-
-fn ended(world: &World, container: Option<&Container>, process: &Process, at: Stamp, status: &ExitStatus) -> Account {
-    let signal = status.signal().map(str::to_owned);
-    let exit_code = status.code().map(i32::from);
-    let blank = Account {
+fn verdict_of(process: &Process, at: Stamp, fact: MomentFact) -> Verdict {
+    Verdict {
         kind: CauseKind::ProcessExited,
-        how: How::ProcessExited,
+        how: None,
         at,
-        fact: MomentFact::ProcessExit,
+        fact,
+        container: None,
         pid: Some(process.pid),
         comm: Some(process.comm.clone()),
-        signal,
-        exit_code,
+        signal: None,
+        exit_code: None,
         sender: None,
         confidence: Confidence::Certain,
-        orderly: status.is_success(),
-        asked: false,
+        deaths: 0,
+        reportable_alone: false,
+    }
+}
+
+fn ended(
+    world: &World,
+    container: Option<&Container>,
+    process: &Process,
+    at: Stamp,
+    status: &ExitStatus,
+) -> ExitVerdict {
+    let base = ExitVerdict {
+        verdict: Verdict {
+            signal: status.signal().map(str::to_owned),
+            exit_code: status.code().map(i32::from),
+            ..verdict_of(process, at, MomentFact::ProcessExit)
+        },
+        how: How::ProcessExited,
+        clean: status.is_success(),
+        requested: false,
         dead: true,
     };
     if process.oom.is_some() && status.signal() == Some("SIGKILL") {
-        return Account { kind: CauseKind::OomKilled, how: How::OomKilled, ..blank };
+        return base.of_kind(CauseKind::OomKilled, How::OomKilled);
     }
-    let deciding = deciding_signal(container, process, at, status);
-    let Some(deciding) = deciding else {
-        if let Some((kind, via)) = told_by_docker(container, at, status) {
-            // Its signal was lost, or sent before the monitor ran; Docker says that it was asked.
-            return Account {
-                kind,
-                how: How::ProcessKilled,
-                sender: Some(Sender { pid: None, comm: None, container: None, via: Some(via) }),
-                confidence: Confidence::Likely,
-                asked: true,
-                ..blank
-            };
-        }
-        return match status.signal() {
-            None => blank,
-            Some(name) if CRASH.contains(&name) => {
-                Account { kind: CauseKind::ProcessCrashed, how: How::ProcessCrashed, ..blank }
-            }
-            // Its signal was not seen: lost, or sent before the monitor ran.
-            Some(_) => Account {
-                kind: CauseKind::ProcessKilled,
-                how: How::ProcessKilled,
-                confidence: Confidence::Likely,
-                ..blank
-            },
-        };
+    let Some(deciding) = deciding_signal(container, process, at, status) else {
+        return without_signal(container, at, status, base);
     };
     let from_parent = deciding.sender.as_ref().is_some_and(|sender| sender.pid == process.parent);
-    // What an init passes on is the doing of who sent it to the init.
-    let (receiver, deciding) = passed_on(world, process, deciding).unwrap_or((process, deciding));
+    // A signal that an init forwards comes from the sender to the init.
+    let (receiver, deciding) = forwarded(world, process, deciding).unwrap_or((process, deciding));
     let own = deciding.sender.as_ref().is_none_or(|sender| sender.pid == process.pid);
     if status.signal().is_some_and(|name| CRASH.contains(&name)) && own {
-        return Account { kind: CauseKind::ProcessCrashed, how: How::ProcessCrashed, ..blank };
+        return base.of_kind(CauseKind::ProcessCrashed, How::ProcessCrashed);
     }
-    let docker = asked_by_docker(container, deciding);
-    let orderly =
-        blank.orderly || ((docker || own || from_parent) && is_polite_end(container, &deciding.signal, status));
+    let docker = sent_by_docker(container, deciding);
+    let clean =
+        base.clean || ((docker || own || from_parent) && is_clean_termination(container, &deciding.signal, status));
     if docker {
-        let order = docker_order(container, receiver, at, deciding, world.now);
-        let sender = sender_of(world, deciding, Some(order.via));
-        let kind = order.kind;
-        let confidence = order.confidence;
-        return Account { kind, how: How::ProcessKilled, sender, confidence, orderly, asked: true, ..blank };
+        let request = docker_request(container, receiver, at, deciding, world.now);
+        let sender = sender_of(world, deciding, Some(request.via));
+        let requested = base.of_kind(request.kind, How::ProcessKilled).sent_by(sender);
+        return ExitVerdict { clean, requested: true, ..requested.at_confidence(request.confidence) };
     }
     let sender = if own { None } else { sender_of(world, deciding, None) };
-    Account { kind: CauseKind::ProcessKilled, how: How::ProcessKilled, sender, orderly, ..blank }
+    ExitVerdict { clean, ..base.of_kind(CauseKind::ProcessKilled, How::ProcessKilled).sent_by(sender) }
 }
 
-/// The init that a signal was sent to first, and that signal, where the init passed it on to its child.
-fn passed_on<'a>(world: &'a World, child: &Process, deciding: &SignalSeen) -> Option<(&'a Process, &'a SignalSeen)> {
+/// No signal that explains the end was observed.
+fn without_signal(container: Option<&Container>, at: Stamp, status: &ExitStatus, base: ExitVerdict) -> ExitVerdict {
+    if let Some((kind, via)) = reported_by_docker(container, at, status) {
+        // The signal was lost, or sent before the monitor ran; Docker reports the request.
+        let sender = Sender { pid: None, comm: None, container: None, via: Some(via) };
+        let requested = base.of_kind(kind, How::ProcessKilled).sent_by(Some(sender));
+        return ExitVerdict { requested: true, ..requested.at_confidence(Confidence::Likely) };
+    }
+    match status.signal() {
+        None => base,
+        Some(name) if CRASH.contains(&name) => base.of_kind(CauseKind::ProcessCrashed, How::ProcessCrashed),
+        // The signal was lost, or sent before the monitor ran.
+        Some(_) => base.of_kind(CauseKind::ProcessKilled, How::ProcessKilled).at_confidence(Confidence::Likely),
+    }
+}
+
+/// The init that received a signal first, and that signal, where the init forwarded it to its child.
+fn forwarded<'a>(world: &'a World, child: &Process, deciding: &SignalSeen) -> Option<(&'a Process, &'a SignalSeen)> {
     let init = world.processes.get(child.parent).filter(|init| world.processes.is_init(init.pid))?;
     deciding.sender.as_ref().filter(|sender| sender.pid == init.pid)?;
     let sent = init.signals.iter().rev().find(|seen| {
-        let before = seen.at <= deciding.at && deciding.at.since(seen.at) <= AT_ONCE;
+        let before = seen.at <= deciding.at && deciding.at.since(seen.at) <= IMMEDIATELY;
         before && seen.delivered && seen.signal == deciding.signal
     })?;
     Some((init, sent))
 }
 
 /// A signal is under way and nothing has ended yet.
-fn under_way(world: &World, container: Option<&Container>, process: &Process, at: Stamp, signal: &str) -> Account {
+fn under_way(world: &World, container: Option<&Container>, process: &Process, at: Stamp, signal: &str) -> ExitVerdict {
     let seen = process.signals.iter().find(|seen| seen.at == at && seen.signal == signal);
-    let docker = seen.is_some_and(|seen| asked_by_docker(container, seen));
-    let order = seen.filter(|_| docker).map(|seen| docker_order(container, process, at, seen, world.now));
-    let kind = order.as_ref().map_or(CauseKind::ProcessKilled, |order| order.kind);
-    Account {
-        kind,
+    let docker = seen.is_some_and(|seen| sent_by_docker(container, seen));
+    let request = seen.filter(|_| docker).map(|seen| docker_request(container, process, at, seen, world.now));
+    ExitVerdict {
+        verdict: Verdict {
+            kind: request.as_ref().map_or(CauseKind::ProcessKilled, |request| request.kind),
+            signal: Some(signal.to_owned()),
+            sender: seen.and_then(|seen| sender_of(world, seen, request.as_ref().map(|request| request.via))),
+            confidence: Confidence::Likely,
+            ..verdict_of(process, at, MomentFact::Signal)
+        },
         how: How::ProcessKilled,
-        at,
-        fact: MomentFact::Signal,
-        pid: Some(process.pid),
-        comm: Some(process.comm.clone()),
-        signal: Some(signal.to_owned()),
-        exit_code: None,
-        sender: seen.and_then(|seen| sender_of(world, seen, order.as_ref().map(|order| order.via))),
-        confidence: Confidence::Likely,
-        orderly: false,
-        asked: docker,
+        clean: false,
+        requested: docker,
         dead: false,
     }
 }
 
-/// The exit was not seen; Docker's `die` is all there is.
+/// The exit was not observed; Docker's `die` is the only fact.
 fn by_docker_alone(
     world: &World,
     container: Option<&Container>,
     termination: &Termination,
     process: Option<&Process>,
-) -> Account {
+) -> ExitVerdict {
     let die = termination.die.as_ref();
     let at = die.map_or(termination.since(), |die| die.at);
     let code = die.and_then(|die| die.exit_code).and_then(|code| i32::try_from(code).ok());
     let since = at.minus(GRACE);
-    let said = |wanted: fn(&DockerAction) -> bool| {
-        container.is_some_and(|container| container.events_of_run(since, at).any(|said| wanted(&said.action)))
+    let reported = |wanted: fn(&DockerAction) -> bool| {
+        container.is_some_and(|container| container.events_of_run(since, at).any(|event| wanted(&event.action)))
     };
-    let killed = said(|action| matches!(action, DockerAction::Kill { .. }));
-    let stopped = said(|action| matches!(action, DockerAction::Stop));
+    let killed = reported(|action| matches!(action, DockerAction::Kill { .. }));
+    let stopped = reported(|action| matches!(action, DockerAction::Stop));
     let (kind, how) = match (stopped, killed, code) {
         (true, _, _) => (CauseKind::ContainerStopped, How::ProcessKilled),
         (false, true, _) => (CauseKind::ContainerKilled, How::ProcessKilled),
@@ -239,10 +255,10 @@ fn by_docker_alone(
         (false, false, Some(137)) => (CauseKind::ProcessKilled, How::ProcessKilled),
         (false, false, _) => (CauseKind::ProcessExited, How::ProcessExited),
     };
-    // Docker codes a signal as 128 + its number: with the signal itself seen, that is what ended the process.
+    // Docker codes a signal as 128 + its number: if the signal itself was observed, it ended the process.
     let sent = process.and_then(|process| {
         let mut delivered = process.signals.iter().rev().filter(|seen| seen.delivered && seen.at <= at);
-        delivered.find(|seen| ends_with(&seen.signal, code))
+        delivered.find(|seen| is_code_of(&seen.signal, code))
     });
     let via = match (stopped, killed) {
         (true, _) => Some(Via::DockerStop),
@@ -251,46 +267,53 @@ fn by_docker_alone(
     };
     let sender = sent.and_then(|seen| sender_of(world, seen, via));
     let sender = sender.or(via.map(|via| Sender { pid: None, comm: None, container: None, via: Some(via) }));
-    Account {
-        kind,
+    ExitVerdict {
+        verdict: Verdict {
+            kind,
+            how: None,
+            at,
+            fact: MomentFact::DockerDie,
+            container: None,
+            pid: termination.pid.or(container.and_then(|container| container.info.pid)),
+            comm: process.map(|process| process.comm.clone()),
+            signal: sent.map(|seen| seen.signal.clone()),
+            exit_code: code.filter(|_| sent.is_none()),
+            sender,
+            confidence: Confidence::Likely,
+            deaths: 0,
+            reportable_alone: false,
+        },
         how,
-        at,
-        fact: MomentFact::DockerDie,
-        pid: termination.pid.or(container.and_then(|container| container.info.pid)),
-        comm: process.map(|process| process.comm.clone()),
-        signal: sent.map(|seen| seen.signal.clone()),
-        exit_code: code.filter(|_| sent.is_none()),
-        sender,
-        confidence: Confidence::Likely,
-        orderly: code == Some(0),
-        asked: killed || stopped,
+        clean: code == Some(0),
+        requested: killed || stopped,
         dead: true,
     }
 }
 
-/// Is this Docker's exit code of an end by this signal?
-fn ends_with(signal: &str, code: Option<i32>) -> bool {
+/// Whether Docker's exit code is that of an end by this signal.
+fn is_code_of(signal: &str, code: Option<i32>) -> bool {
     let number = match signal {
         "SIGKILL" => Some(9),
-        other => POLITE.iter().find(|(name, _)| *name == other).map(|(_, number)| i32::from(*number)),
+        other => TERMINATION.iter().find(|(name, _)| *name == other).map(|(_, number)| i32::from(*number)),
     };
     number.is_some_and(|number| code == Some(128 + number))
 }
 
-/// What Docker's words alone say of an end whose signal was not seen: a stop that is told after it, or a kill with the
-/// very signal shortly before.
-fn told_by_docker(container: Option<&Container>, at: Stamp, status: &ExitStatus) -> Option<(CauseKind, Via)> {
-    let near = |said: Stamp| said.since(at).0.abs() <= KILL_EVENT.0;
-    let life = || container.into_iter().flat_map(|container| container.events_of_run(at.minus(KILL_EVENT), at));
-    let said = || life().filter(|said| near(said.at));
-    if said().any(|said| said.action == DockerAction::Stop && said.at >= at) {
+/// What Docker's events alone report of an end whose signal was not observed: a stop that is reported after it, or a
+/// kill with the same signal shortly before.
+fn reported_by_docker(container: Option<&Container>, at: Stamp, status: &ExitStatus) -> Option<(CauseKind, Via)> {
+    let near = |event: Stamp| event.since(at).0.abs() <= KILL_EVENT.0;
+    let run = || container.into_iter().flat_map(|container| container.events_of_run(at.minus(KILL_EVENT), at));
+    let events = || run().filter(|event| near(event.at));
+    if events().any(|event| event.action == DockerAction::Stop && event.at >= at) {
         return Some((CauseKind::ContainerStopped, Via::DockerStop));
     }
     let killed = |action: &DockerAction| matches!(action, DockerAction::Kill { signal } if status.signal() == Some(signal.as_str()));
-    said().any(|said| killed(&said.action)).then_some((CauseKind::ContainerKilled, Via::DockerKill))
+    events().any(|event| killed(&event.action)).then_some((CauseKind::ContainerKilled, Via::DockerKill))
 }
 
-/// The signal that explains the status: the one that it names, else a handled one shortly before, else Docker's stop.
+/// The signal that explains the status: the one that it names, otherwise a handled one shortly before, otherwise
+/// Docker's stop signal.
 fn deciding_signal<'a>(
     container: Option<&Container>,
     process: &'a Process,
@@ -299,30 +322,30 @@ fn deciding_signal<'a>(
 ) -> Option<&'a SignalSeen> {
     let before = || process.signals.iter().rev().filter(move |seen| seen.at <= at);
     if let Some(name) = status.signal() {
-        // A server that ends in order may raise the signal again that it was sent: the first sender is the cause.
+        // A server that ends cleanly may raise the signal again that it received: the first sender is the cause.
         let others = || {
             let of_name = move |seen: &&SignalSeen| seen.signal == name;
             before().filter(of_name).filter(|seen| seen.sender.as_ref().is_none_or(|s| s.pid != process.pid))
         };
-        // While its threads end, each SIGKILL for a sibling shows as one more that had no effect: none of those decides.
+        // During a group exit each SIGKILL to a sibling thread shows as one more without effect: none of those decides.
         let undelivered = || others().find(|_| name == "SIGKILL");
         let own = || before().find(|seen| seen.signal == name);
         return others().find(|seen| seen.delivered).or_else(undelivered).or_else(own);
     }
     let ending = |seen: &&SignalSeen| {
         let stop = container.is_some_and(|container| container.info.stop_signal == seen.signal);
-        let polite = stop || seen.signal == "SIGQUIT" || POLITE.iter().any(|(name, _)| *name == seen.signal);
-        let user = USER.contains(&seen.signal.as_str()) && at.since(seen.at) <= AT_ONCE;
-        let reach = if stop && asked_by_docker(container, seen) { GRACE } else { HANDLED };
-        seen.delivered && (user || polite && at.since(seen.at) <= reach)
+        let clean = stop || seen.signal == "SIGQUIT" || TERMINATION.iter().any(|(name, _)| *name == seen.signal);
+        let user = USER.contains(&seen.signal.as_str()) && at.since(seen.at) <= IMMEDIATELY;
+        let reach = if stop && sent_by_docker(container, seen) { GRACE } else { HANDLED };
+        seen.delivered && (user || clean && at.since(seen.at) <= reach)
     };
-    // The earliest of them: what comes after the first order only hurries it on.
+    // The earliest: what follows the first request only hastens the end.
     process.signals.iter().filter(|seen| seen.at <= at).find(ending)
 }
 
-/// Did Docker send this signal? Its runtime does, from the host; other runtimes are known by Docker's own word.
+/// Whether Docker sent this signal: its runtime does, from the host; other runtimes are known by Docker's own event.
 #[must_use]
-pub fn asked_by_docker(container: Option<&Container>, seen: &SignalSeen) -> bool {
+pub fn sent_by_docker(container: Option<&Container>, seen: &SignalSeen) -> bool {
     let Some(sender) = &seen.sender else { return false };
     if sender.ns_level > 0 {
         return false;
@@ -330,58 +353,59 @@ pub fn asked_by_docker(container: Option<&Container>, seen: &SignalSeen) -> bool
     let runtime = sender.comm.starts_with("runc") || sender.comm.starts_with("crun");
     runtime
         || container.is_some_and(|container| {
-            container.said.iter().any(|said| {
-                let near = said.at.since(seen.at).0.abs() <= KILL_EVENT.0;
-                near && matches!(&said.action, DockerAction::Kill { signal } if *signal == seen.signal)
+            container.said.iter().any(|event| {
+                let near = event.at.since(seen.at).0.abs() <= KILL_EVENT.0;
+                near && matches!(&event.action, DockerAction::Kill { signal } if *signal == seen.signal)
                     && sender.comm.starts_with("containerd")
             })
         })
 }
 
-struct Order {
+struct DockerRequest {
     kind: CauseKind,
     via: Via,
     confidence: Confidence,
 }
 
-/// `docker stop` or `docker kill`? Both send signals; `stop` says so afterwards, and alone waits between two of them.
-fn docker_order(
+/// `docker stop` or `docker kill`. Both send signals; only `stop` is reported afterwards, and only it waits between two
+/// signals.
+fn docker_request(
     container: Option<&Container>,
     process: &Process,
     at: Stamp,
     deciding: &SignalSeen,
     now: Stamp,
-) -> Order {
+) -> DockerRequest {
     let stop_signal = container.map_or("SIGTERM", |container| container.info.stop_signal.as_str());
     let begun = process.signals.iter().find(|seen| {
         seen.signal == stop_signal
             && seen.at <= deciding.at
             && at.since(seen.at) <= GRACE
-            && asked_by_docker(container, seen)
+            && sent_by_docker(container, seen)
     });
     let first = begun.map_or(deciding.at, |seen| seen.at);
-    let life = || container.into_iter().flat_map(|c| c.events_of_run(first.minus(KILL_EVENT), first));
-    if life().any(|said| said.action == DockerAction::Stop) {
-        return Order { kind: CauseKind::ContainerStopped, via: Via::DockerStop, confidence: Confidence::Certain };
+    let run = || container.into_iter().flat_map(|c| c.events_of_run(first.minus(KILL_EVENT), first));
+    let stopped =
+        DockerRequest { kind: CauseKind::ContainerStopped, via: Via::DockerStop, confidence: Confidence::Certain };
+    if run().any(|event| event.action == DockerAction::Stop) {
+        return stopped;
     }
-    let killed = Order { kind: CauseKind::ContainerKilled, via: Via::DockerKill, confidence: Confidence::Certain };
+    let killed =
+        DockerRequest { kind: CauseKind::ContainerKilled, via: Via::DockerKill, confidence: Confidence::Certain };
     if begun.is_none() {
         return killed;
     }
-    // A stop's own word follows the exit within 150 ms: once the container's death has been told and a second has
-    // passed without it (the caller's settling time), `docker kill` with the stop signal is what remains.
-    let die = life().find(|said| matches!(said.action, DockerAction::Die { .. }));
-    let told_long_ago = die.is_some_and(|die| now.since(die.seen) >= STOP_FOLLOWS);
-    if told_long_ago {
-        return Order { confidence: Confidence::Likely, ..killed };
-    }
-    Order { kind: CauseKind::ContainerStopped, via: Via::DockerStop, confidence: Confidence::Likely }
+    // The `stop` event follows the exit within 150 ms: a second after Docker's `die` without it, `docker kill` with the
+    // stop signal is what remains.
+    let die = run().find(|event| matches!(event.action, DockerAction::Die { .. }));
+    let is_overdue = die.is_some_and(|die| now.since(die.seen) >= STOP_FOLLOWS);
+    DockerRequest { confidence: Confidence::Likely, ..if is_overdue { killed } else { stopped } }
 }
 
-/// An end by the very signal that asked for it, however coded.
-fn is_polite_end(container: Option<&Container>, signal: &str, status: &ExitStatus) -> bool {
+/// An end by the very signal that requested it, in any form of exit status.
+fn is_clean_termination(container: Option<&Container>, signal: &str, status: &ExitStatus) -> bool {
     let stop = container.is_some_and(|container| container.info.stop_signal == signal);
-    let number = POLITE.iter().find(|(name, _)| *name == signal).map(|(_, number)| *number);
+    let number = TERMINATION.iter().find(|(name, _)| *name == signal).map(|(_, number)| *number);
     if number.is_none() && !stop {
         return false;
     }
@@ -391,13 +415,13 @@ fn is_polite_end(container: Option<&Container>, signal: &str, status: &ExitStatu
     }
 }
 
-/// Who sent a signal, and by which order to Docker.
+/// The sender of a signal, and the request to Docker behind it.
 #[must_use]
 pub fn sender_of(world: &World, seen: &SignalSeen, via: Option<Via>) -> Option<Sender> {
     let named = seen.sender.as_ref()?;
     let container = world.containers.of_cgroup(named.cgroup).and_then(|id| world.containers.get(&id));
-    // Docker's runtime enters the container's cgroup before it signals, and neither its pid nor its network namespace; a
-    // process of a container that has the host's pids stands in the container's network.
+    // Docker's runtime enters the container's cgroup before it signals, but neither its PID nor its network namespace; a
+    // process of a container with the host's PID namespace is in the container's network namespace.
     let own = |container: &&Container| {
         let inside = !container.info.host_network && container.info.netns == Some(named.netns);
         named.ns_level > 0 || inside

@@ -1,137 +1,160 @@
-//! The entry of one broken connection or look-up: who, to whom, through what, and what the client's socket got.
+//! A failure with its `affected` entry: client, server, proxy and client-side error.
 
-use crate::model::event::Task;
-use crate::model::ids::ContainerId;
-use crate::model::incident::{Affected, ClientError, Hop, Party, Phase};
-use crate::model::time::{Stamp, Utc};
+use std::net::SocketAddr;
 
-use crate::engine::failures::detect::Broken;
-use crate::engine::failures::failed_lookup::LostName;
-use crate::engine::failures::httpx::{Evidence, client_error};
+use crate::engine::failures::detect::Detected;
+use crate::engine::failures::httpx::{SocketEvidence, client_error};
+use crate::engine::failures::lookup::FailedLookup;
 use crate::engine::failures::retry_policy;
-use crate::engine::failures::table::{Break, BreakId, Symptom};
+use crate::engine::failures::table::{Failure, Symptom};
+use crate::engine::types::evidence::Evidence;
+use crate::engine::types::ids::FailureId;
 use crate::engine::world::World;
 use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::engine::world::tcp::proxy::Route;
+use crate::model::event::Task;
+use crate::model::ids::ContainerId;
+use crate::model::incident::{Affected, ClientError, Hop, Party, Phase};
 use crate::model::settings::Policy;
+use crate::model::time::{Stamp, Utc};
 
-/// `None`: neither end is in a container, or the client entered its container through exec or a health check.
+/// `None`: neither endpoint is in a container, or the client entered its container through exec or a health check.
 #[must_use]
-pub fn of(world: &World, at: Stamp, found: Broken, policy: &Policy) -> Option<Break> {
-    let end = world.sockets.get(found.client)?;
+pub fn connection(world: &World, at: Stamp, found: Detected, policy: &Policy) -> Option<Failure> {
+    let endpoint = world.sockets.get(found.client)?;
     let route = world.route(found.client, at)?;
-    let client_container = world.containers.of_socket(&end.socket, end.opened);
+    let client_container = world.containers.of_socket(&endpoint.socket, endpoint.opened);
     if client_container.is_none() && route.container.is_none() {
         return None;
     }
-    let owner = end.owner.as_ref();
+    let owner = endpoint.owner.as_ref();
     if owner.and_then(|task| world.processes.get(task.pid)).is_some_and(|process| process.entered) {
         return None;
     }
-    let error = error_of(end, found, &retry_policy::caller(world, found.client, client_container.as_ref()), policy);
-    // Who closes what it never read is known by the closing.
+    let label = retry_policy::client_label(world, found.client, client_container.as_ref());
+    let client_error = socket_error(endpoint, found, &label, policy);
+    // A process that closes what it never read is known by its close.
     let server = route.server.and_then(|cookie| world.sockets.get(cookie));
-    let answering = server.and_then(|end| end.owner.as_ref().or(end.close.as_ref().map(|close| &close.task)));
-    let server = party(world, route.container.as_ref(), route.address, answering);
-    let via = route.proxy.as_ref().map(|hop| Hop {
-        pid: hop.pid,
+    let serving =
+        server.and_then(|endpoint| endpoint.owner.as_ref().or(endpoint.close.as_ref().map(|close| &close.task)));
+    let server = party(world, route.container.as_ref(), route.address, serving);
+    let via = route.proxy.as_ref().map(|proxy| Hop {
+        pid: proxy.pid,
         comm: Some("docker-proxy".to_owned()),
         container: None,
-        listen: Some(hop.listen.to_string()),
+        listen: Some(proxy.listen.to_string()),
     });
-    // A port that refuses and was not seen to close: something is missing.
-    let believed = route.container.as_ref().and_then(|id| world.containers.get(id)).is_some_and(|container| {
+    // A port that refuses and was not observed to close: an event is missing.
+    let still_listed = route.container.as_ref().and_then(|id| world.containers.get(id)).is_some_and(|container| {
         let since = container.listening.get(&route.address.port());
         found.symptom == Symptom::Refused && since.is_some_and(|since| *since <= at)
     });
     let peer = world.sockets.peer(found.client);
-    Some(Break {
-        id: BreakId(0),
+    Some(Failure {
         symptom: found.symptom,
         client_container: client_container.clone(),
         client_pid: owner.map(|task| task.pid),
-        begun: end.http.begun_at.unwrap_or(end.opened),
-        entry: Affected {
-            at: Utc(at),
-            client: party(world, client_container.as_ref(), end.socket.local, owner),
-            server,
-            via,
-            client_error: error,
-        },
-        route,
+        begun: endpoint.http.begun_at.unwrap_or(endpoint.opened),
         name: None,
-        root: None,
-        met: None,
-        case: None,
-        left: None,
-        seen: world.now,
         opaque: found.opaque,
-        doubtful: believed || end.http.doubtful || peer.is_some_and(|peer| peer.http.doubtful),
-        several_roots: false,
-        lossy: end.lossy,
-        log: Vec::new(),
+        uncertain: still_listed || endpoint.http.doubtful || peer.is_some_and(|peer| peer.http.doubtful),
+        lossy: endpoint.lossy,
+        ..unattributed(
+            world,
+            Affected {
+                at: Utc(at),
+                client: party(world, client_container.as_ref(), endpoint.socket.local, owner),
+                server,
+                via,
+                client_error,
+            },
+            route,
+        )
     })
 }
 
-/// The entry of a look-up. Its server is the container that last had the name, at no address.
+/// The server of a failed lookup is the container that last had the name, without an address.
 #[must_use]
-pub fn of_look_up(world: &World, lost: &LostName, policy: &Policy) -> Option<Break> {
-    let lookup = world.lookups.get(lost.lookup)?;
-    let holder = lost.holder.as_ref().and_then(|id| world.containers.get(id));
+pub fn lookup(world: &World, failed: &FailedLookup, policy: &Policy) -> Option<Failure> {
+    let lookup = world.lookups.get(failed.lookup)?;
+    let holder = failed.holder.as_ref().and_then(|id| world.containers.get(id));
     let errno = Some(lookup.errno().to_owned());
-    let evidence = Evidence { symptom: lost.symptom, phase: Phase::Resolving, head: false, errno };
-    let error = client_error(&evidence);
-    let retried = retry_policy::retried(policy, &retry_policy::client_name(world, Some(&lost.client)), error.httpx);
-    let (local, asked) = (lookup.socket.local, lookup.socket.remote);
-    Some(Break {
-        id: BreakId(0),
-        symptom: lost.symptom,
-        client_container: Some(lost.client.clone()),
+    let error = client_error(&SocketEvidence {
+        symptom: failed.symptom,
+        phase: Phase::Resolving,
+        headers_complete: false,
+        errno,
+    });
+    let label = retry_policy::service_label(world, Some(&failed.client));
+    let retried = retry_policy::retries(policy, &label, error.httpx);
+    let (local, remote) = (lookup.socket.local, lookup.socket.remote);
+    let route = Route {
+        client: lookup.socket.cookie,
+        server: None,
+        proxy: None,
+        container: failed.holder.clone(),
+        address: remote,
+    };
+    let entry = Affected {
+        at: Utc(lookup.decided),
+        client: party(world, Some(&failed.client), local, Some(&lookup.task)),
+        server: Party {
+            container: holder.map(|holder| holder.info.name.clone()),
+            service: holder.and_then(|holder| holder.info.service.clone()),
+            ip: None,
+            port: None,
+            pid: None,
+            comm: None,
+        },
+        via: None,
+        client_error: ClientError { retried, ..error },
+    };
+    Some(Failure {
+        symptom: failed.symptom,
+        client_container: Some(failed.client.clone()),
         client_pid: Some(lookup.task.pid),
         begun: lookup.begun,
-        entry: Affected {
-            at: Utc(lookup.decided),
-            client: party(world, Some(&lost.client), local, Some(&lookup.task)),
-            server: Party {
-                container: holder.map(|holder| holder.info.name.clone()),
-                service: holder.and_then(|holder| holder.info.service.clone()),
-                ip: None,
-                port: None,
-                pid: None,
-                comm: None,
-            },
-            via: None,
-            client_error: ClientError { retried, ..error },
-        },
-        route: Route {
-            client: lookup.socket.cookie,
-            server: None,
-            proxy: None,
-            container: lost.holder.clone(),
-            address: asked,
-        },
-        name: Some(lost.name.clone()),
-        root: None,
-        met: None,
-        case: None,
-        left: None,
-        seen: world.now,
-        opaque: false,
-        doubtful: lookup.doubtful,
-        several_roots: false,
+        name: Some(failed.name.clone()),
+        uncertain: lookup.doubtful,
         lossy: lookup.doubtful,
-        log: Vec::new(),
+        ..unattributed(world, entry, route)
     })
 }
 
-/// What the client's socket got, and whether the client called `name` retries it.
-pub fn error_of(end: &Endpoint, found: Broken, name: &str, policy: &Policy) -> ClientError {
-    let evidence = Evidence { symptom: found.symptom, phase: found.phase, head: found.head, errno: end.errno.clone() };
-    let error = client_error(&evidence);
-    ClientError { retried: retry_policy::retried(policy, name, error.httpx), ..error }
+/// What the client's socket received, and whether the client with this label retries it.
+pub fn socket_error(endpoint: &Endpoint, found: Detected, label: &str, policy: &Policy) -> ClientError {
+    let error = client_error(&SocketEvidence {
+        symptom: found.symptom,
+        phase: found.phase,
+        headers_complete: found.headers_complete,
+        errno: endpoint.errno.clone(),
+    });
+    ClientError { retried: retry_policy::retries(policy, label, error.httpx), ..error }
 }
 
-fn party(world: &World, container: Option<&ContainerId>, address: std::net::SocketAddr, task: Option<&Task>) -> Party {
+/// A failure that has just been detected; the caller fills in the rest.
+fn unattributed(world: &World, entry: Affected, route: Route) -> Failure {
+    Failure {
+        id: FailureId(0),
+        symptom: Symptom::Fin,
+        route,
+        client_container: None,
+        client_pid: None,
+        begun: world.now,
+        entry,
+        name: None,
+        evidence: Evidence::None,
+        case: None,
+        previous_case: None,
+        seen: world.now,
+        opaque: false,
+        uncertain: false,
+        lossy: false,
+        log: Vec::new(),
+    }
+}
+
+fn party(world: &World, container: Option<&ContainerId>, address: SocketAddr, task: Option<&Task>) -> Party {
     let container = container.and_then(|id| world.containers.get(id));
     let pid = task.map(|task| task.pid);
     // A process may have renamed itself since it opened the socket.

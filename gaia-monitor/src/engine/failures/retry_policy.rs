@@ -1,26 +1,26 @@
-//! Would this client's own code retry the error? By class alone.
-
-use crate::model::ids::{ContainerId, Cookie};
-use crate::model::incident::{EXTERNAL, HOST, HttpxClass};
+//! Retry policies: whether a client's own code retries an error class, and the label by which policies and metrics know
+//! the client.
 
 use crate::engine::world::World;
+use crate::model::ids::{ContainerId, Cookie};
+use crate::model::incident::{EXTERNAL, HOST, HttpxClass};
 use crate::model::settings::Policy;
 
-/// `service` is what [`caller`] says.
+/// Whether the policy of a client retries a class. `service`: the label of the client, see [`client_label`].
 #[must_use]
-pub fn retried(policy: &Policy, service: &str, class: HttpxClass) -> bool {
+pub fn retries(policy: &Policy, service: &str, class: HttpxClass) -> bool {
     policy.services.get(service).unwrap_or(&policy.default).contains(&class)
 }
 
-/// What policies and metrics call an end of a connection.
+/// The label of an endpoint: the service of its container, or `host`.
 #[must_use]
-pub fn client_name(world: &World, container: Option<&ContainerId>) -> String {
+pub fn service_label(world: &World, container: Option<&ContainerId>) -> String {
     let container = container.and_then(|id| world.containers.get(id));
     container.map_or_else(|| HOST.to_owned(), |container| container.service_or_name().to_owned())
 }
 
-/// What they call a client: [`client_name`], or `external` on another host.
+/// The label of a client: [`service_label`], or `external` on another host.
 #[must_use]
-pub fn caller(world: &World, client: Cookie, container: Option<&ContainerId>) -> String {
-    if client.is_outside() { EXTERNAL.to_owned() } else { client_name(world, container) }
+pub fn client_label(world: &World, client: Cookie, container: Option<&ContainerId>) -> String {
+    if client.is_outside() { EXTERNAL.to_owned() } else { service_label(world, container) }
 }

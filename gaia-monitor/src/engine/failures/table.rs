@@ -1,179 +1,162 @@
-//! Broken connections: each is one client that did not get its answer, with all that its entry in an incident needs,
-//! so that the sockets themselves may be forgotten.
+//! Client-visible failures, each with everything that its `affected` entry and its cause need, so that the sockets
+//! themselves may be evicted.
 //!
-//! Bound: [`CAP`]; the oldest go first, together with the chance to move them to another incident.
+//! Bound: [`CAP`] failures; the oldest are evicted first and can then no longer move to another incident.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::engine::types::evidence::Evidence;
+use crate::engine::types::ids::{CaseId, FailureId};
+use crate::engine::world::logs::Line;
+use crate::engine::world::tcp::proxy::Route;
 use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::incident::{Affected, HttpxClass};
 use crate::model::time::{Stamp, Utc};
 
-use crate::engine::causes::packet_filter::DropEvidence;
-use crate::engine::incidents::case::CaseId;
-use crate::engine::world::logs::Line;
-use crate::engine::world::tcp::proxy::Route;
-
 const CAP: usize = 65_536;
+/// Log lines of the client that are joined to one failure: a helper's message and the last line of a traceback.
+const LOG_LINES: usize = 3;
 
+/// What the client's socket received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct BreakId(pub u64);
-
-/// Lines of the client's log that are joined to one broken connection: a helper's word, and a traceback's last line.
-const LOG: usize = 3;
-
-/// What the client's socket got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Symptom {
-    /// Its SYN was answered by a reset, or by an ICMP error.
+    /// A RST in response to the SYN, or an ICMP port unreachable.
     Refused,
+    /// Another ICMP error, or no neighbour.
     Unreachable,
-    /// Its SYN was not answered.
     SynUnanswered,
     Fin,
     Reset,
     ResetAfterFin,
-    /// The kernel gave up on an established connection.
+    /// The kernel timed out an established connection.
     TimedOut,
-    /// The answer stopped being HTTP.
+    /// The response stopped being HTTP.
     Malformed,
-    /// It left after a long silence.
+    /// The client closed after a long silence.
     Silence,
-    /// It left early.
+    /// The client closed early.
     Cancelled,
-    /// Its own process died.
-    Died,
-    /// The name server had no address for the name.
+    /// The client's own process died.
+    ClientDied,
+    /// The resolver returned no address for the name.
     NameRefused,
-    /// The name server did not answer.
+    /// The resolver did not respond.
     NameUnanswered,
 }
 
-/// Kept for the verdict: the facts behind it are forgotten sooner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hindrance {
-    Filter(DropEvidence),
-    /// A full queue: when the SYN left, and whether it was seen to meet it.
-    Queue {
-        since: Stamp,
-        seen: bool,
-    },
-}
-
 #[derive(Clone, Debug)]
-pub struct Break {
-    pub id: BreakId,
+pub struct Failure {
+    pub id: FailureId,
     pub symptom: Symptom,
     pub route: Route,
     pub client_container: Option<ContainerId>,
     pub client_pid: Option<Pid>,
-    /// The request's first byte, or the connect.
+    /// First byte of the request, or the connect.
     pub begun: Stamp,
     pub entry: Affected,
-    /// The name, where it is a look-up that failed.
+    /// The name, if it is a failed lookup.
     pub name: Option<String>,
-    /// What had failed the server itself: the look-up that it is put down to, or what came before a death.
-    pub root: Option<BreakId>,
+    /// Behind the current attribution.
+    pub evidence: Evidence,
     pub case: Option<CaseId>,
-    /// The case that it was taken from last.
-    pub left: Option<CaseId>,
+    /// The case that it last left.
+    pub previous_case: Option<CaseId>,
     /// When the engine learned of it.
     pub seen: Stamp,
-    /// The framing was not followed: the class is TCP's word alone.
+    /// The framing was not followed: the class is derived from TCP alone.
     pub opaque: bool,
-    /// Facts are missing: how far the exchange had come is TCP's word alone, or a port refused that was not seen to
-    /// close.
-    pub doubtful: bool,
-    /// The request broke behind a living server, and more than one thing there could be why.
-    pub several_roots: bool,
-    /// What had kept its packets away.
-    pub met: Option<Hindrance>,
+    /// Facts are missing: the progress of the exchange is derived from TCP alone, or a port refused that was not
+    /// observed to close.
+    pub uncertain: bool,
     /// Events were lost while the connection was open.
     pub lossy: bool,
-    /// What the client's own log says of it, and the error that each line names.
+    /// Log lines of the client about it, and the error that each names.
     pub log: Vec<(Line, &'static str)>,
 }
 
-impl Break {
-    /// Facts are missing, or there is more than one reason.
+impl Failure {
+    /// Facts are missing, or there is more than one possible cause.
     #[must_use]
-    pub fn is_in_doubt(&self) -> bool {
-        self.doubtful || self.several_roots
+    pub fn is_uncertain(&self) -> bool {
+        self.uncertain || self.evidence.is_ambiguous()
     }
 
+    /// The instant at which the client's socket received the fact.
     #[must_use]
     pub fn at(&self) -> Stamp {
         let Utc(at) = self.entry.at;
         at
     }
 
-    /// Another line of the client's log fits.
     #[must_use]
-    pub fn has_room_for_a_line(&self) -> bool {
-        self.log.len() < LOG
+    pub fn is_lookup(&self) -> bool {
+        self.name.is_some()
     }
 
-    /// Did it cost the client anything?
     #[must_use]
-    pub fn hurts(&self) -> bool {
+    pub fn has_room_for_log_line(&self) -> bool {
+        self.log.len() < LOG_LINES
+    }
+
+    /// The client got an error; false for class `none`.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
         self.entry.client_error.httpx != HttpxClass::None
     }
 }
 
 #[derive(Debug, Default)]
-pub struct Breaks {
-    all: BTreeMap<BreakId, Break>,
-    by_client: BTreeMap<Cookie, BreakId>,
-    order: VecDeque<BreakId>,
+pub struct Failures {
+    all: BTreeMap<FailureId, Failure>,
+    by_client: BTreeMap<Cookie, FailureId>,
+    order: VecDeque<FailureId>,
     next: u64,
 }
 
-impl Breaks {
+impl Failures {
     #[must_use]
-    pub fn get(&self, id: BreakId) -> Option<&Break> {
+    pub fn get(&self, id: FailureId) -> Option<&Failure> {
         self.all.get(&id)
     }
 
     #[must_use]
-    pub fn of_client(&self, client: Cookie) -> Option<&Break> {
+    pub fn of_client(&self, client: Cookie) -> Option<&Failure> {
         self.all.get(self.by_client.get(&client)?)
     }
 
     /// The latest first.
-    pub fn latest(&self) -> impl Iterator<Item = &Break> {
+    pub fn latest(&self) -> impl Iterator<Item = &Failure> {
         self.order.iter().rev().filter_map(|id| self.all.get(id))
     }
 
-    /// Adds one; its id is given here.
-    pub fn add(&mut self, mut new: Break) -> BreakId {
+    /// Adds a failure and assigns its id.
+    pub fn add(&mut self, mut new: Failure) -> FailureId {
         self.next += 1;
-        let id = BreakId(self.next);
+        let id = FailureId(self.next);
         new.id = id;
         self.by_client.insert(new.route.client, id);
         self.all.insert(id, new);
         self.order.push_back(id);
         if self.order.len() > CAP
             && let Some(oldest) = self.order.pop_front()
-            && let Some(gone) = self.all.remove(&oldest)
-            && self.by_client.get(&gone.route.client) == Some(&oldest)
         {
-            self.by_client.remove(&gone.route.client);
+            self.remove(oldest);
         }
         id
     }
 
-    /// It was none after all.
-    pub fn remove(&mut self, id: BreakId) {
-        if let Some(gone) = self.all.remove(&id)
-            && self.by_client.get(&gone.route.client) == Some(&id)
+    /// It was no failure after all, or it is evicted.
+    pub fn remove(&mut self, id: FailureId) {
+        if let Some(removed) = self.all.remove(&id)
+            && self.by_client.get(&removed.route.client) == Some(&id)
         {
-            self.by_client.remove(&gone.route.client);
+            self.by_client.remove(&removed.route.client);
         }
     }
 
-    pub fn change(&mut self, id: BreakId, change: impl FnOnce(&mut Break)) {
-        if let Some(found) = self.all.get_mut(&id) {
-            change(found);
+    pub fn change(&mut self, id: FailureId, change: impl FnOnce(&mut Failure)) {
+        if let Some(failure) = self.all.get_mut(&id) {
+            change(failure);
         }
     }
 }

@@ -1,26 +1,23 @@
-//! Cases: what one cause broke, gathered while facts come. A case that is worth telling becomes an incident.
+//! Cases: failures and terminations with one cause, gathered while facts arrive. A case that is reportable becomes an
+//! incident.
 //!
-//! Bound: [`OPEN_CAP`] cases that are not closed, the oldest is closed first; [`BREAKS_CAP`] broken connections kept
-//! for each, remote_peer it they are counted only.
+//! Bounds: [`OPEN_CAP`] cases that are not closed, the oldest is closed first; [`FAILURES_CAP`] failures kept for each,
+//! further ones are only counted; [`CLOSED_CAP`] keys of closed incidents, after which a later one no longer names them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::engine::causes;
+use crate::engine::types::cause::CaseKey;
+use crate::engine::types::ids::{CaseId, FailureId};
+use crate::engine::world::logs::Line;
+use crate::engine::world::terminations::TerminationId;
 use crate::model::ids::{IncidentId, Pid};
 use crate::model::incident::{HttpxClass, Incident, State};
 use crate::model::time::Stamp;
 
-use crate::engine::failures::table::BreakId;
-use crate::engine::types::cause::CaseKey;
-use crate::engine::world::logs::Line;
-use crate::engine::world::terminations::TerminationId;
-
 const OPEN_CAP: usize = 4_096;
-const BREAKS_CAP: usize = 10_000;
-/// Keys of closed cases kept, so that what they break later can name them.
+const FAILURES_CAP: usize = 10_000;
 const CLOSED_CAP: usize = 4_096;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CaseId(pub u64);
 
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -29,61 +26,88 @@ pub struct Case {
     /// The instant of the fact that opened it.
     pub opened: Stamp,
     pub opened_seen: Stamp,
-    pub breaks: BTreeSet<(Stamp, BreakId)>,
-    /// All broken connections, kept or not.
-    pub broken: BTreeMap<HttpxClass, u64>,
-    /// The first one that cost its client something, when the engine learned of it.
-    pub first_break: Option<Stamp>,
-    /// Deaths of the container, in order.
+    pub failures: BTreeSet<(Stamp, FailureId)>,
+    /// All failures by class, kept or not.
+    pub by_class: BTreeMap<HttpxClass, u64>,
+    /// When the engine learned of the first error.
+    pub first_error: Option<Stamp>,
+    /// Terminations of the container, in order.
     pub terminations: Vec<TerminationId>,
     /// Deaths of workers, in order.
     pub workers: Vec<Pid>,
-    /// When the last fact came.
+    /// When the last fact arrived.
     pub last_fact: Stamp,
-    /// The instant of the latest connection that broke, or worker that died: what gaps are counted from.
+    /// The instant of the latest failure or worker's death, from which gaps are counted.
     pub latest: Stamp,
-    pub told: Option<Incident>,
-    pub told_at: Stamp,
-    /// Something changed since it was told.
+    pub published: Option<Incident>,
+    pub published_at: Stamp,
+    /// Something has changed since it was published.
     pub dirty: bool,
-    /// Events lost while it was open, by stage: when it was last told, and how many.
+    /// Events lost while it was open, by stage: when last, and how many.
     pub losses: BTreeMap<String, (Stamp, u64)>,
-    /// The closed incident before it with the same key.
-    pub because: Option<IncidentId>,
-    /// Where the last of its broken connections went that was put down to something else.
+    /// The closed incident before it with the same key, or the incident behind it.
+    pub caused_by: Option<IncidentId>,
+    /// The case that the last failure to leave it moved to.
     pub moved_to: Option<CaseId>,
     /// When traffic passed again where packets had been filtered.
     pub passed: Option<Stamp>,
-    /// Docker's health status of the subject when it opened.
+    /// Docker's health status of the subject when the case opened.
     pub health: Option<String>,
-    /// The subject's log around the moment, as far as it is told.
+    /// Lines of the subject's log around the moment.
     pub log: BTreeSet<Line>,
-    pub heard: Heard,
+    pub log_requests: LogRequests,
 }
 
-/// How far the logs have been asked for.
+/// How far the logs have been requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heard {
-    /// When they were last asked for.
+pub struct LogRequests {
+    /// When they were last requested.
     pub at: Option<Stamp>,
-    /// The last fact of the case by then; [`None`] until the time after it has been asked for.
+    /// The last fact of the case by then; [`None`] until the time after it has been requested.
     pub after: Option<Stamp>,
-    /// How often.
-    pub times: u32,
-    /// Of so many deaths Docker's `die` was known.
+    pub count: u32,
+    /// The number of deaths with a known `die` of Docker.
     pub dies: usize,
+}
+
+impl LogRequests {
+    /// A request was made; by then `dies` of Docker were known.
+    pub fn made(&mut self, now: Stamp, dies: usize) {
+        *self = Self { at: Some(now), count: self.count.saturating_add(1), dies, ..*self };
+    }
 }
 
 impl Case {
     #[must_use]
     pub fn state(&self) -> Option<State> {
-        self.told.as_ref().map(|told| told.state)
+        self.published.as_ref().map(|incident| incident.state)
     }
 
-    /// It broke something for a client.
+    /// A client got an error.
     #[must_use]
-    pub fn hurts(&self) -> bool {
-        self.broken.iter().any(|(class, count)| *class != HttpxClass::None && *count > 0)
+    pub fn has_errors(&self) -> bool {
+        self.by_class.iter().any(|(class, count)| *class != HttpxClass::None && *count > 0)
+    }
+
+    pub fn add(&mut self, at: Stamp, id: FailureId, class: HttpxClass, seen: Stamp) {
+        if self.failures.len() < FAILURES_CAP {
+            self.failures.insert((at, id));
+        }
+        *self.by_class.entry(class).or_default() += 1;
+        if class != HttpxClass::None {
+            self.first_error.get_or_insert(seen);
+        }
+    }
+
+    pub fn take(&mut self, at: Stamp, id: FailureId, class: HttpxClass) {
+        self.failures.remove(&(at, id));
+        if let Some(count) = self.by_class.get_mut(&class) {
+            *count = count.saturating_sub(1);
+        }
+        self.by_class.retain(|_, count| *count > 0);
+        if !self.has_errors() {
+            self.first_error = None;
+        }
     }
 }
 
@@ -120,55 +144,52 @@ impl Cases {
         self.closed.contains_key(key)
     }
 
-    /// The open case of a key, or a new one.
-    pub fn of_key_or_new(&mut self, key: CaseKey, opened: Stamp, seen: Stamp, health: Option<String>) -> CaseId {
-        if let Some(id) = self.of_key(&key) {
-            return id;
-        }
+    /// Opens a case; the key leads to it from now on.
+    pub fn add(&mut self, key: CaseKey, opened: Stamp, seen: Stamp, health: Option<String>) -> CaseId {
         self.next += 1;
         let id = CaseId(self.next);
-        let because = self.closed.get(&key).cloned();
+        let caused_by = self.closed.get(&key).cloned();
         self.by_key.insert(key.clone(), id);
         let case = Case {
             id,
             key,
             opened,
             opened_seen: seen,
-            breaks: BTreeSet::new(),
-            broken: BTreeMap::new(),
-            first_break: None,
+            failures: BTreeSet::new(),
+            by_class: BTreeMap::new(),
+            first_error: None,
             terminations: Vec::new(),
             workers: Vec::new(),
             last_fact: seen,
             latest: opened,
-            told: None,
-            told_at: seen,
+            published: None,
+            published_at: seen,
             dirty: true,
             losses: BTreeMap::new(),
-            because,
+            caused_by,
             moved_to: None,
             passed: None,
             health,
             log: BTreeSet::new(),
-            heard: Heard::default(),
+            log_requests: LogRequests::default(),
         };
         self.all.insert(id, case);
         id
     }
 
-    /// The oldest case remote_peer the bound.
+    /// The oldest case beyond the bound.
     #[must_use]
     pub fn overflow(&self) -> Option<CaseId> {
         (self.all.len() > OPEN_CAP).then(|| self.all.keys().next().copied()).flatten()
     }
 
-    /// Lets another key lead to the case, too (a worker's death that took its container along).
-    pub fn also_known_as(&mut self, id: CaseId, key: CaseKey) {
+    /// Another key leads to the case, too (a further death of a crash loop).
+    pub fn add_key(&mut self, id: CaseId, key: CaseKey) {
         self.by_key.insert(key, id);
     }
 
-    /// Gives a case a new main key.
-    pub fn rename(&mut self, id: CaseId, key: CaseKey) {
+    /// Replaces the main key of a case (a worker's death that took its container with it).
+    pub fn replace_key(&mut self, id: CaseId, key: CaseKey) {
         self.by_key.insert(key.clone(), id);
         if let Some(case) = self.all.get_mut(&id) {
             case.key = key;
@@ -180,42 +201,19 @@ impl Cases {
         self.by_key.remove(key);
     }
 
-    /// Takes a case out; what it broke later is another one, `because` of it.
-    pub fn remove(&mut self, id: CaseId) -> Option<Case> {
-        let case = self.all.remove(&id)?;
+    /// Removes a case. What it breaks later is another one, which names it as its cause.
+    pub fn remove(&mut self, id: CaseId) {
+        let Some(case) = self.all.remove(&id) else { return };
         let keys: Vec<CaseKey> = self.by_key.iter().filter(|(_, at)| **at == id).map(|(key, _)| key.clone()).collect();
         for key in keys {
             self.by_key.remove(&key);
-            if let Some(told) = case.told.as_ref().filter(|told| told.state == State::Closed && key.names_an_event()) {
-                self.closed.insert(key, told.id.clone());
+            let closed = case.published.as_ref().filter(|incident| incident.state == State::Closed);
+            if let Some(incident) = closed.filter(|_| causes::of(&key).is_event()) {
+                self.closed.insert(key, incident.id.clone());
                 if self.closed.len() > CLOSED_CAP {
                     self.closed.pop_first();
                 }
             }
-        }
-        Some(case)
-    }
-}
-
-impl Case {
-    pub fn add(&mut self, at: Stamp, id: BreakId, class: HttpxClass, seen: Stamp) {
-        if self.breaks.len() < BREAKS_CAP {
-            self.breaks.insert((at, id));
-        }
-        *self.broken.entry(class).or_default() += 1;
-        if class != HttpxClass::None {
-            self.first_break.get_or_insert(seen);
-        }
-    }
-
-    pub fn take(&mut self, at: Stamp, id: BreakId, class: HttpxClass) {
-        self.breaks.remove(&(at, id));
-        if let Some(count) = self.broken.get_mut(&class) {
-            *count = count.saturating_sub(1);
-        }
-        self.broken.retain(|_, count| *count > 0);
-        if !self.hurts() {
-            self.first_break = None;
         }
     }
 }

@@ -1,321 +1,286 @@
-//! From what changed to cases: asks the rules, binds broken connections to cases, and moves them when a later fact
-//! puts them down to something else.
+//! From changes of the world to cases: detects failures and terminations, binds each to the case of its cause, and moves
+//! it when a later fact changes the attribution. Publishes nothing: it marks the cases that changed.
 
-use crate::model::ids::{ContainerId, Pid};
-use crate::model::incident::{Hop, HttpxClass};
-use crate::model::time::{Nanos, Stamp, Utc};
+use std::collections::BTreeMap;
 
-use crate::engine::causes::attribution::{Blame, failed_before_its_end, judge};
-use crate::engine::causes::deaths::{self, Death};
-use crate::engine::causes::exit;
+use crate::engine::causes::{self, dns, termination, worker};
 use crate::engine::effect::{Counted, Effect};
-use crate::engine::failures::detect::{self, Broken, Found};
-use crate::engine::failures::table::{BreakId, Hindrance, Symptom};
-use crate::engine::failures::{record, retry_policy};
-use crate::engine::incidents::case::{Case, CaseId};
-use crate::engine::incidents::recovery;
-use crate::engine::report::incident::Sheet;
+use crate::engine::failures::detect::{Detected, Detection, detect};
+use crate::engine::failures::table::{Failure, Symptom};
+use crate::engine::failures::{happy_eyeballs, lookup, record, retry_policy};
 use crate::engine::timers::Timer;
-use crate::engine::types::cause::{CaseKey, Lost};
+use crate::engine::types::cause::{Attribution, CaseKey, Outcome};
+use crate::engine::types::evidence::Evidence;
+use crate::engine::types::ids::{CaseId, FailureId};
 use crate::engine::world::Change;
+use crate::engine::world::dns::lookups::{Change as LookupChange, LookupId, PATIENCE};
 use crate::engine::world::tcp::sockets::Change as SocketChange;
 use crate::engine::world::terminations::TerminationId;
-use crate::engine::{Engine, ROUND};
+use crate::engine::{Engine, RECOVERY_SWEEP};
+use crate::model::ids::{ContainerId, Cookie, Pid};
+use crate::model::incident::{Hop, State};
+use crate::model::time::{Stamp, Utc};
 
-/// How long a loss of events casts doubt on what is seen after it.
-const LOSS_SHADOW: Nanos = Nanos::from_secs(1);
+use super::case::Case;
+use super::{binding, enrich, filter_recovery, recovery};
+
+/// Failed lookups kept in case they continue; the lowest ids are evicted first, and then what follows is a lookup of its
+/// own.
+const FAILED_LOOKUPS: usize = 4_096;
+
+/// Failures whose deciding fact may still arrive.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// By the process whose exit has not been observed yet.
+    exits: BTreeMap<Pid, Vec<FailureId>>,
+    /// By the lookup that may still continue.
+    lookups: BTreeMap<LookupId, FailureId>,
+}
 
 impl Engine {
-    pub(in crate::engine) fn react(&mut self, at: Stamp, change: &Change, effects: &mut Vec<Effect>) {
+    pub(in crate::engine) fn correlate(&mut self, at: Stamp, change: &Change, effects: &mut Vec<Effect>) {
         match change {
-            Change::Socket(SocketChange::Connected { client }) => {
-                self.made_up_for(at, *client, effects);
-                self.connected(at, *client, effects);
-            }
-            Change::Socket(SocketChange::Arrived { server }) => self.arrived(at, *server, effects),
+            Change::Socket(change) => self.socket_changed(at, change, effects),
             Change::PacketDropped { netns, source, destination } => {
-                self.hindered(*netns, *source, *destination, effects)
+                for id in filter_recovery::dropping_again(self.context(), *source, *destination) {
+                    self.change_case(id, |case| case.passed = None);
+                }
+                for endpoint in [*source, *destination] {
+                    let client = self.world.sockets.client_at(*netns, endpoint);
+                    if let Some(id) = client.and_then(|client| self.failures.of_client(client)).map(|found| found.id) {
+                        self.reconsider(id, effects);
+                    }
+                }
             }
             Change::AcceptQueueFull(netns) => {
                 if let Some(container) = self.world.containers.owner_of_netns(*netns, at) {
-                    self.news_of(&container, effects);
+                    self.container_changed(&container, effects);
                 }
             }
-            Change::Socket(change) => match detect::look(&self.world, at, change) {
-                Found::Broken(broken) => self.broke(at, broken, effects),
-                Found::IdleClose(client) => {
-                    let server = self.world.route(client, at).and_then(|route| route.container);
-                    if let Some(container) = server.and_then(|id| self.world.containers.get(&id)) {
-                        let server = container.service_or_name().to_owned();
-                        effects.push(Effect::Counted(Counted::IdleClose { server }));
-                    }
-                }
-                Found::Nothing => {}
-            },
-            Change::Lookup(change) => self.looked_up(*change, effects),
-            Change::DnsChanged(name) => self.name_said(name, effects),
+            Change::Lookup(change) => self.lookup_changed(*change, effects),
+            Change::DnsChanged(name) => self.name_changed(name),
             Change::Listening { container, .. } => {
-                for termination in recovery::listening(&self.world, container) {
-                    self.recovered(at, termination, effects);
+                for id in recovery::listening(&self.world, container) {
+                    self.recovered(at, id);
                 }
-                self.news_of(container, effects);
+                self.container_changed(container, effects);
             }
-            Change::Termination(id) => self.termination(*id, effects),
+            Change::Termination(id) => self.terminated(*id, effects),
             Change::WorkerExited(pid) => {
-                if let Death::Opens(key) = deaths::of_worker(&self.world, *pid) {
+                if let Some(key) = worker::opening(&self.world, *pid) {
                     let case = self.open_case(key, at, at);
                     self.add_worker(case, *pid);
-                    self.advance(case, effects);
                 }
             }
             Change::Exited(pid) => {
-                self.look_at_core(*pid, effects);
+                effects.extend(enrich::core_request(&self.world, *pid));
                 self.exit_known(*pid, effects);
             }
-            Change::Logged(container, line) => self.join_line(container, line),
-            Change::LogsUnread(unread) => self.unread(unread, effects),
+            Change::Logged(container, line) => {
+                if let Some((id, name)) = enrich::failure_of_line(&self.failures, container, line) {
+                    self.failures.change(id, |failure| failure.log.push((line.clone(), name)));
+                }
+            }
+            Change::LogsUnread(unread) => {
+                let container = retry_policy::service_label(&self.world, Some(&unread.container));
+                effects.push(Effect::Counted(Counted::LogsUnread { container, why: unread.why.clone() }));
+            }
             Change::Signalled(pid) | Change::OomMarked(pid) => {
-                self.look_at_memory(*pid, change, effects);
-                self.look_at_core(*pid, effects);
+                if matches!(change, Change::OomMarked(_)) {
+                    effects.extend(enrich::memory_request(&self.world, *pid));
+                }
+                effects.extend(enrich::core_request(&self.world, *pid));
                 if let Some(container) = self.world.container_of(*pid) {
-                    self.news_of(&container, effects);
+                    self.container_changed(&container, effects);
                 }
             }
             Change::Outage(id) => {
-                let container = self.world.interfaces.outages.get(*id).and_then(|outage| outage.container.clone());
-                match container {
-                    Some(container) => self.news_of(&container, effects),
-                    // Whoever is behind a bridge: what nothing explained may be explained now.
+                let outage = self.world.interfaces.outages.get(*id);
+                match outage.and_then(|outage| outage.container.clone()) {
+                    Some(container) => self.container_changed(&container, effects),
+                    // A bridge: what nothing explained on any connection behind it may be explained now.
                     None => {
-                        self.news(|case, _| case.key == CaseKey::Outage(*id) || !case.key.names_an_event(), effects);
+                        let key = CaseKey::Outage(*id);
+                        self.cases_changed(|case| case.key == key || !causes::of(&case.key).is_event(), effects);
                     }
                 }
             }
-            Change::Docker(container) => {
-                self.news_of(container, effects);
-            }
+            Change::Docker(container) => self.container_changed(container, effects),
             Change::Lost { stage, count } => {
                 effects.push(Effect::Counted(Counted::Lost { stage: stage.clone(), count: *count }));
                 for id in self.cases.open().map(|case| case.id).collect::<Vec<_>>() {
-                    if let Some(case) = self.cases.get_mut(id) {
+                    self.change_case(id, |case| {
                         let lost = case.losses.entry(stage.clone()).or_default();
                         *lost = (at, lost.1 + count);
-                        case.dirty = true;
-                    }
-                    self.advance(id, effects);
+                    });
                 }
             }
             Change::Shutdown => self.shut_down(effects),
         }
     }
 
-    fn broke(&mut self, at: Stamp, found: Broken, effects: &mut Vec<Effect>) {
-        if self.world.is_proxy_leg(found.client) {
-            // The proxy's own leg is none: its client's end gets what follows.
+    fn socket_changed(&mut self, at: Stamp, change: &SocketChange, effects: &mut Vec<Effect>) {
+        match change {
+            SocketChange::Connected { client } => {
+                if let Some((id, case)) = happy_eyeballs::refusal_made_good(self.context(), at, *client) {
+                    binding::unbind(&mut self.failures, &mut self.cases, id);
+                    self.failures.remove(id);
+                    self.touched.add(case);
+                }
+                let passed = filter_recovery::passed_by_connect(self.context(), at, *client);
+                self.passed(at, passed);
+            }
+            SocketChange::Arrived { server } => {
+                let passed = filter_recovery::passed_by_close(self.context(), at, *server);
+                self.passed(at, passed);
+            }
+            change => match detect(&self.world, at, change) {
+                Detection::Failure(detected) => self.detected(at, detected, effects),
+                Detection::IdleClose(client) => self.count_idle_close(at, client, effects),
+                Detection::Nothing => {}
+            },
+        }
+    }
+
+    fn count_idle_close(&self, at: Stamp, client: Cookie, effects: &mut Vec<Effect>) {
+        let server = self.world.route(client, at).and_then(|route| route.container);
+        if let Some(container) = server.and_then(|id| self.world.containers.get(&id)) {
+            let server = container.service_or_name().to_owned();
+            effects.push(Effect::Counted(Counted::IdleClose { server }));
+        }
+    }
+
+    fn passed(&mut self, at: Stamp, cases: impl IntoIterator<Item = CaseId>) {
+        for id in cases {
+            if self.cases.get(id).is_some_and(|case| case.passed.is_none()) {
+                self.change_case(id, |case| case.passed = Some(at));
+            }
+            self.touched.add(id);
+        }
+    }
+
+    fn detected(&mut self, at: Stamp, detected: Detected, effects: &mut Vec<Effect>) {
+        if self.world.is_proxy_leg(detected.client) {
+            // docker-proxy's own connection is no entry: its client receives what follows.
             return;
         }
-        let known = self.breaks.of_client(found.client).map(|known| (known.id, known.symptom));
-        if let Some((id, before)) = known {
-            // A reset after the FIN makes it another class; anything else was told by the first.
-            if before == Symptom::Fin && found.symptom == Symptom::ResetAfterFin {
-                self.worsened(at, id, found, effects);
+        if let Some(known) = self.failures.of_client(detected.client) {
+            // A reset after the FIN changes the class; everything else was reported with the first symptom.
+            if known.symptom == Symptom::Fin && detected.symptom == Symptom::ResetAfterFin {
+                let id = known.id;
+                self.reset_after_fin(at, id, detected, effects);
             }
             return;
         }
-        let Some(new) = record::of(&self.world, at, found, &self.settings.policy) else { return };
-        let id = self.breaks.add(new);
-        self.put_down(id, effects);
+        let Some(new) = record::connection(&self.world, at, detected, &self.settings.policy) else { return };
+        let id = self.failures.add(new);
+        self.attribute(id, effects);
         self.count_if_cancelled(id, effects);
     }
 
-    /// A client that left, or whose own process ended: counted, whether it is told or not.
-    fn count_if_cancelled(&self, id: BreakId, effects: &mut Vec<Effect>) {
-        let Some(found) = self.breaks.get(id) else { return };
-        let case = found.case.and_then(|case| self.cases.get(case));
-        if case.is_none_or(|case| !matches!(case.key, CaseKey::Client(..))) {
-            return;
+    /// A client that closed first, or whose own process ended, is counted whether it is reported or not.
+    fn count_if_cancelled(&self, id: FailureId, effects: &mut Vec<Effect>) {
+        let Some(failure) = self.failures.get(id) else { return };
+        let case = failure.case.and_then(|case| self.cases.get(case));
+        if case.is_some_and(|case| matches!(case.key, CaseKey::Client { .. })) {
+            let client = self.client_label(failure);
+            let server = retry_policy::service_label(&self.world, failure.route.container.as_ref());
+            effects.push(Effect::Counted(Counted::ClientCancelled { client, server }));
         }
-        let client = retry_policy::caller(&self.world, found.route.client, found.client_container.as_ref());
-        let server = retry_policy::client_name(&self.world, found.route.container.as_ref());
-        effects.push(Effect::Counted(Counted::ClientCancelled { client, server }));
     }
 
-    fn worsened(&mut self, at: Stamp, id: BreakId, found: Broken, effects: &mut Vec<Effect>) {
-        let Some(end) = self.world.sockets.get(found.client) else { return };
-        let container = self.breaks.get(id).and_then(|known| known.client_container.as_ref());
-        let name = retry_policy::caller(&self.world, found.client, container);
-        let error = record::error_of(end, found, &name, &self.settings.policy);
-        // Its class is counted where it was bound, so it leaves there before the class changes.
-        self.unbind(id);
-        self.breaks.change(id, |known| {
-            known.symptom = found.symptom;
-            known.entry.at = Utc(at);
-            known.entry.client_error = error;
+    fn client_label(&self, failure: &Failure) -> String {
+        retry_policy::client_label(&self.world, failure.route.client, failure.client_container.as_ref())
+    }
+
+    fn reset_after_fin(&mut self, at: Stamp, id: FailureId, detected: Detected, effects: &mut Vec<Effect>) {
+        let Some(endpoint) = self.world.sockets.get(detected.client) else { return };
+        let Some(failure) = self.failures.get(id) else { return };
+        let error = record::socket_error(endpoint, detected, &self.client_label(failure), &self.settings.policy);
+        // The class is counted with the case, so the failure leaves before its class changes.
+        binding::unbind(&mut self.failures, &mut self.cases, id);
+        self.failures.change(id, |failure| {
+            failure.symptom = detected.symptom;
+            failure.entry.at = Utc(at);
+            failure.entry.client_error = error;
         });
-        self.put_down(id, effects);
+        self.attribute(id, effects);
     }
 
-    /// Puts a broken connection down to its cause.
-    pub(in crate::engine) fn put_down(&mut self, id: BreakId, effects: &mut Vec<Effect>) {
-        let Some(found) = self.breaks.get(id) else { return };
-        let (blame, reason) = judge(&self.world, &self.breaks, found, self.world.now);
-        let client = retry_policy::caller(&self.world, found.route.client, found.client_container.as_ref());
-        let text = format!("{client} to {}: {:?}: {reason}", found.route.address, found.symptom);
-        effects.push(Effect::Explained { at: found.at(), text });
-        let (met, root) = match &blame {
-            Blame::Filtered(_, met) => (Some(Hindrance::Filter((**met).clone())), None),
-            Blame::Backlog(_, since, seen) => (Some(Hindrance::Queue { since: *since, seen: *seen }), None),
-            Blame::OwnLookUp(root) => (None, Some(*root)),
-            Blame::Termination(_) | Blame::Worker(_) => (None, failed_before_its_end(&self.breaks, found)),
-            Blame::Paused(..)
-            | Blame::Outage(_)
-            | Blame::NotListening(..)
-            | Blame::Backend(..)
-            | Blame::NameGone(_)
-            | Blame::Process(..)
-            | Blame::Client(..)
-            | Blame::Chain(..)
-            | Blame::Wait(..)
-            | Blame::Nothing => (None, None),
-        };
-        self.breaks.change(id, |found| (found.met, found.root) = (met, root));
-        match self.key_of(&blame) {
-            Some(key) => {
-                // Its own instant opens the case, not the cause's: an incident that comes after a closed one with the same
-                // cause has another id.
-                let at = self.breaks.get(id).map_or(self.world.now, |found| found.at());
-                let begun = self.breaks.get(id).map_or(at, |found| found.begun);
+    /// Attributes a failure to its cause and binds it to the case.
+    fn attribute(&mut self, id: FailureId, effects: &mut Vec<Effect>) {
+        let Some(failure) = self.failures.get(id) else { return };
+        let Attribution { outcome, reason } = causes::attribute(self.context(), failure);
+        let (at, begun) = (failure.at(), failure.begun);
+        let (client, address) = (self.client_label(failure), failure.route.address);
+        let text = format!("{client} to {address}: {:?}: {reason}", failure.symptom);
+        effects.push(Effect::Explained { at, text });
+        match outcome {
+            Outcome::Case { key, evidence } => {
+                // The failure's own instant opens the case, not the cause's: an incident that follows a closed one with
+                // the same cause has another id.
                 let case = self.open_case(key, at, begun);
-                if let Blame::Worker(pid) = blame {
+                if let Evidence::Worker { pid, .. } = evidence {
                     self.add_worker(case, pid);
                 }
-                if let Blame::Chain(root, alone) = blame {
-                    self.chain(id, root, alone);
+                if let Evidence::Upstream { failure: upstream, .. } = evidence {
+                    self.name_upstream(id, upstream);
                 }
-                self.bind(id, case);
-                self.advance(case, effects);
-            }
-            None => {
-                if let Blame::Wait(pid, deadline) = blame {
-                    self.waiting.entry(pid).or_default().push(id);
-                    self.timers.set(Timer::ExitOverdue(pid), Some(deadline));
+                self.failures.change(id, |failure| failure.evidence = evidence);
+                if binding::bind(&mut self.failures, &mut self.cases, id, case, self.world.now) {
+                    self.await_count(id);
                 }
+                self.touched.add(case);
             }
+            Outcome::Pending { exit_of, until } => {
+                self.failures.change(id, |failure| failure.evidence = Evidence::None);
+                self.pending.exits.entry(exit_of).or_default().push(id);
+                self.timers.set(Timer::ExitOverdue(exit_of), Some(until));
+            }
+            Outcome::Ignored => self.failures.change(id, |failure| failure.evidence = Evidence::None),
         }
     }
 
-    /// The entry names the root's server, and the living server as what stands between. `alone`: no other root is to be
-    /// had.
-    fn chain(&mut self, id: BreakId, root: BreakId, alone: bool) {
-        let Some(server) = self.breaks.get(root).map(|root| root.entry.server.clone()) else { return };
-        self.breaks.change(id, |found| {
-            found.several_roots = !alone;
-            let between = std::mem::replace(&mut found.entry.server, server);
-            if found.entry.via.as_ref().is_some_and(|via| via.container.is_some()) {
-                // Judged again: what stands between is known, only the root may be another.
+    /// The entry names the upstream server, and the live server as what is between.
+    fn name_upstream(&mut self, id: FailureId, upstream: FailureId) {
+        let Some(server) = self.failures.get(upstream).map(|upstream| upstream.entry.server.clone()) else { return };
+        self.failures.change(id, |failure| {
+            let between = std::mem::replace(&mut failure.entry.server, server);
+            if failure.entry.via.as_ref().is_some_and(|via| via.container.is_some()) {
+                // Attributed again: what is between is known, only the upstream server may be another.
                 return;
             }
-            found.entry.via = Some(Hop {
+            failure.entry.via = Some(Hop {
                 pid: between.pid,
                 comm: between.comm,
                 container: between.container,
-                listen: Some(found.route.address.to_string()),
+                listen: Some(failure.route.address.to_string()),
             });
         });
     }
 
-    pub(in crate::engine) fn key_of(&self, blame: &Blame) -> Option<CaseKey> {
-        Some(match blame {
-            Blame::Termination(id) => CaseKey::Termination(*id),
-            Blame::Worker(pid) => {
-                let account = exit::of_worker(&self.world, *pid)?;
-                deaths::worker_key(&self.world, *pid, &account)
-            }
-            Blame::Paused(id, since) => CaseKey::Paused(id.clone(), *since),
-            Blame::Outage(id) => CaseKey::Outage(*id),
-            Blame::NotListening(id, port) => CaseKey::NotListening(id.clone(), *port),
-            Blame::Backend(id, port) => CaseKey::Backend(id.clone(), *port),
-            Blame::Filtered(id, met) => CaseKey::Filtered(id.clone(), met.filter.clone()),
-            Blame::Backlog(id, ..) => CaseKey::Backlog(id.clone()),
-            Blame::Process(id, pid, kind) => CaseKey::Process(id.clone(), *pid, *kind),
-            Blame::Client(id, pid) => CaseKey::Client(id.clone(), *pid),
-            Blame::Chain(root, _) => {
-                let case = self.breaks.get(*root).and_then(|root| root.case).and_then(|case| self.cases.get(case))?;
-                case.key.clone()
-            }
-            Blame::NameGone(lost) => CaseKey::NameGone(lost.clone(), None),
-            Blame::OwnLookUp(root) => {
-                let root = self.breaks.get(*root)?;
-                let behind = root.case.and_then(|case| self.cases.get(case)).map(|case| &case.key);
-                let lost = match (&root.route.container, &root.name) {
-                    (Some(id), _) => Lost::Container(id.clone()),
-                    (None, name) => Lost::Name(name.clone()?),
-                };
-                match behind {
-                    // Nothing removed the name: the look-up and what it broke are one.
-                    Some(key @ CaseKey::NameGone(_, None)) => key.clone(),
-                    Some(_) | None => CaseKey::NameGone(lost, root.client_container.clone()),
-                }
-            }
-            Blame::Wait(..) | Blame::Nothing => return None,
-        })
-    }
-
-    /// The case of a key: the open one, unless the gap since its last fact is too long. `begun`: when what broke began.
+    /// The case of a key: the open one, unless the gap since its last fact is too long. `begun`: the start of what failed.
     fn open_case(&mut self, key: CaseKey, opened: Stamp, begun: Stamp) -> CaseId {
-        let now = self.world.now;
         if let CaseKey::Termination(id) = &key
             && let Some(termination) = self.world.terminations.get(*id)
-            && let Some(case) = deaths::case_of_termination(&self.world, &self.cases, termination)
+            && let Some(case) = termination::case_of(&self.world, &self.cases, termination)
         {
             return case;
         }
+        let cause = causes::of(&key);
         if let Some(known) = self.cases.of_key(&key).and_then(|id| self.cases.get(id)) {
-            // By the facts' own instants: on a loaded host one is learned of later than the next.
-            let too_long = key.gap().is_some_and(|gap| opened.since(known.latest) >= gap);
-            // What lasts joins what it breaks, however late.
-            if !too_long || !self.sheet().is_over(known) {
+            // By the facts' own instants: on a loaded host one fact arrives later than the next.
+            let too_long = cause.max_gap().is_some_and(|gap| opened.since(known.latest) >= gap);
+            // A lasting condition joins what it breaks, however late.
+            if !too_long || !causes::judge(self.context(), known).is_over() {
                 return known.id;
             }
             self.cases.release(&key);
         }
-        let container = key.container(&self.world).and_then(|id| self.world.containers.get(id));
+        let container = cause.subject(&self.world, &key).and_then(|id| self.world.containers.get(id));
         let health = container.and_then(|container| container.info.health.clone());
-        // A death may have had its signal long before it; what a living process did is read from all that happened since
-        // it was asked.
-        let losses = self.world.losses_since(match &key {
-            CaseKey::Termination(id) => {
-                let termination = self.world.terminations.get(*id);
-                termination.map_or(opened, |termination| termination.since()).min(opened).minus(exit::HANDLED)
-            }
-            CaseKey::Workers(..) => opened.minus(exit::HANDLED),
-            CaseKey::Paused(_, since) => since.minus(LOSS_SHADOW),
-            CaseKey::Outage(id) => {
-                let outage = self.world.interfaces.outages.get(*id);
-                outage.map_or(opened, |outage| outage.since()).minus(LOSS_SHADOW)
-            }
-            // Its port may have been opened, and taken along by a death, at any time since it was last seen to close.
-            CaseKey::NotListening(id, _) | CaseKey::Backend(id, _) => {
-                let container = self.world.containers.get(id);
-                let closed = container.and_then(|c| c.listeners_closed.or(c.starts.back().copied()));
-                closed.map_or(opened, |closed| closed.min(opened)).minus(LOSS_SHADOW)
-            }
-            // Nothing that removed the name was seen: it may have been lost at any time since the name was last answered.
-            CaseKey::NameGone(lost, None) => {
-                let given = |name: &str| self.world.names.last_given(name, opened);
-                let last = match lost {
-                    Lost::Container(id) => self.world.names.of(id).filter_map(given).max(),
-                    Lost::Name(name) => given(name),
-                };
-                last.unwrap_or_default().minus(LOSS_SHADOW)
-            }
-            CaseKey::NameGone(_, Some(_))
-            | CaseKey::Filtered(..)
-            | CaseKey::Backlog(_)
-            | CaseKey::Process(..)
-            | CaseKey::Client(..) => begun.min(opened).minus(LOSS_SHADOW),
-        });
-        let id = self.cases.of_key_or_new(key.clone(), opened, now, health);
+        let losses = self.world.losses_since(cause.evidence_since(self.context(), &key, opened, begun));
+        let id = self.cases.add(key.clone(), opened, self.world.now, health);
         if let Some(case) = self.cases.get_mut(id) {
             case.losses = losses;
             if let CaseKey::Termination(termination) = key {
@@ -325,163 +290,215 @@ impl Engine {
         id
     }
 
-    fn bind(&mut self, id: BreakId, case: CaseId) {
-        let now = self.world.now;
-        let Some((at, class, before)) = self.breaks.get(id).map(|b| (b.at(), b.entry.client_error.httpx, b.case))
-        else {
-            return;
-        };
-        if before == Some(case) {
-            return;
-        }
-        self.unbind(id);
-        let left = self.breaks.get(id).and_then(|found| found.left).filter(|left| *left != case);
-        if let Some(left) = left.and_then(|left| self.cases.get_mut(left)) {
-            left.moved_to = Some(case);
-        }
-        self.breaks.change(id, |found| found.case = Some(case));
-        if let Some(case) = self.cases.get_mut(case) {
-            case.add(at, id, class, now);
-            case.last_fact = now;
-            case.latest = case.latest.max(at);
+    fn change_case(&mut self, id: CaseId, change: impl FnOnce(&mut Case)) {
+        if let Some(case) = self.cases.get_mut(id) {
+            change(case);
             case.dirty = true;
         }
-        if class != HttpxClass::None {
-            self.await_count(id);
-        }
+        self.touched.add(id);
     }
 
-    pub(in crate::engine) fn unbind(&mut self, id: BreakId) {
-        let Some(found) = self.breaks.get(id) else { return };
-        let (at, class) = (found.at(), found.entry.client_error.httpx);
-        if let Some(case) = found.case.and_then(|case| self.cases.get_mut(case)) {
-            case.take(at, id, class);
-            case.dirty = true;
-        }
-        self.breaks.change(id, |found| found.left = found.case.take().or(found.left));
-    }
-
-    fn add_worker(&mut self, case: CaseId, pid: Pid) {
+    fn add_worker(&mut self, id: CaseId, pid: Pid) {
         let now = self.world.now;
         let exit = self.world.processes.get(pid).and_then(|process| process.exit.as_ref()).map(|exit| exit.at);
-        if let Some(case) = self.cases.get_mut(case)
-            && !case.workers.contains(&pid)
-            && matches!(case.key, CaseKey::Workers(..))
-        {
-            case.workers.push(pid);
-            case.last_fact = now;
-            case.latest = case.latest.max(exit.unwrap_or(now));
-            case.dirty = true;
+        if self.cases.get(id).is_some_and(|case| !case.workers.contains(&pid)) {
+            self.change_case(id, |case| {
+                case.workers.push(pid);
+                case.last_fact = now;
+                case.latest = case.latest.max(exit.unwrap_or(now));
+            });
         }
+        self.touched.add(id);
     }
 
-    fn termination(&mut self, id: TerminationId, effects: &mut Vec<Effect>) {
-        let case = match deaths::of_container(&self.world, &self.cases, id) {
-            Death::Joins(case, key) => {
-                let worker = self.cases.get(case).is_some_and(|case| matches!(case.key, CaseKey::Workers(..)));
-                if worker {
-                    self.cases.rename(case, key)
+    fn terminated(&mut self, id: TerminationId, effects: &mut Vec<Effect>) {
+        let now = self.world.now;
+        let case = match termination::opening(&self.world, &self.cases, id) {
+            termination::Opening::Joins(case, key) => {
+                let is_worker = self.cases.get(case).is_some_and(|case| matches!(case.key, CaseKey::Workers { .. }));
+                if is_worker {
+                    self.cases.replace_key(case, key)
                 } else {
-                    self.cases.also_known_as(case, key)
+                    self.cases.add_key(case, key)
                 }
                 Some(case)
             }
-            Death::Opens(key) => {
-                let opened = self.world.terminations.get(id).map_or(self.world.now, |termination| termination.since());
+            termination::Opening::Opens(key) => {
+                let opened = self.world.terminations.get(id).map_or(now, |termination| termination.since());
                 Some(self.open_case(key, opened, opened))
             }
-            Death::Silent => None,
+            termination::Opening::Silent => None,
         };
-        if let Some(found) = case.and_then(|case| self.cases.get_mut(case)) {
-            if !found.terminations.contains(&id) {
-                found.terminations.push(id);
-            }
-            found.last_fact = self.world.now;
-            found.dirty = true;
+        if let Some(case) = case {
+            self.change_case(case, |case| {
+                if !case.terminations.contains(&id) {
+                    case.terminations.push(id);
+                }
+                case.last_fact = now;
+            });
         }
         if let Some(container) = self.world.terminations.get(id).map(|termination| termination.container.clone()) {
-            self.timers.set(Timer::Round, Some(self.world.now.plus(ROUND)));
-            self.news_of(&container, effects);
-        }
-        if let Some(case) = case {
-            self.advance(case, effects);
+            self.timers.set(Timer::RecoverySweep, Some(now.plus(RECOVERY_SWEEP)));
+            self.container_changed(&container, effects);
         }
     }
 
-    /// The exit that broken connections waited for has been told, or will not be.
+    /// An exit that failures waited for was observed, or is overdue.
     pub(in crate::engine) fn exit_known(&mut self, pid: Pid, effects: &mut Vec<Effect>) {
         self.timers.set(Timer::ExitOverdue(pid), None);
-        for id in self.waiting.remove(&pid).unwrap_or_default() {
-            self.put_down(id, effects);
+        for id in self.pending.exits.remove(&pid).unwrap_or_default() {
+            self.attribute(id, effects);
         }
     }
 
-    /// Something was learned of a container: cases about it are looked at again, and what was put down to a living
-    /// process, or to nothing known, is judged anew.
-    fn news_of(&mut self, container: &ContainerId, effects: &mut Vec<Effect>) {
-        // A client that is off its network finds no name.
-        self.news(
-            |case, sheet| {
-                let holder = matches!(&case.key, CaseKey::NameGone(Lost::Container(id), _) if *id == *container);
-                let mut clients = sheet.breaks_of(case).map(|found| found.client_container.as_ref());
-                let client = matches!(case.key, CaseKey::NameGone(..)) && clients.any(|id| id == Some(container));
-                holder || client || case.key.container(sheet.world) == Some(container)
-            },
-            effects,
-        );
+    /// A fact about a container arrived: its cases are revised, and failures that were attributed to a live process, or to
+    /// nothing known, are attributed again.
+    fn container_changed(&mut self, container: &ContainerId, effects: &mut Vec<Effect>) {
+        let ctx = self.context();
+        let about = |case: &Case| {
+            dns::concerns(ctx, case, container)
+                || causes::of(&case.key).subject(ctx.world, &case.key) == Some(container)
+        };
+        let ids: Vec<CaseId> = ctx.cases.open().filter(|case| about(case)).map(|case| case.id).collect();
+        self.revise(ids, effects);
     }
 
-    fn news(&mut self, about: impl Fn(&Case, &Sheet) -> bool, effects: &mut Vec<Effect>) {
-        let sheet = self.sheet();
-        let open = self.cases.open().filter(|case| about(case, &sheet));
-        let open: Vec<(CaseId, bool)> = open.map(|case| (case.id, !case.key.names_an_event())).collect();
-        for (id, soft) in open {
-            if soft {
-                self.judge_again(id, effects);
-            }
-            if let Some(case) = self.cases.get_mut(id) {
-                case.dirty = true;
-            }
-            self.advance(id, effects);
-        }
+    fn cases_changed(&mut self, about: impl Fn(&Case) -> bool, effects: &mut Vec<Effect>) {
+        let ids: Vec<CaseId> = self.cases.open().filter(|case| about(case)).map(|case| case.id).collect();
+        self.revise(ids, effects);
     }
 
-    fn judge_again(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
-        let Some(case) = self.cases.get(id) else { return };
-        let (key, breaks) = (case.key.clone(), case.breaks.clone());
-        for (_, broken) in breaks {
-            let Some(found) = self.breaks.get(broken) else { continue };
-            let (blame, _) = judge(&self.world, &self.breaks, found, self.world.now);
-            if self.key_of(&blame).is_some_and(|other| other != key) {
-                self.put_down(broken, effects);
-            }
-        }
-    }
-
-    fn recovered(&mut self, at: Stamp, termination: TerminationId, effects: &mut Vec<Effect>) {
-        self.world.recovered(at, termination);
-        let case = self
-            .world
-            .terminations
-            .get(termination)
-            .and_then(|d| deaths::case_of_termination(&self.world, &self.cases, d));
-        if let Some(case) = case {
-            if let Some(case) = self.cases.get_mut(case) {
-                case.dirty = true;
-                if case.state() == Some(crate::model::incident::State::Open) {
-                    case.last_fact = self.world.now;
+    fn revise(&mut self, cases: Vec<CaseId>, effects: &mut Vec<Effect>) {
+        for id in cases {
+            let Some(case) = self.cases.get(id) else { continue };
+            if !causes::of(&case.key).is_event() {
+                let (key, failures) = (case.key.clone(), case.failures.clone());
+                for (_, failure) in failures {
+                    self.move_unless(failure, Some(&key), effects);
                 }
             }
-            self.advance(case, effects);
+            self.change_case(id, |_| {});
         }
     }
 
-    pub(in crate::engine) fn look_round(&mut self, effects: &mut Vec<Effect>) {
+    /// Attributes a failure again that no event of a container explained.
+    fn reconsider(&mut self, id: FailureId, effects: &mut Vec<Effect>) {
+        let Some(failure) = self.failures.get(id) else { return };
+        let case = failure.case.and_then(|case| self.cases.get(case));
+        // A closed incident has been reported for good.
+        let is_final = failure.case.is_some() && case.is_none_or(|case| causes::of(&case.key).is_event());
+        if !is_final {
+            let key = case.map(|case| case.key.clone());
+            self.move_unless(id, key.as_ref(), effects);
+        }
+    }
+
+    /// Attributes a failure again, and moves it if its case is no longer that of `key`.
+    fn move_unless(&mut self, id: FailureId, key: Option<&CaseKey>, effects: &mut Vec<Effect>) {
+        let Some(failure) = self.failures.get(id) else { return };
+        if let Outcome::Case { key: other, .. } = causes::attribute(self.context(), failure).outcome
+            && Some(&other) != key
+        {
+            self.attribute(id, effects);
+        }
+    }
+
+    fn recovered(&mut self, at: Stamp, id: TerminationId) {
+        self.world.recovered(at, id);
+        let termination = self.world.terminations.get(id);
+        let case = termination.and_then(|it| termination::case_of(&self.world, &self.cases, it));
+        if let Some(case) = case {
+            let now = self.world.now;
+            self.change_case(case, |case| {
+                if case.state() == Some(State::Open) {
+                    case.last_fact = now;
+                }
+            });
+        }
+    }
+
+    /// Containers without ports are back when they have run long enough.
+    pub(in crate::engine) fn sweep_recoveries(&mut self) {
         let now = self.world.now;
-        for (termination, at) in recovery::running(&self.world, now) {
-            self.recovered(at, termination, effects);
+        for (id, at) in recovery::running(&self.world, now) {
+            self.recovered(at, id);
         }
         let more = self.world.terminations.down().next().is_some();
-        self.timers.set(Timer::Round, more.then(|| now.plus(ROUND)));
+        self.timers.set(Timer::RecoverySweep, more.then(|| now.plus(RECOVERY_SWEEP)));
+    }
+
+    /// A lookup fails as soon as every query was refused. If its resolver continues (the other type, a search domain,
+    /// another try), the failure is taken back until that is decided, too.
+    pub(in crate::engine) fn lookup_changed(&mut self, change: LookupChange, effects: &mut Vec<Effect>) {
+        let now = self.world.now;
+        match change {
+            LookupChange::Begun(id) => self.timers.set(Timer::LookupOverdue(id), Some(now.plus(PATIENCE))),
+            LookupChange::Resumed(id) => {
+                let begun = self.world.lookups.get(id).map(|lookup| lookup.begun);
+                let due = begun.map_or(now, |begun| begun.plus(PATIENCE).max(now));
+                self.timers.set(Timer::LookupOverdue(id), Some(due));
+                self.take_back(id);
+            }
+            LookupChange::Given(id) => {
+                self.timers.set(Timer::LookupOverdue(id), None);
+                self.take_back(id);
+                if let Some(known) = self.pending.lookups.remove(&id) {
+                    self.failures.remove(known);
+                }
+            }
+            LookupChange::Failed(id) => {
+                self.timers.set(Timer::LookupOverdue(id), None);
+                self.lookup_failed(id, effects);
+            }
+        }
+    }
+
+    fn lookup_failed(&mut self, id: LookupId, effects: &mut Vec<Effect>) {
+        let Some(failed) = lookup::detect(&self.world, id) else { return };
+        let Some(new) = record::lookup(&self.world, &failed, &self.settings.policy) else { return };
+        let failure = match self.pending.lookups.get(&id).copied() {
+            Some(known) => {
+                binding::unbind(&mut self.failures, &mut self.cases, known);
+                self.failures.change(known, |failure| {
+                    failure.symptom = new.symptom;
+                    failure.entry.at = Utc(new.at());
+                    failure.entry.client_error = new.entry.client_error;
+                });
+                known
+            }
+            None => {
+                let added = self.failures.add(new);
+                self.pending.lookups.insert(id, added);
+                if self.pending.lookups.len() > FAILED_LOOKUPS {
+                    self.pending.lookups.pop_first();
+                }
+                added
+            }
+        };
+        self.attribute(failure, effects);
+    }
+
+    /// The lookup continues: its case has lost it for now.
+    fn take_back(&mut self, id: LookupId) {
+        let Some(known) = self.pending.lookups.get(&id).copied() else { return };
+        let case = self.failures.get(known).and_then(|failure| failure.case);
+        binding::unbind(&mut self.failures, &mut self.cases, known);
+        if let Some(case) = case {
+            self.touched.add(case);
+        }
+    }
+
+    /// A name resolves differently: cases about it, and about its containers, show that.
+    fn name_changed(&mut self, name: &str) {
+        let ctx = self.context();
+        let holders = ctx.world.names.holders(name);
+        let about = |case: &&Case| {
+            let container = causes::of(&case.key).subject(ctx.world, &case.key);
+            let held = container.is_some_and(|id| holders.iter().any(|holder| holder.container == *id));
+            held || ctx.names_of(case).contains(&name)
+        };
+        for id in ctx.cases.open().filter(about).map(|case| case.id).collect::<Vec<_>>() {
+            self.change_case(id, |_| {});
+        }
     }
 }

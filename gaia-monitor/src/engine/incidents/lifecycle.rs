@@ -1,68 +1,62 @@
-//! The life of a case: when it is first told, revised, settled and closed. Pure arithmetic over deadlines.
+//! When a case is first published, revised, settled and closed. Pure arithmetic over deadlines.
 
+use crate::engine::types::verdict::Judgement;
 use crate::model::incident::State;
 use crate::model::time::{Nanos, Stamp};
 
-use crate::engine::incidents::case::Case;
+use super::case::Case;
 
-/// Where the deciding fact is not an exit, another may follow within a tenth of a millisecond: a reset behind a FIN, what
-/// a filter dropped behind a reset. The first word waits for it.
-const FIRST_WORD: Nanos = Nanos(200_000);
-/// A look-up that failed may still be answered by its other query, and may turn out to be a server's own.
-const FIRST_WORD_ON_LOOK_UPS: Nanos = Nanos::from_millis(10);
-/// One death breaks many connections within a few milliseconds: the second word waits for the others.
-const SECOND_WORD: Nanos = Nanos::from_millis(10);
-/// A death that broke nothing is told when Docker's `die` has come, or after this time.
+/// If the deciding fact is not an exit, another may follow within a tenth of a millisecond: a reset behind a FIN, a drop
+/// behind a reset. The first revision waits for it.
+const FIRST_REVISION: Nanos = Nanos(200_000);
+/// A failed lookup may still get a response to its other query, and may turn out to be a server's own.
+const FIRST_REVISION_ON_LOOKUPS: Nanos = Nanos::from_millis(10);
+/// One death breaks many connections within a few milliseconds: the second revision waits for the others.
+const SECOND_REVISION: Nanos = Nanos::from_millis(10);
+/// A death that broke nothing is published when Docker's `die` has arrived, or after this time.
 const LONE_DEATH: Nanos = Nanos::from_secs(1);
-/// The verdict stands when no fact came for this long.
+/// The verdict is stable if no fact arrived for this long.
 const SETTLES: Nanos = Nanos::from_secs(1);
-/// Docker's `die` is waited for at most this long after the last fact.
+/// Docker's `die` is awaited for at most this long after the last fact.
 const DIE_OVERDUE: Nanos = Nanos::from_secs(5);
-/// How often somebody who still waits is asked after.
-const ASK_AGAIN: Nanos = Nanos::from_millis(200);
-/// A condition without news for this long is closed anyway.
+/// The interval of checks while a client still waits.
+const RECHECK: Nanos = Nanos::from_millis(200);
+/// A condition without news for this long is closed regardless.
 const STALE: Nanos = Nanos::from_secs(3_600);
 
-/// What the world says of a case now.
+/// The state of the world that the next step of a case depends on, besides its judgement.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
-    /// It is an incident, and in scope.
-    pub worth: bool,
-    /// What else may follow at once.
+pub struct Outlook {
     pub follows: Follows,
-    /// A container died and Docker has not said so yet.
+    /// A container died and Docker's `die` has not arrived.
     pub die_missing: bool,
-    /// Somebody still waits for an answer from the subject.
-    pub waiting: bool,
-    /// Nothing lasts, or what lasted is over.
-    pub over: bool,
-    /// Until when a further death of the same kind belongs to it.
+    /// Until when a further death or failure of the same kind belongs to it.
     pub joins_until: Stamp,
 }
 
-/// What may follow the first break within milliseconds, and make another verdict of it.
+/// What may follow the first failure within milliseconds and change the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follows {
-    /// A process's end was seen, and it broke connections: nothing.
+    /// The end of a process was observed, and it broke connections.
     Nothing,
     Packets,
-    Answers,
+    DnsResponses,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Wait(Stamp),
-    Tell(State),
-    /// It is no incident, and nothing was told of it.
+    Publish(State),
+    /// It is no incident, and was never published.
     Drop,
-    /// It was told, and is no incident.
+    /// It was published, and is no incident.
     Withdraw,
 }
 
 /// The least time between two revisions, by the number of the last one.
-fn gap(revision: u32) -> Nanos {
+fn interval(revision: u32) -> Nanos {
     match revision {
-        0 | 1 => SECOND_WORD,
+        0 | 1 => SECOND_REVISION,
         2..=9 => Nanos::from_millis(500),
         10..=99 => Nanos::from_secs(10),
         100.. => Nanos::from_secs(60),
@@ -70,36 +64,36 @@ fn gap(revision: u32) -> Nanos {
 }
 
 #[must_use]
-pub fn next(case: &Case, facts: Facts, now: Stamp) -> Step {
+pub fn next(case: &Case, judgement: &Judgement, outlook: Outlook, now: Stamp) -> Step {
     let settles = case.last_fact.plus(SETTLES);
-    let held_back = facts.waiting || (facts.die_missing && now < case.last_fact.plus(DIE_OVERDUE));
-    let stands = now >= settles && !held_back;
-    let look_again = if now < settles { settles } else { now.plus(ASK_AGAIN) };
-    let Some(told) = &case.told else {
-        return first_word(case, facts, now, stands, look_again);
+    let held_back = judgement.awaited || (outlook.die_missing && now < case.last_fact.plus(DIE_OVERDUE));
+    let stable = now >= settles && !held_back;
+    let recheck = if now < settles { settles } else { now.plus(RECHECK) };
+    let Some(published) = &case.published else {
+        return first_revision(case, judgement, outlook, now, stable, recheck);
     };
-    if !facts.worth {
+    if !judgement.reportable {
         return Step::Withdraw;
     }
-    let over = facts.over && now >= facts.joins_until;
+    let over = judgement.is_over() && now >= outlook.joins_until;
     let stale = case.last_fact.plus(STALE);
-    let state = match stands {
-        // However long somebody still waits.
+    let state = match stable {
+        // However long a client still waits.
         _ if now >= stale => State::Closed,
         true if over => State::Closed,
         true => State::Settled,
         false => State::Open,
     };
-    if state != told.state {
-        return Step::Tell(state);
+    if state != published.state {
+        return Step::Publish(state);
     }
-    let revise = case.told_at.plus(gap(told.revision));
+    let revise = case.published_at.plus(interval(published.revision));
     if case.dirty && now >= revise {
-        return Step::Tell(state);
+        return Step::Publish(state);
     }
     let mut at = match state {
-        State::Open => look_again,
-        State::Settled if facts.over => facts.joins_until,
+        State::Open => recheck,
+        State::Settled if judgement.is_over() => outlook.joins_until,
         State::Settled | State::Closed | State::Withdrawn => stale,
     };
     if case.dirty {
@@ -108,19 +102,26 @@ pub fn next(case: &Case, facts: Facts, now: Stamp) -> Step {
     Step::Wait(at)
 }
 
-fn first_word(case: &Case, facts: Facts, now: Stamp, stands: bool, look_again: Stamp) -> Step {
-    if !facts.worth {
-        return if stands { Step::Drop } else { Step::Wait(look_again) };
+fn first_revision(
+    case: &Case,
+    judgement: &Judgement,
+    outlook: Outlook,
+    now: Stamp,
+    stable: bool,
+    recheck: Stamp,
+) -> Step {
+    if !judgement.reportable {
+        return if stable { Step::Drop } else { Step::Wait(recheck) };
     }
-    let due = match case.first_break {
-        Some(broken) => match facts.follows {
+    let due = match case.first_error {
+        Some(error) => match outlook.follows {
             Follows::Nothing => now,
-            Follows::Packets => broken.plus(FIRST_WORD),
-            Follows::Answers => broken.plus(FIRST_WORD_ON_LOOK_UPS),
+            Follows::Packets => error.plus(FIRST_REVISION),
+            Follows::DnsResponses => error.plus(FIRST_REVISION_ON_LOOKUPS),
         },
-        None if facts.die_missing => case.opened_seen.plus(LONE_DEATH),
+        None if outlook.die_missing => case.opened_seen.plus(LONE_DEATH),
         None if case.terminations.is_empty() => case.opened_seen.plus(LONE_DEATH),
         None => now,
     };
-    if now >= due { Step::Tell(State::Open) } else { Step::Wait(due) }
+    if now >= due { Step::Publish(State::Open) } else { Step::Wait(due) }
 }

@@ -1,74 +1,133 @@
-//! From cases to effects: when a case is told, with what, and when it goes.
+//! From cases to effects: what each case that changed in a step amounts to now, and the revisions that follow from it.
 
-use crate::model::event::ContainerInfo;
-use crate::model::incident::{Incident, MomentFact, Phase, State};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::causes::{self, packet_filter, termination};
 use crate::engine::effect::Effect;
-use crate::engine::failures::table::Break;
-use crate::engine::incidents::case::{Case, CaseId};
-use crate::engine::incidents::lifecycle::{self, Facts, Follows, Step};
-use crate::engine::incidents::passage::PASSES_FOR;
-use crate::engine::report::verdict;
+use crate::engine::report::{incident, log_lines};
 use crate::engine::timers::Timer;
-use crate::engine::types::cause::{CaseKey, Lost};
-use crate::engine::world::network::outages::OutageId;
-use crate::engine::world::network::reachability::Unanswered;
-use crate::engine::world::tcp::endpoint::{Endpoint, Side};
-use crate::engine::world::tcp::http_state::{Progress, progress};
-use crate::model::scope;
+use crate::engine::types::ids::CaseId;
+use crate::engine::types::verdict::Judgement;
+use crate::model::incident::{Incident, MomentFact, State};
+
+use super::case::Case;
+use super::enrich;
+use super::lifecycle::{self, Follows, Outlook, Step};
+
+/// Cases that changed in this step, in order, each once.
+#[derive(Debug, Default)]
+pub struct Touched {
+    order: VecDeque<CaseId>,
+    known: BTreeSet<CaseId>,
+}
+
+impl Touched {
+    pub fn add(&mut self, id: CaseId) {
+        if self.known.insert(id) {
+            self.order.push_back(id);
+        }
+    }
+
+    fn next(&mut self) -> Option<CaseId> {
+        let id = self.order.pop_front()?;
+        self.known.remove(&id);
+        Some(id)
+    }
+}
+
+/// Judgements of this step. Nothing that they depend on changes while cases are published.
+#[derive(Default)]
+struct Judgements(BTreeMap<CaseId, Arc<Judgement>>);
+
+impl Judgements {
+    fn of(&mut self, engine: &Engine, id: CaseId) -> Option<Arc<Judgement>> {
+        let case = engine.cases.get(id)?;
+        let judge = || Arc::new(causes::judge(engine.context(), case));
+        Some(self.0.entry(id).or_insert_with(judge).clone())
+    }
+}
 
 impl Engine {
-    /// Does what is due for a case now, and sets its next timer.
-    pub(in crate::engine) fn advance(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
+    /// Publishes what follows from the changes of this step, and sets the next timer of each case.
+    pub(in crate::engine) fn publish(&mut self, effects: &mut Vec<Effect>) {
+        let mut judgements = Judgements::default();
+        while let Some(id) = self.touched.next() {
+            self.advance(id, &mut judgements, effects);
+        }
+    }
+
+    fn advance(&mut self, id: CaseId, judgements: &mut Judgements, effects: &mut Vec<Effect>) {
+        let now = self.world.now;
+        let Some(judgement) = judgements.of(self, id) else { return };
         loop {
-            let now = self.world.now;
             let Some(case) = self.cases.get(id) else { return };
-            let facts = self.facts(case);
-            match lifecycle::next(case, facts, now) {
+            match lifecycle::next(case, &judgement, self.outlook(case, &judgement), now) {
                 Step::Wait(at) => {
                     self.timers.set(Timer::Case(id), Some(at));
                     break;
                 }
-                Step::Tell(state) => {
-                    if !self.tell(id, state, effects) {
+                Step::Publish(state) => {
+                    self.publish_revision(id, state, judgements, effects);
+                    if state == State::Closed {
                         return;
                     }
                 }
                 Step::Drop => return self.forget(id),
-                Step::Withdraw => return self.withdraw(id, effects),
+                Step::Withdraw => return self.withdraw(id, judgements, effects),
             }
         }
-        self.listen(id, effects);
+        self.request_logs(id, &judgement, effects);
         if let Some(oldest) = self.cases.overflow() {
-            self.close(oldest, effects);
+            self.close(oldest, judgements, effects);
         }
     }
 
-    /// Returns whether the case lives on.
-    fn tell(&mut self, id: CaseId, state: State, effects: &mut Vec<Effect>) -> bool {
-        let now = self.world.now;
-        self.gather(id);
-        let Some(case) = self.cases.get(id) else { return false };
-        // The incident behind it is told first, so that a reader knows its id.
-        if let Some(behind) =
-            self.sheet().behind(case).filter(|behind| behind.told.is_none() && self.facts(behind).worth)
-        {
-            let behind = behind.id;
-            self.tell(behind, State::Open, effects);
+    fn outlook(&self, case: &Case, judgement: &Judgement) -> Outlook {
+        let last = case.terminations.last().and_then(|id| self.world.terminations.get(*id));
+        let has_lookups = self.context().failures_of(case).any(|failure| failure.is_lookup());
+        let follows = match judgement.verdict.fact {
+            _ if has_lookups => Follows::DnsResponses,
+            MomentFact::ProcessExit => Follows::Nothing,
+            _ => Follows::Packets,
+        };
+        let gap = causes::of(&case.key).max_gap();
+        Outlook {
+            follows,
+            die_missing: last.is_some_and(|last| last.exit.is_some() && last.die.is_none()),
+            joins_until: match case.passed {
+                Some(passed) => passed.plus(packet_filter::PASSES_FOR),
+                None => case.last_fact.plus(gap.unwrap_or_default()),
+            },
         }
-        let Some(case) = self.cases.get(id) else { return false };
-        let draft = self.sheet().draft(case, state);
-        let because = draft.cause.because.clone();
-        let same = case.told.as_ref().is_some_and(|told| is_same(told, &draft));
-        let Some(case) = self.cases.get_mut(id) else { return false };
-        case.dirty = false;
-        // Stays when that incident is closed and gone.
-        case.because = because;
-        if !same {
-            case.told_at = now;
-            case.told = Some(draft.clone());
-            effects.push(Effect::Incident(Box::new(draft)));
+    }
+
+    fn publish_revision(&mut self, id: CaseId, state: State, judgements: &mut Judgements, effects: &mut Vec<Effect>) {
+        let Some(judgement) = judgements.of(self, id) else { return };
+        self.collect_log_lines(id, &judgement);
+        let Some(case) = self.cases.get(id) else { return };
+        // The incident behind it is published first, so that a reader knows its id.
+        let behind = termination::behind(self.context(), case, &judgement.verdict);
+        if let Some(behind) = behind.filter(|behind| behind.published.is_none()).map(|behind| behind.id)
+            && judgements.of(self, behind).is_some_and(|judgement| judgement.reportable)
+        {
+            self.publish_revision(behind, State::Open, judgements, effects);
+        }
+        let Some(case) = self.cases.get(id) else { return };
+        let revision = incident::revision(self.context(), case, state, &judgement);
+        let caused_by = revision.cause.because.clone();
+        let is_same = case.published.as_ref().is_some_and(|published| is_same(published, &revision));
+        let now = self.world.now;
+        if let Some(case) = self.cases.get_mut(id) {
+            case.dirty = false;
+            // Stays when that incident is closed and removed.
+            case.caused_by = caused_by;
+            if !is_same {
+                case.published_at = now;
+                case.published = Some(revision.clone());
+                effects.push(Effect::Incident(Box::new(revision)));
+            }
         }
         match state {
             State::Settled | State::Closed => self.count_case(id, effects),
@@ -76,31 +135,32 @@ impl Engine {
         }
         if state == State::Closed {
             self.forget(id);
-            return false;
         }
-        true
     }
 
-    fn withdraw(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
-        // Where its broken connections went says what it turned out to be part of. The other one is told first, so that
-        // a reader knows its id.
+    fn withdraw(&mut self, id: CaseId, judgements: &mut Judgements, effects: &mut Vec<Effect>) {
+        // The case that its failures moved to is what it turned out to be part of. That one is published first, so that a
+        // reader knows its id.
         let target = self.cases.get(id).and_then(|case| case.moved_to);
-        let untold = |case: &Case| case.told.is_none() && self.facts(case).worth;
-        if let Some(target) = target.filter(|target| self.cases.get(*target).is_some_and(untold)) {
-            self.tell(target, State::Open, effects);
+        if let Some(target) = target
+            && self.cases.get(target).is_some_and(|case| case.published.is_none())
+            && judgements.of(self, target).is_some_and(|judgement| judgement.reportable)
+        {
+            self.publish_revision(target, State::Open, judgements, effects);
         }
+        let Some(judgement) = judgements.of(self, id) else { return };
         let Some(case) = self.cases.get(id) else { return };
-        let mut draft = self.sheet().draft(case, State::Withdrawn);
-        let target = target.and_then(|target| self.cases.get(target)).and_then(|target| target.told.as_ref());
-        draft.merged_into = target.map(|told| told.id.clone());
-        effects.push(Effect::Incident(Box::new(draft)));
+        let mut revision = incident::revision(self.context(), case, State::Withdrawn, &judgement);
+        let target = target.and_then(|target| self.cases.get(target)).and_then(|case| case.published.as_ref());
+        revision.merged_into = target.map(|published| published.id.clone());
+        effects.push(Effect::Incident(Box::new(revision)));
         self.forget(id);
     }
 
-    fn close(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
-        let told = self.cases.get(id).is_some_and(|case| case.told.is_some() || self.facts(case).worth);
-        if told {
-            self.tell(id, State::Closed, effects);
+    fn close(&mut self, id: CaseId, judgements: &mut Judgements, effects: &mut Vec<Effect>) {
+        let is_published = self.cases.get(id).is_some_and(|case| case.published.is_some());
+        if is_published || judgements.of(self, id).is_some_and(|judgement| judgement.reportable) {
+            self.publish_revision(id, State::Closed, judgements, effects);
         } else {
             self.forget(id);
         }
@@ -112,129 +172,57 @@ impl Engine {
         self.cases.remove(id);
     }
 
-    /// The run ends: what is worth telling is closed.
+    /// The run ends: every reportable case is closed.
     pub(in crate::engine) fn shut_down(&mut self, effects: &mut Vec<Effect>) {
+        let mut judgements = Judgements::default();
         for id in self.cases.open().map(|case| case.id).collect::<Vec<_>>() {
-            self.close(id, effects);
+            self.close(id, &mut judgements, effects);
         }
     }
 
-    fn facts(&self, case: &Case) -> Facts {
-        let sheet = self.sheet();
-        let verdict = verdict::of(&sheet, case);
-        let cancelled = matches!(case.key, CaseKey::Client(..)) && self.settings.include_cancelled;
-        let worth = case.hurts() || verdict.stands_alone || (cancelled && !case.breaks.is_empty());
-        let last = case.terminations.last().and_then(|id| self.world.terminations.get(*id));
-        Facts {
-            worth: worth && self.in_scope(case, verdict.container.as_ref()),
-            follows: if sheet.breaks_of(case).any(is_a_look_up) {
-                Follows::Answers
-            } else if verdict.fact == MomentFact::ProcessExit {
-                Follows::Nothing
-            } else {
-                Follows::Packets
-            },
-            die_missing: last.is_some_and(|termination| termination.exit.is_some() && termination.die.is_none()),
-            waiting: self.is_awaited(case, verdict.container.as_ref()),
-            over: sheet.is_over(case),
-            joins_until: match (case.passed, case.key.gap()) {
-                (Some(passed), _) => passed.plus(PASSES_FOR),
-                (None, Some(gap)) => case.last_fact.plus(gap),
-                (None, None) => case.last_fact,
-            },
-        }
-    }
-
-    fn in_scope(&self, case: &Case, subject: Option<&crate::model::ids::ContainerId>) -> bool {
-        let limits = &self.settings.scope;
-        if !scope::is_limited(limits) {
-            return true;
-        }
-        let inside = |info: &ContainerInfo| scope::contains(limits, info);
-        let known = |id| self.world.containers.get(id).is_some_and(|container| inside(&container.info));
-        if subject.is_some_and(known) {
-            return true;
-        }
-        self.sheet().breaks_of(case).any(|found| {
-            let ends = [found.client_container.as_ref(), found.route.container.as_ref()];
-            ends.into_iter().flatten().any(known)
-        })
-    }
-
-    /// Does anybody still wait for the subject: a SYN, a look-up, or a request without an answer?
-    fn is_awaited(&self, case: &Case, subject: Option<&crate::model::ids::ContainerId>) -> bool {
-        let whole = match case.key {
-            CaseKey::Termination(_) => {
-                let last = case.terminations.last().and_then(|id| self.world.terminations.get(*id));
-                if last.is_some_and(|termination| termination.down().is_none()) {
-                    // It is still going down.
-                    return true;
-                }
-                last.is_some_and(|termination| termination.recovered.is_none())
+    /// Requests the logs of a published case: immediately, whenever Docker's `die` arrives, and later for the rest.
+    fn request_logs(&mut self, id: CaseId, judgement: &Judgement, effects: &mut Vec<Effect>) {
+        let Some(case) = self.cases.get(id) else { return };
+        let Some(plan) = enrich::plan(self.context(), case) else { return };
+        if plan.now {
+            let request = enrich::log_request(self.context(), case, judgement);
+            effects.extend(request.map(Effect::Wanted));
+            let now = self.world.now;
+            if let Some(case) = self.cases.get_mut(id) {
+                case.log_requests.made(now, plan.dies);
             }
-            CaseKey::Paused(..) | CaseKey::Filtered(..) => !self.sheet().is_over(case),
-            CaseKey::Backlog(_) => true,
-            CaseKey::Outage(id) => return !self.sheet().is_over(case) && self.is_cut_off(id),
-            CaseKey::NameGone(ref lost, _) => return self.is_name_awaited(lost),
-            CaseKey::Workers(..)
-            | CaseKey::NotListening(..)
-            | CaseKey::Backend(..)
-            | CaseKey::Process(..)
-            | CaseKey::Client(..) => false,
-        };
-        let Some(subject) = subject.filter(|_| whole) else { return false };
-        if self.is_name_awaited(&Lost::Container(subject.clone())) {
-            return true;
         }
-        self.waiting_clients().any(|end| {
-            let route = self.world.route(end.socket.cookie, end.opened);
-            route.and_then(|route| route.container).as_ref() == Some(subject)
-        })
+        if let Some(due) = plan.again {
+            self.timers.set(Timer::Logs(id), Some(due));
+        }
     }
 
-    /// Clients with a SYN, or a request, that nobody has answered.
-    fn waiting_clients(&self) -> impl Iterator<Item = &Endpoint> {
-        self.world.sockets.open().filter(|end| end.side == Side::Client && !end.is_over()).filter(|end| {
-            let connecting = end.established.is_none();
-            let owed =
-                matches!(progress(end, self.world.sockets.peer(end.socket.cookie)), Progress::Outstanding { .. });
-            (connecting || owed) && self.breaks.of_client(end.socket.cookie).is_none()
-        })
+    /// The time for the later request has come.
+    pub(in crate::engine) fn request_logs_again(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
+        let Some(case) = self.cases.get(id) else { return };
+        let judgement = causes::judge(self.context(), case);
+        effects.extend(enrich::log_request(self.context(), case, &judgement).map(Effect::Wanted));
+        let now = self.world.now;
+        if let Some(case) = self.cases.get_mut(id) {
+            case.log_requests.after = Some(case.last_fact);
+            let dies = case.log_requests.dies;
+            case.log_requests.made(now, dies);
+        }
     }
 
-    /// Does anybody wait because of this outage?
-    fn is_cut_off(&self, outage: OutageId) -> bool {
-        self.waiting_clients().any(|end| {
-            let client = self.world.containers.of_socket(&end.socket, end.opened);
-            let route = self.world.route(end.socket.cookie, end.opened);
-            let server = route.and_then(|route| Some((route.container?, route.address.ip())));
-            let ends: Vec<_> = server.into_iter().chain(client.map(|id| (id, end.socket.local.ip()))).collect();
-            let begun = end.http.begun_at.unwrap_or(end.opened);
-            let asked = Unanswered { begun, at: self.world.now, received: end.last_received };
-            self.world.outage_between(&ends, asked).is_some_and(|found| found.id == outage)
-        })
-    }
-}
-
-impl Engine {
-    /// Does a look-up of it wait for its answer?
-    fn is_name_awaited(&self, lost: &Lost) -> bool {
-        self.world.lookups.open().any(|lookup| match lost {
-            Lost::Container(id) => {
-                let observer = self.world.containers.of_socket(&lookup.socket, lookup.begun);
-                observer.is_some_and(|observer| self.world.names.can_mean(&observer, lookup.name(), id))
-            }
-            Lost::Name(name) => lookup.name() == name,
-        })
+    /// Takes the subject's log lines that are reported into the case: the world evicts them sooner.
+    fn collect_log_lines(&mut self, id: CaseId, judgement: &Judgement) {
+        let most = self.settings.logs.lines;
+        let Some(case) = self.cases.get(id) else { return };
+        let lines = log_lines::of_subject(self.context(), case, &judgement.verdict, most);
+        if let Some(case) = self.cases.get_mut(id) {
+            case.log = lines;
+        }
     }
 }
 
-/// Does a draft say what was told already?
-fn is_same(told: &Incident, draft: &Incident) -> bool {
-    let as_told = Incident { revision: told.revision, ..draft.clone() };
-    as_told == *told
-}
-
-fn is_a_look_up(found: &Break) -> bool {
-    found.entry.client_error.phase == Phase::Resolving
+/// Whether a revision says the same as the published one.
+fn is_same(published: &Incident, revision: &Incident) -> bool {
+    let as_published = Incident { revision: published.revision, ..revision.clone() };
+    as_published == *published
 }

@@ -12,9 +12,9 @@ use crate::model::ids::ContainerId;
 use crate::model::incident::TimelineSource;
 use crate::model::time::{Nanos, Stamp};
 
-use crate::engine::report::incident::Sheet;
+use crate::engine::context::Context;
 use crate::engine::report::timeline::Line as Told;
-use crate::engine::report::verdict;
+use crate::engine::types::verdict::Verdict;
 
 /// Lines of the subject so long before its end, and after it, belong to the incident.
 const LEAD: Nanos = Nanos::from_secs(10);
@@ -27,23 +27,22 @@ const FULL: u64 = 98;
 
 /// The subject's lines that are told, at most `most`: a crash's own words first, then its last ones, then what it wrote
 /// while facts came.
-pub fn of_subject(sheet: &Sheet, case: &Case, most: usize) -> BTreeSet<Line> {
-    let verdict = verdict::of(sheet, case);
-    let Some(container) = verdict.container else { return BTreeSet::new() };
+pub fn of_subject(ctx: Context, case: &Case, verdict: &Verdict, most: usize) -> BTreeSet<Line> {
+    let Some(container) = &verdict.container else { return BTreeSet::new() };
     let ends: Vec<Stamp> = {
-        let deaths = case.terminations.iter().filter_map(|id| sheet.world.terminations.get(*id)?.down());
+        let deaths = case.terminations.iter().filter_map(|id| ctx.world.terminations.get(*id)?.down());
         let mut ends: Vec<Stamp> = deaths.chain([verdict.at]).collect();
-        ends.extend(sheet.breaks_of(case).last().map(|found| found.at()));
+        ends.extend(ctx.failures_of(case).last().map(|found| found.at()));
         ends
     };
     let mut ranked: BTreeSet<(Rank, Line)> = BTreeSet::new();
     let mut seen: BTreeSet<Line> = case.log.clone();
-    let starts = sheet.world.containers.get(&container).map(|container| &container.starts);
+    let starts = ctx.world.containers.get(container).map(|container| &container.starts);
     for end in &ends {
         // What its next life writes is no word of this one's end.
         let next = starts.into_iter().flatten().copied().find(|start| start > end);
         let until = next.map_or(end.plus(TAIL), |next| end.plus(TAIL).min(next));
-        seen.extend(sheet.world.logs.between(&container, end.minus(LEAD), until).cloned());
+        seen.extend(ctx.world.logs.between(container, end.minus(LEAD), until).cloned());
     }
     let crash = crash_lines(&seen);
     for line in seen {
@@ -87,8 +86,8 @@ fn crash_lines(lines: &BTreeSet<Line>) -> BTreeSet<Line> {
 }
 
 /// The log lines of a case: the subject's, and those of clients that are joined to what it broke.
-pub fn log(sheet: &Sheet, case: &Case, container: Option<&ContainerId>, most: usize, lines: &mut Vec<Told>) {
-    let subject = container.and_then(|id| sheet.world.containers.get(id));
+pub fn log(ctx: Context, case: &Case, container: Option<&ContainerId>, most: usize, lines: &mut Vec<Told>) {
+    let subject = container.and_then(|id| ctx.world.containers.get(id));
     let subject = subject.map_or("its process", |container| container.info.name.as_str());
     for line in &case.log {
         let stream = match line.stream {
@@ -98,7 +97,7 @@ pub fn log(sheet: &Sheet, case: &Case, container: Option<&ContainerId>, most: us
         };
         lines.push((line.at, TimelineSource::Log, format!("{subject} {stream}: {}", line.text)));
     }
-    let named = sheet.breaks_of(case).flat_map(|found| found.log.iter().map(move |line| (found, line)));
+    let named = ctx.failures_of(case).flat_map(|found| found.log.iter().map(move |line| (found, line)));
     for (found, (line, name)) in named.take(most) {
         let client = found.entry.client.container.as_deref().unwrap_or("host");
         lines.push((line.at, TimelineSource::Log, format!("{client}'s log names {name}: {}", line.text)));

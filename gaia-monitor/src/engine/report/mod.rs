@@ -1,12 +1,15 @@
-//! The incident line.
+//! The incident line: what a case amounts to, written out. Everything is read again from the world for each revision, so
+//! that a revision contains what is known now and nothing of an earlier one remains.
 
-pub mod alternatives;
-pub mod condition;
-pub mod core_file;
+/// The path of a core file.
+mod core_file;
+/// One revision.
 pub mod incident;
+/// Log lines, memory and core file of the subject.
 pub mod log_lines;
-pub mod name_history;
+/// How names resolved.
+mod name_history;
+/// Packets that were dropped, rejected or retransmitted.
 pub mod packets;
-pub mod summary;
+/// What happened around the moment, by time.
 pub mod timeline;
-pub mod verdict;

@@ -6,28 +6,29 @@ use crate::engine::world::dns::names::{Observer, ResponseSpan};
 use crate::model::incident::TimelineSource;
 use crate::model::time::Stamp;
 
-use crate::engine::report::incident::Sheet;
+use crate::engine::causes;
+use crate::engine::context::Context;
 use crate::engine::report::timeline::Line;
-use crate::engine::report::verdict::Verdict;
+use crate::engine::types::verdict::Verdict;
 
 /// Lines about the names of the case's container, and of those that were looked up in vain.
-pub fn lines(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Line>) {
-    let container = verdict.container.as_ref().filter(|_| case.key.names_an_event());
-    let mut names = sheet.names_of(case);
-    names.extend(container.into_iter().flat_map(|id| sheet.world.names.of(id)));
+pub fn lines(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Line>) {
+    let container = verdict.container.as_ref().filter(|_| causes::of(&case.key).is_event());
+    let mut names = ctx.names_of(case);
+    names.extend(container.into_iter().flat_map(|id| ctx.world.names.of(id)));
     for name in names {
         let concerns = |observer: &Observer| {
-            container.is_none_or(|holder| sheet.world.names.can_mean(&observer.container, name, holder))
+            container.is_none_or(|holder| ctx.world.names.can_mean(&observer.container, name, holder))
         };
-        for (observer, spans) in sheet.world.names.said(name).filter(|(observer, _)| concerns(observer)) {
-            let to = teller(sheet, observer);
+        for (observer, spans) in ctx.world.names.said(name).filter(|(observer, _)| concerns(observer)) {
+            let to = teller(ctx, observer);
             let before = std::iter::once(None).chain(spans.iter().map(Some));
             for (span, before) in spans.iter().zip(before) {
                 if span.first >= from {
                     turn(name, &to, span, before, lines);
                 }
-                let fallen = container.and_then(|id| sheet.world.containers.get(id));
-                if let Some(text) = fallen.and_then(|fallen| stale(sheet, case, fallen, span)) {
+                let fallen = container.and_then(|id| ctx.world.containers.get(id));
+                if let Some(text) = fallen.and_then(|fallen| stale(ctx, case, fallen, span)) {
                     lines.push((span.last, TimelineSource::Dns, format!("{name} was still answered to {to}: {text}")));
                 }
             }
@@ -35,8 +36,8 @@ pub fn lines(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: 
     }
 }
 
-fn teller(sheet: &Sheet, observer: &Observer) -> String {
-    let container = sheet.world.containers.get(&observer.container);
+fn teller(ctx: Context, observer: &Observer) -> String {
+    let container = ctx.world.containers.get(&observer.container);
     let name = container.map_or(observer.container.short(), |container| container.info.name.as_str());
     if observer.monitor { format!("the monitor inside {name}") } else { name.to_owned() }
 }
@@ -52,15 +53,15 @@ fn turn(name: &str, to: &str, span: &ResponseSpan, before: Option<&ResponseSpan>
 }
 
 /// An address of a container that was down by then, and had not been started again.
-fn stale(sheet: &Sheet, case: &Case, fallen: &Container, span: &ResponseSpan) -> Option<String> {
+fn stale(ctx: Context, case: &Case, fallen: &Container, span: &ResponseSpan) -> Option<String> {
     let address = span.address?;
-    let terminations = case.terminations.iter().filter_map(|id| sheet.world.terminations.get(*id));
+    let terminations = case.terminations.iter().filter_map(|id| ctx.world.terminations.get(*id));
     let down = terminations.filter_map(|termination| termination.down()).filter(|down| *down < span.last).max()?;
     let started = fallen.starts.iter().find(|start| **start > down);
     if started.is_some_and(|start| *start <= span.last) {
         return None;
     }
-    let holder = sheet.world.containers.of_address(address, span.last)?;
+    let holder = ctx.world.containers.of_address(address, span.last)?;
     let millis = span.last.since(down).0 / 1_000_000;
     (holder == fallen.info.id).then(|| format!("{address}, where nobody was any more for {millis} ms"))
 }

@@ -1,8 +1,9 @@
 //! Words for packets that were kept away: which place did it, and what the two ends went through meanwhile.
 
-use crate::engine::causes::packet_filter::{self, DropEvidence};
-use crate::engine::failures::table::{Break, Hindrance};
+use crate::engine::causes::accept_queue;
+use crate::engine::failures::table::Failure;
 use crate::engine::incidents::case::Case;
+use crate::engine::types::evidence::{DropEvidence, Evidence};
 use crate::engine::world::network::drops::is_filter;
 use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::model::event::{Hook, Unreachable};
@@ -10,14 +11,14 @@ use crate::model::ids::NetnsId;
 use crate::model::incident::{TimelineSource, name_of};
 use crate::model::time::Stamp;
 
-use crate::engine::report::incident::Sheet;
+use crate::engine::context::Context;
 use crate::engine::report::timeline::Line;
 
 /// What is done to the packets, by whom and where.
-pub fn summary(sheet: &Sheet, case: &Case) -> String {
-    let met = sheet.breaks_of(case).find_map(|found| match &found.met {
-        Some(Hindrance::Filter(met)) => Some((met, found.at())),
-        Some(Hindrance::Queue { .. }) | None => None,
+pub fn summary(ctx: Context, case: &Case) -> String {
+    let met = ctx.failures_of(case).find_map(|failure| match &failure.evidence {
+        Evidence::Drop(evidence) => Some((evidence, failure.at())),
+        _ => None,
     });
     let Some((met, at)) = met else { return "packets on its connections do not arrive".to_owned() };
     let answer = match (met.filter.rejects, met.icmp) {
@@ -27,33 +28,33 @@ pub fn summary(sheet: &Sheet, case: &Case) -> String {
     };
     match &met.filter.place {
         Some((netns, reason)) => {
-            format!("packets on its connections are {answer} by {} {}", by(reason), place(sheet, *netns, met, at))
+            format!("packets on its connections are {answer} by {} {}", by(reason), place(ctx, *netns, met, at))
         }
         None => format!("its connections are {answer} by a packet filter: no socket and no closed port sent the reset"),
     }
 }
 
 /// The steps of one broken connection that nobody but the network took: what was dropped, and what was sent again.
-pub fn steps(sheet: &Sheet, found: &Break, client: &str, server: &str, lines: &mut Vec<Line>) {
+pub fn steps(ctx: Context, found: &Failure, client: &str, server: &str, lines: &mut Vec<Line>) {
     let leg = found.route.proxy.as_ref().and_then(|hop| hop.backend_leg);
     for cookie in [Some(found.route.client), leg].into_iter().flatten() {
-        let Some(end) = sheet.world.sockets.get(cookie) else { continue };
-        dropped(sheet, found, end, (client, server), lines);
+        let Some(end) = ctx.world.sockets.get(cookie) else { continue };
+        dropped(ctx, found, end, (client, server), lines);
         retransmitted(end, client, lines);
-        if let Some(peer) = sheet.world.sockets.peer(cookie) {
+        if let Some(peer) = ctx.world.sockets.peer(cookie) {
             retransmitted(peer, server, lines);
         }
     }
-    if let Some(Hindrance::Queue { since, seen }) = &found.met {
-        let how = if *seen { "met a full queue" } else { "was not answered while the queue overflowed" };
+    if let Evidence::AcceptQueue { since, observed } = &found.evidence {
+        let how = if *observed { "met a full queue" } else { "was not answered while the queue overflowed" };
         lines.push((*since, TimelineSource::Tcp, format!("the SYN of {client} to {server} {how}")));
     }
-    counted(sheet, found, lines);
+    counted(ctx, found, lines);
 }
 
 /// What the kernel itself counted of dropped handshakes, where one of them may have been this one.
-fn counted(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
-    let Some(counted) = packet_filter::counted(sheet.world, found) else { return };
+fn counted(ctx: Context, found: &Failure, lines: &mut Vec<Line>) {
+    let Some(counted) = accept_queue::counted(ctx.world, found) else { return };
     let what = match counted.overflows {
         0 => "handshakes that listeners dropped, none for a full queue,".to_owned(),
         1 => "1 packet that met a full queue".to_owned(),
@@ -61,20 +62,20 @@ fn counted(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
     };
     let text = format!(
         "the kernel had counted {what} in the network namespace of {} (ListenOverflows {}, ListenDrops {})",
-        namespace(sheet, counted.netns, counted.at),
+        namespace(ctx, counted.netns, counted.at),
         counted.overflows,
         counted.drops
     );
     lines.push((counted.at, TimelineSource::Tcp, text));
 }
 
-fn dropped(sheet: &Sheet, found: &Break, end: &Endpoint, (client, server): (&str, &str), lines: &mut Vec<Line>) {
-    let packets = sheet.world.dropped_of(end, found.route.container.as_ref(), found.at());
+fn dropped(ctx: Context, found: &Failure, end: &Endpoint, (client, server): (&str, &str), lines: &mut Vec<Line>) {
+    let packets = ctx.world.dropped_of(end, found.route.container.as_ref(), found.at());
     let (Some(first), Some(last)) = (packets.first(), packets.last()) else { return };
     let (from, to) = if first.source == end.socket.local { (client, server) } else { (server, client) };
     let what = if first.syn { "SYN" } else { "packet" };
     let hook = format!(" ({})", name_of(&first.hook));
-    let at = namespace(sheet, first.netns, first.at);
+    let at = namespace(ctx, first.netns, first.at);
     let text =
         format!("a {what} of {from} to {to} was dropped by {} in the namespace of {at}{hook}", by(&first.reason));
     lines.push((first.at, TimelineSource::Tcp, text));
@@ -82,7 +83,7 @@ fn dropped(sheet: &Sheet, found: &Break, end: &Endpoint, (client, server): (&str
         let text = format!("{} packets between {client} and {server} had been dropped by now", packets.len());
         lines.push((last.at, TimelineSource::Tcp, text));
     }
-    for refused in sheet.world.refused_of(end, found.route.container.as_ref(), found.at()).iter().take(1) {
+    for refused in ctx.world.refused_of(end, found.route.container.as_ref(), found.at()).iter().take(1) {
         let text = format!("{client} was answered with ICMP ({})", icmp(refused.code));
         lines.push((refused.at, TimelineSource::Tcp, text));
     }
@@ -103,14 +104,14 @@ fn by(reason: &str) -> String {
     }
 }
 
-fn place(sheet: &Sheet, netns: NetnsId, met: &DropEvidence, at: Stamp) -> String {
+fn place(ctx: Context, netns: NetnsId, met: &DropEvidence, at: Stamp) -> String {
     let hook = met.hook.as_ref().map_or_else(String::new, |hook: &Hook| format!(" ({})", name_of(hook)));
-    format!("in the network namespace of {}{hook}", namespace(sheet, netns, at))
+    format!("in the network namespace of {}{hook}", namespace(ctx, netns, at))
 }
 
 /// A namespace that no container has is the host's.
-fn namespace(sheet: &Sheet, netns: NetnsId, at: Stamp) -> String {
-    let container = sheet.world.containers.of_netns(netns, at).and_then(|id| sheet.world.containers.get(&id));
+fn namespace(ctx: Context, netns: NetnsId, at: Stamp) -> String {
+    let container = ctx.world.containers.of_netns(netns, at).and_then(|id| ctx.world.containers.get(&id));
     container.map_or_else(|| "the host".to_owned(), |container| container.info.name.clone())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::failures::table::Break;
+use crate::engine::failures::table::Failure;
 use crate::engine::incidents::case::Case;
 use crate::engine::types::cause::CaseKey;
 use crate::engine::world::containers::Container;
@@ -13,9 +13,9 @@ use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};
 use crate::model::time::{Nanos, Stamp, Utc};
 
-use crate::engine::report::incident::Sheet;
-use crate::engine::report::verdict::Verdict;
+use crate::engine::context::Context;
 use crate::engine::report::{log_lines, name_history, packets};
+use crate::engine::types::verdict::Verdict;
 
 const FIRST: usize = 150;
 const LAST: usize = 50;
@@ -31,39 +31,39 @@ const NOTES: usize = 50;
 /// An instant, where it is known from, and what happened.
 pub type Line = (Stamp, TimelineSource, String);
 
-pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, u64) {
+pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, u64) {
     let mut lines: Vec<Line> = Vec::new();
     let from = verdict.at.min(case.opened).minus(LEAD);
-    let container = verdict.container.as_ref().and_then(|id| sheet.world.containers.get(id));
+    let container = verdict.container.as_ref().and_then(|id| ctx.world.containers.get(id));
     if let Some(container) = container {
         docker(container, from, &mut lines);
     }
-    for pid in pids(sheet, case, verdict) {
-        if let Some(found) = sheet.world.processes.get(pid) {
+    for pid in pids(ctx, case, verdict) {
+        if let Some(found) = ctx.world.processes.get(pid) {
             process(found, from, &mut lines);
             log_lines::memory(found, &mut lines);
             log_lines::core(found, container.map(|container| container.info.name.as_str()), &mut lines);
         }
     }
-    log_lines::log(sheet, case, verdict.container.as_ref(), sheet.settings.logs.lines, &mut lines);
+    log_lines::log(ctx, case, verdict.container.as_ref(), ctx.settings.logs.lines, &mut lines);
     for id in &case.terminations {
         if let (Some(over), Some(container)) =
-            (sheet.world.terminations.get(*id).and_then(|termination| termination.recovered), container)
+            (ctx.world.terminations.get(*id).and_then(|termination| termination.recovered), container)
         {
             lines.push((over, TimelineSource::Tcp, format!("{} listens again", container.info.name)));
         }
     }
-    for (index, found) in sheet.breaks_of(case).enumerate() {
+    for (index, found) in ctx.failures_of(case).enumerate() {
         if index < IN_FULL {
-            steps(sheet, found, &mut lines);
+            steps(ctx, found, &mut lines);
         }
         lines.push(got(found));
     }
-    links(sheet, case, verdict, from, &mut lines);
-    for root in sheet.roots_of(case).take(IN_FULL) {
+    links(ctx, case, verdict, from, &mut lines);
+    for root in ctx.earlier_failures_of(case).take(IN_FULL) {
         lines.push(got(root));
     }
-    name_history::lines(sheet, case, verdict, from, &mut lines);
+    name_history::lines(ctx, case, verdict, from, &mut lines);
     for (stage, (at, count)) in &case.losses {
         lines.push((*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
     }
@@ -73,14 +73,14 @@ pub fn of(sheet: &Sheet, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>,
 }
 
 /// What happened to the interfaces of the containers concerned.
-fn links(sheet: &Sheet, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Line>) {
-    let ends = sheet.breaks_of(case).take(IN_FULL);
+fn links(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Line>) {
+    let ends = ctx.failures_of(case).take(IN_FULL);
     let ends = ends.flat_map(|found| [found.client_container.clone(), found.route.container.clone()]);
     let concerned: BTreeSet<ContainerId> = ends.flatten().chain(verdict.container.clone()).collect();
-    let outage = if let CaseKey::Outage(id) = case.key { sheet.world.interfaces.outages.get(id) } else { None };
+    let outage = if let CaseKey::Outage(id) = case.key { ctx.world.interfaces.outages.get(id) } else { None };
     let place = outage.and_then(|outage| outage.place);
-    for note in sheet.world.interfaces.notes(&concerned, place, from).take(NOTES) {
-        let whose = note.container.as_ref().and_then(|id| sheet.world.containers.get(id));
+    for note in ctx.world.interfaces.notes(&concerned, place, from).take(NOTES) {
+        let whose = note.container.as_ref().and_then(|id| ctx.world.containers.get(id));
         let whose = whose.map_or_else(String::new, |container| format!("{}: ", container.info.name));
         lines.push((note.at, TimelineSource::Link, format!("{whose}{}", note.text)));
     }
@@ -100,8 +100,8 @@ fn cut(mut lines: Vec<Line>, moment: Stamp) -> (Vec<TimelineEntry>, u64) {
     (entries.collect(), left_out as u64)
 }
 
-fn pids(sheet: &Sheet, case: &Case, verdict: &Verdict) -> Vec<Pid> {
-    let terminations = case.terminations.iter().filter_map(|id| sheet.world.terminations.get(*id));
+fn pids(ctx: Context, case: &Case, verdict: &Verdict) -> Vec<Pid> {
+    let terminations = case.terminations.iter().filter_map(|id| ctx.world.terminations.get(*id));
     let ended = terminations.flat_map(|termination| [termination.pid, termination.root]).flatten();
     let mut pids: Vec<Pid> = ended.chain(case.workers.iter().copied()).chain(verdict.pid).collect();
     pids.sort();
@@ -157,15 +157,15 @@ fn process(process: &Process, from: Stamp, lines: &mut Vec<Line>) {
     }
 }
 
-fn steps(sheet: &Sheet, found: &Break, lines: &mut Vec<Line>) {
-    let client = caller(found, found.route.client_port(sheet.world));
+fn steps(ctx: Context, found: &Failure, lines: &mut Vec<Line>) {
+    let client = caller(found, found.route.client_port(ctx.world));
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
-    let end = sheet.world.sockets.get(found.route.client);
+    let end = ctx.world.sockets.get(found.route.client);
     if let Some(begun) = end.and_then(|end| end.http.begun_at) {
         lines.push((begun, TimelineSource::Http, format!("{client}{BEGAN}{server}")));
     }
-    packets::steps(sheet, found, &client, &server, lines);
-    let Some(end) = found.route.server.and_then(|cookie| sheet.world.sockets.get(cookie)) else { return };
+    packets::steps(ctx, found, &client, &server, lines);
+    let Some(end) = found.route.server.and_then(|cookie| ctx.world.sockets.get(cookie)) else { return };
     if let (Some(begun), Some(status)) = (end.http.begun_at, end.http.status) {
         lines.push((begun, TimelineSource::Http, format!("{server} began its answer to {client}, status {status}")));
     }
@@ -181,7 +181,7 @@ fn closing(server: &str, client: &str, end: &Endpoint, lines: &mut Vec<Line>) {
     lines.push((close.at, TimelineSource::Tcp, text));
 }
 
-fn got(found: &Break) -> Line {
+fn got(found: &Failure) -> Line {
     let client = caller(found, None);
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
     let error = &found.entry.client_error;
@@ -201,7 +201,7 @@ fn got(found: &Break) -> Line {
 }
 
 /// The client by its container, a process of the host's, or its address where it is on another host.
-fn caller(found: &Break, port: Option<u16>) -> String {
+fn caller(found: &Failure, port: Option<u16>) -> String {
     let client = &found.entry.client;
     let name = match (&client.container, client.ip) {
         (Some(container), _) => container.clone(),

@@ -14,9 +14,9 @@ use crate::model::time::{Nanos, Stamp};
 use crate::engine::Engine;
 use crate::engine::effect::{Counted, Effect};
 use crate::engine::failures::retry_policy;
-use crate::engine::failures::table::BreakId;
-use crate::engine::incidents::case::CaseId;
 use crate::engine::timers::Timer;
+use crate::engine::types::ids::CaseId;
+use crate::engine::types::ids::FailureId;
 
 /// Docker's word on a death comes within 0.2 s on a loaded machine; nothing that is later has been seen to move one.
 const STANDS: Nanos = Nanos::from_secs(2);
@@ -27,14 +27,14 @@ const REMEMBERED: usize = 65_536;
 
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    waiting: VecDeque<(Stamp, BreakId)>,
+    waiting: VecDeque<(Stamp, FailureId)>,
     /// Waiting or counted. Ids only grow, so the lowest are the oldest.
-    known: BTreeSet<BreakId>,
+    known: BTreeSet<FailureId>,
 }
 
 impl Engine {
     /// A broken connection was put down to a cause.
-    pub(in crate::engine) fn await_count(&mut self, id: BreakId) {
+    pub(in crate::engine) fn await_count(&mut self, id: FailureId) {
         let pending = &mut self.stats.pending;
         if !pending.known.insert(id) {
             return;
@@ -66,8 +66,9 @@ impl Engine {
     /// The case stands: what it broke is counted.
     pub(in crate::engine) fn count_case(&mut self, case: CaseId, effects: &mut Vec<Effect>) {
         let waiting = std::mem::take(&mut self.stats.pending.waiting);
-        let (of_case, others): (VecDeque<_>, VecDeque<_>) =
-            waiting.into_iter().partition(|(_, id)| self.breaks.get(*id).is_some_and(|found| found.case == Some(case)));
+        let (of_case, others): (VecDeque<_>, VecDeque<_>) = waiting
+            .into_iter()
+            .partition(|(_, id)| self.failures.get(*id).is_some_and(|found| found.case == Some(case)));
         self.stats.pending.waiting = others;
         for (_, id) in of_case {
             self.count(id, effects);
@@ -75,9 +76,9 @@ impl Engine {
         self.timers.set(Timer::Count, self.stats.pending.waiting.front().map(|(due, _)| *due));
     }
 
-    fn count(&mut self, id: BreakId, effects: &mut Vec<Effect>) {
-        let Some(found) = self.breaks.get(id).filter(|found| found.hurts()) else { return };
-        let told = found.case.and_then(|case| self.cases.get(case)).and_then(|case| case.told.as_ref());
+    fn count(&mut self, id: FailureId, effects: &mut Vec<Effect>) {
+        let Some(found) = self.failures.get(id).filter(|found| found.is_error()) else { return };
+        let told = found.case.and_then(|case| self.cases.get(case)).and_then(|case| case.published.as_ref());
         let Some(told) = told else {
             // It may still be put down to something that is told.
             self.stats.pending.known.remove(&id);
@@ -98,7 +99,7 @@ impl Engine {
         if container.is_none() && !here {
             EXTERNAL.to_owned()
         } else {
-            retry_policy::client_name(&self.world, container)
+            retry_policy::service_label(&self.world, container)
         }
     }
 }

@@ -1,91 +1,116 @@
-//! What makes two facts one case.
+//! Case keys and attributions. A failure is attributed to a key; all failures and terminations with one key are one
+//! case.
 
-use crate::model::ids::{ContainerId, Pid};
-use crate::model::incident::CauseKind;
-use crate::model::time::Stamp;
-
-use crate::engine::causes::packet_filter::Filter;
-use crate::engine::world::World;
 use crate::engine::world::network::outages::OutageId;
 use crate::engine::world::terminations::TerminationId;
+use crate::model::ids::{ContainerId, Pid};
+use crate::model::incident::{CauseKind, How};
+use crate::model::time::Stamp;
+
+use super::evidence::{Evidence, PacketFilter};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CaseKey {
     Termination(TerminationId),
-    /// Workers of one container that ended in the same way (`how` and status, in words).
-    Workers(Option<ContainerId>, String),
-    Paused(ContainerId, Stamp),
-    /// A container was cut off, or a bridge with all behind it.
+    /// Workers of one container that died in the same way.
+    Workers {
+        container: Option<ContainerId>,
+        how: How,
+        status: WorkerStatus,
+    },
+    Paused {
+        container: ContainerId,
+        since: Stamp,
+    },
+    /// A container, or a bridge with everything behind it, could not be reached.
     Outage(OutageId),
-    /// A closed port: each is opened by an event of its own.
-    NotListening(ContainerId, u16),
-    Backend(ContainerId, u16),
-    /// A name without an answer. With the server whose own failed look-up broke its answer, where a container's event had
-    /// removed the name: the look-up itself is that event's.
-    NameGone(Lost, Option<ContainerId>),
-    /// What one place does to the packets of one server, or of a client whose server is nobody's.
-    Filtered(Option<ContainerId>, Filter),
-    /// A listener of this container has no room for another connection.
-    Backlog(ContainerId),
-    /// Causes that belong to connections: one case for each server process and cause.
-    Process(Option<ContainerId>, Option<Pid>, CauseKind),
-    Client(Option<ContainerId>, Option<Pid>),
+    /// Each closed port is a condition of its own.
+    ClosedPort {
+        container: ContainerId,
+        port: u16,
+    },
+    /// docker-proxy accepted, and the container's port is closed.
+    Backend {
+        container: ContainerId,
+        port: u16,
+    },
+    /// A name that does not resolve. `server`: its own failed lookup broke its outstanding response, and a container
+    /// event had removed the name (the lookup belongs to that event).
+    Name {
+        target: LookupTarget,
+        server: Option<ContainerId>,
+    },
+    /// What one place does to the packets of one server, or of a client whose server is outside this host.
+    PacketFilter {
+        container: Option<ContainerId>,
+        filter: PacketFilter,
+    },
+    /// A full accept queue.
+    AcceptQueue(ContainerId),
+    /// Causes of single connections: one case for each server process and cause.
+    Process {
+        container: Option<ContainerId>,
+        pid: Option<Pid>,
+        kind: CauseKind,
+    },
+    Client {
+        container: Option<ContainerId>,
+        pid: Option<Pid>,
+    },
 }
 
-/// What a failed look-up was for.
+/// The exit status that workers of one case share.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lost {
+pub enum WorkerStatus {
+    Code(i32),
+    Signal(String),
+}
+
+/// What a failed lookup asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LookupTarget {
     /// The container that last had the name.
     Container(ContainerId),
-    /// No container ever had it: it stands in an environment.
+    /// A name that no container ever had and that an environment variable contains.
     Name(String),
 }
 
-impl CaseKey {
-    /// The container that the case is about.
+/// The cause of one failure, with the reason for `--explain`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribution {
+    pub outcome: Outcome,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Case {
+        key: CaseKey,
+        evidence: Evidence,
+    },
+    /// The deciding fact, the exit of a dying process, may still arrive until an instant.
+    Pending {
+        exit_of: Pid,
+        until: Stamp,
+    },
+    /// No incident.
+    Ignored,
+}
+
+impl Attribution {
     #[must_use]
-    pub fn container<'a>(&'a self, world: &'a World) -> Option<&'a ContainerId> {
-        match self {
-            Self::Termination(id) => world.terminations.get(*id).map(|termination| &termination.container),
-            Self::Outage(id) => world.interfaces.outages.get(*id)?.container.as_ref(),
-            Self::Paused(id, _) | Self::NotListening(id, _) | Self::Backend(id, _) | Self::Backlog(id) => Some(id),
-            Self::Workers(id, _) | Self::Process(id, _, _) | Self::Client(id, _) | Self::Filtered(id, _) => id.as_ref(),
-            Self::NameGone(_, Some(server)) => Some(server),
-            Self::NameGone(Lost::Container(id), None) => Some(id),
-            Self::NameGone(Lost::Name(_), None) => None,
-        }
+    pub fn to(key: CaseKey, evidence: Evidence, reason: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Case { key, evidence }, reason: reason.into() }
     }
 
-    /// An event of its own, which can break something long after: the next case names it.
     #[must_use]
-    pub fn names_an_event(&self) -> bool {
-        match self {
-            Self::Termination(_) | Self::Paused(..) | Self::Outage(_) => true,
-            Self::Workers(..)
-            | Self::NotListening(..)
-            | Self::Backend(..)
-            | Self::NameGone(..)
-            | Self::Filtered(..)
-            | Self::Backlog(_)
-            | Self::Process(..)
-            | Self::Client(..) => false,
-        }
+    pub fn pending(exit_of: Pid, until: Stamp) -> Self {
+        let reason = format!("process {exit_of} is dying and its exit has not been observed yet");
+        Self { outcome: Outcome::Pending { exit_of, until }, reason }
     }
 
-    /// How long the gap between two facts of one case may be.
     #[must_use]
-    pub fn gap(&self) -> Option<crate::model::time::Nanos> {
-        match self {
-            Self::Process(..) | Self::Client(..) => Some(crate::model::time::Nanos::from_secs(1)),
-            Self::Workers(..) => Some(crate::model::time::Nanos::from_secs(10)),
-            Self::Termination(_)
-            | Self::Paused(..)
-            | Self::Outage(_)
-            | Self::NotListening(..)
-            | Self::Backend(..)
-            | Self::NameGone(..)
-            | Self::Filtered(..)
-            | Self::Backlog(_) => None,
-        }
+    pub fn ignored(reason: &str) -> Self {
+        Self { outcome: Outcome::Ignored, reason: reason.to_owned() }
     }
 }

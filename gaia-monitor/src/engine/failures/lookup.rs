@@ -1,18 +1,18 @@
-//! Look-ups of containers' names that fail.
+//! Failed lookups of containers' names.
 //!
-//! Opens when: every query of a look-up was refused, or it was given up without an answer, and a container of this
-//! host has or had the name, or the name stands in an `*_ENDPOINT` of any container. Closes when: the name is answered
-//! again (see `draft::condition`). Stays silent when: nobody on this host has to do with the name; the observer entered its
-//! container through exec or a health check; an answer may have been among events that were lost.
+//! Opens when: every query of a lookup was refused, or the lookup was abandoned without a response, and a container of
+//! this host has or had the name, or an `*_ENDPOINT` variable of any container contains it. Closes nothing (see
+//! `causes/dns` for the condition). Stays silent when: the name means nothing on this host; the client entered its
+//! container through exec or a health check; a response may have been among lost events.
 
 use crate::engine::failures::table::Symptom;
 use crate::engine::world::World;
 use crate::engine::world::dns::lookups::{Lookup, LookupId, LookupState};
 use crate::model::ids::ContainerId;
 
-/// A look-up that broke for its client.
+/// A lookup that failed for its client.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LostName {
+pub struct FailedLookup {
     pub lookup: LookupId,
     pub client: ContainerId,
     pub name: String,
@@ -22,7 +22,7 @@ pub struct LostName {
 }
 
 #[must_use]
-pub fn look(world: &World, id: LookupId) -> Option<LostName> {
+pub fn detect(world: &World, id: LookupId) -> Option<FailedLookup> {
     let lookup = world.lookups.get(id)?;
     let symptom = match lookup.state {
         LookupState::Refused => Symptom::NameRefused,
@@ -34,13 +34,13 @@ pub fn look(world: &World, id: LookupId) -> Option<LostName> {
         return None;
     }
     let client = world.containers.of_socket(&lookup.socket, lookup.begun)?;
-    let name = wanted(world, lookup)?;
+    let name = name_of_interest(world, lookup)?;
     let holder = world.last_holder(&name, &client, lookup.decided);
-    Some(LostName { lookup: id, client, name, holder, symptom })
+    Some(FailedLookup { lookup: id, client, name, holder, symptom })
 }
 
-/// Of the names that were tried, the shortest that means something here.
-fn wanted(world: &World, lookup: &Lookup) -> Option<String> {
+/// Of the names that were tried, the shortest that means something on this host.
+fn name_of_interest(world: &World, lookup: &Lookup) -> Option<String> {
     let known = lookup.queries.iter().map(|query| &query.name).filter(|name| world.is_name_of_interest(name));
     known.min_by_key(|name| name.len()).cloned()
 }

@@ -1,0 +1,41 @@
+//! Which failure belongs to which case. A failure moves when it is attributed to another cause.
+
+use crate::engine::failures::table::Failures;
+use crate::engine::types::ids::{CaseId, FailureId};
+use crate::model::incident::HttpxClass;
+use crate::model::time::Stamp;
+
+use super::case::Cases;
+
+/// Binds a failure to a case, and takes it from the one before. Returns whether it is an error that has to be counted.
+pub fn bind(failures: &mut Failures, cases: &mut Cases, id: FailureId, to: CaseId, now: Stamp) -> bool {
+    let Some(failure) = failures.get(id) else { return false };
+    if failure.case == Some(to) {
+        return false;
+    }
+    let (at, class) = (failure.at(), failure.entry.client_error.httpx);
+    unbind(failures, cases, id);
+    let left = failures.get(id).and_then(|failure| failure.previous_case).filter(|left| *left != to);
+    if let Some(left) = left.and_then(|left| cases.get_mut(left)) {
+        left.moved_to = Some(to);
+    }
+    failures.change(id, |failure| failure.case = Some(to));
+    if let Some(case) = cases.get_mut(to) {
+        case.add(at, id, class, now);
+        case.last_fact = now;
+        case.latest = case.latest.max(at);
+        case.dirty = true;
+    }
+    class != HttpxClass::None
+}
+
+/// Takes a failure from its case.
+pub fn unbind(failures: &mut Failures, cases: &mut Cases, id: FailureId) {
+    let Some(failure) = failures.get(id) else { return };
+    let (at, class) = (failure.at(), failure.entry.client_error.httpx);
+    if let Some(case) = failure.case.and_then(|case| cases.get_mut(case)) {
+        case.take(at, id, class);
+        case.dirty = true;
+    }
+    failures.change(id, |failure| failure.previous_case = failure.case.take().or(failure.previous_case));
+}

@@ -1,0 +1,44 @@
+//! What a case amounts to: cause, moment, failing process, lasting state.
+
+use crate::model::ids::{ContainerId, Pid};
+use crate::model::incident::{CauseKind, Condition, Confidence, How, MomentFact, Sender};
+use crate::model::time::Stamp;
+
+/// Fields have the meaning of the incident line (docs/contract.md).
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    pub kind: CauseKind,
+    pub how: Option<How>,
+    pub at: Stamp,
+    pub fact: MomentFact,
+    /// The subject.
+    pub container: Option<ContainerId>,
+    pub pid: Option<Pid>,
+    pub comm: Option<String>,
+    pub signal: Option<String>,
+    pub exit_code: Option<i32>,
+    pub sender: Option<Sender>,
+    pub confidence: Confidence,
+    pub deaths: u32,
+    /// An incident even if it broke nothing.
+    pub reportable_alone: bool,
+}
+
+/// Everything that the steps after attribution need of a case. Computed once for each case and step.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub condition: Option<Condition>,
+    /// It is an incident, and in scope.
+    pub reportable: bool,
+    /// A SYN, a lookup or a request still waits on the subject.
+    pub awaited: bool,
+}
+
+impl Judgement {
+    /// Nothing lasts, or what lasted has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.condition.is_none_or(|condition| condition.until.is_some())
+    }
+}
