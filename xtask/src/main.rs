@@ -39,7 +39,7 @@ enum Verb {
     /// Rebuild the probe object that the binary embeds.
     Ebpf(ebpf::Args),
     /// Check the house rules: headers, lengths, links.
-    Tidy,
+    Tidy(tidy::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(args),
         Verb::Matrix(args) => matrix::run(args),
         Verb::Ebpf(args) => ebpf::run(args),
-        Verb::Tidy => tidy::run(),
+        Verb::Tidy(args) => tidy::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
