@@ -1,4 +1,4 @@
-"""Whoever talks to gaia-web: one request, and what came of it. Always ends with 0: its fate is no incident."""
+"""Client of gaia-web: sends one request and prints the outcome. Always exits with 0, so that it is no incident."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""gaia-core and gaia-core-candidate of the demo. What goes wrong in it is chosen by the variable GAIA_FAULT."""
+"""gaia-core and gaia-core-candidate of the demo. The variable GAIA_FAULT selects a fault."""
 
 import asyncio
 import ctypes
@@ -29,25 +29,25 @@ app = FastAPI()
 
 
 def tools() -> list[str]:
-    """What the MCP server offers; gaia-core asks it synchronously, with `requests`."""
-    question = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-    return requests.post(MCP, json=question, timeout=10).json()["result"]["tools"]
+    """The tools of the MCP server, requested synchronously with `requests`."""
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    return requests.post(MCP, json=call, timeout=10).json()["result"]["tools"]
 
 
 def load_embedding_model() -> None:
-    """Native code that reads where it must not."""
+    """Native code that reads an invalid address."""
     ctypes.string_at(0)
 
 
 def index_in_memory() -> None:
-    """Keeps everything, beyond any limit."""
+    """Allocates without limit."""
     kept = []
     while True:
         kept.append(b"x" * (8 * MIB))
 
 
-async def answer_in_pieces():
-    """A handler that fails when half of its answer is on its way."""
+async def respond_in_pieces():
+    """A handler that fails after half of its response is sent."""
     yield b'{"answer": '
     await asyncio.sleep(0.5)
     raise KeyError("session")
@@ -61,7 +61,7 @@ async def health():
 @app.post("/process_packet")
 async def process_packet(request: Request):
     packet = await request.body()
-    log.info("packet of %d bytes, %d tools at hand", len(packet), len(await run_in_threadpool(tools)))
+    log.info("packet of %d bytes, %d tools available", len(packet), len(await run_in_threadpool(tools)))
     if FAULT == "embedding":
         log.info("loading the embedding model")
         # Five seconds of work before native code fails, as on GAIA's candidate.
@@ -75,19 +75,19 @@ async def process_packet(request: Request):
         log.info("indexing in memory")
         index_in_memory()
     elif FAULT == "exit":
-        log.error("no session state, giving up")
+        log.error("no session state, exiting")
         os._exit(3)
     elif FAULT == "slow":
         log.info("working on the packet")
         await asyncio.sleep(5)
     elif FAULT == "stream":
-        return StreamingResponse(answer_in_pieces(), media_type="application/json")
+        return StreamingResponse(respond_in_pieces(), media_type="application/json")
     return {"answer": "done"}
 
 
 @app.post("/ingest")
 async def ingest(request: Request):
-    """Indexes while it reads, so that a big body is still on its way for seconds."""
+    """Reads slowly, so that a large body is in flight for seconds."""
     read = 0
     async for chunk in request.stream():
         if read // MIB != (read + len(chunk)) // MIB:

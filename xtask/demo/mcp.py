@@ -1,4 +1,4 @@
-"""gaia-mcp of the demo: a JSON-RPC server that knows two tools."""
+"""gaia-mcp of the demo: a JSON-RPC server with two tools."""
 
 from fastapi import FastAPI, Request
 

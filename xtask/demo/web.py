@@ -1,8 +1,8 @@
-"""gaia-web of the demo: a FastAPI service whose handler posts to gaia-core the way GAIA's own does.
+"""gaia-web of the demo: a FastAPI service whose handler posts to gaia-core as GAIA's own does.
 
 The policy in `post_with_retry` is GAIA's: three attempts, waits of 2 s and 4 s, retried on ConnectError and
 RemoteProtocolError (and on 502, 503, 504), then the fallback once. ReadError and every timeout are not retried.
-If the fallback fails as well, the primary's error is raised: the caller never sees the candidate's.
+If the fallback fails as well, the primary's error is raised: the caller never receives the candidate's.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ app = FastAPI()
 
 
 def named(error: Exception) -> str:
-    """The class and what little it says: str() of a ReadError is empty."""
+    """Class and message of an error: str() of a ReadError is empty."""
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
@@ -70,24 +70,24 @@ async def post_with_retry(path: str, content: bytes) -> httpx.Response:
 
 
 def post_twice_on_one_connection(path: str, content: bytes) -> None:
-    """A client that keeps its connection and does not look at it before it writes again, as many pools do.
+    """A client that reuses its connection without checking it first, as many pools do.
 
-    Its second request leaves when the server's idle timeout has closed the connection. It waits for exactly that instant,
-    where real traffic needs bad luck.
+    The second request is sent just after the server's idle timeout has closed the connection. The client waits for that
+    moment, which real traffic meets only by chance.
     """
     host = httpx.URL(CORE)
     connection = http.client.HTTPConnection(host.host, host.port, timeout=TIMEOUT)
     connection.request("POST", path, content)
     connection.getresponse().read()
-    log.info("answered; the connection is kept for the next request")
+    log.info("response received; the connection is kept for the next request")
     select.select([connection.sock], [], [])
     log.info("next request on the kept connection")
     try:
         connection.request("POST", path, content)
         connection.getresponse().read()
     except (OSError, http.client.HTTPException) as error:
-        # A broken pipe, a reset, or "remote end closed": it depends on which system call the reset meets.
-        raise ConnectionError(f"the kept connection was gone ({type(error).__name__})") from error
+        # A broken pipe, a reset, or "remote end closed", depending on the system call that the reset interrupts.
+        raise ConnectionError(f"the kept connection was closed ({type(error).__name__})") from error
 
 
 @app.get("/health")
@@ -97,21 +97,21 @@ async def health():
 
 @app.post("/kept/{name}")
 def kept(name: str, size: int = 64):
-    """The same by a client of the old kind."""
+    """Sends two requests of `size` bytes to gaia-core on one connection."""
     try:
         post_twice_on_one_connection(f"/{name}", b"x" * size)
     except ConnectionError as error:
-        log.exception("POST %s/%s failed for good (%s)", CORE, name, type(error).__name__)
+        log.exception("POST %s/%s failed (%s)", CORE, name, type(error).__name__)
         return JSONResponse({"error": type(error).__name__, "detail": str(error)}, status_code=500)
     return {"answer": "done"}
 
 
 @app.post("/call/{name}")
 async def call(name: str, size: int = 64):
-    """Passes a request of `size` bytes on to gaia-core."""
+    """Forwards a request of `size` bytes to gaia-core."""
     try:
         response = await post_with_retry(f"/{name}", b"x" * size)
     except httpx.HTTPError as error:
-        log.exception("POST %s/%s failed for good (%s)", CORE, name, type(error).__name__)
+        log.exception("POST %s/%s failed (%s)", CORE, name, type(error).__name__)
         return JSONResponse({"error": type(error).__name__, "detail": str(error)}, status_code=500)
     return response.json()

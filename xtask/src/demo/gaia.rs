@@ -1,5 +1,5 @@
-//! The small GAIA: four services with GAIA's names, ports and variables, on a network of their own; and playing a
-//! story on them.
+//! A small GAIA stack: four services with GAIA's names, ports and variables on a network of their own, and the player
+//! that runs a story on them.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,25 +12,25 @@ use gaia_monitor_tests::stack::Stack;
 
 use super::show;
 use super::story::{Step, Story, Weakness};
-use super::watch::{Said, Watch};
+use super::watch::{LogLine, Watch};
 
 pub const WEB: &str = "gaia-web";
 pub const CORE: &str = "gaia-core";
 pub const CANDIDATE: &str = "gaia-core-candidate";
 const MCP: &str = "gaia-mcp";
-/// Whoever talks to gaia-web.
+/// The client of gaia-web.
 const CALLER: &str = "caller";
 
-/// Marks what the demo started, beside the harness's own labels.
+/// Label of the demo's containers, in addition to the harness's own labels.
 const LABEL: &str = "gaia-monitor.demo";
-/// Where the programs of `xtask/demo` are in the containers.
+/// Mount point of `xtask/demo` in the containers.
 const PROGRAMS: &str = "/srv/gaia";
 
-/// Importing FastAPI on a busy machine with two cores takes its time.
+/// Importing FastAPI is slow on a busy machine with two cores.
 const UP_WITHIN: Duration = Duration::from_secs(60);
-/// The longest story: attempts and waits of the policy, look-ups that a silent resolver delays, and the work.
-const ANSWER_WITHIN: Duration = Duration::from_secs(120);
-/// Until an upload is under way.
+/// The longest story: attempts and waits of the policy, lookups that an unresponsive resolver delays, and the work.
+const RESPONSE_WITHIN: Duration = Duration::from_secs(120);
+/// Time until an upload is in progress.
 const LOG_WITHIN: Duration = Duration::from_secs(30);
 
 struct Service {
@@ -67,16 +67,16 @@ pub struct Gaia<'a> {
     watch: Watch,
 }
 
-/// What came of a story, as the containers told it.
+/// Outcome of a story, from the logs of the containers.
 pub struct Played {
-    /// What gaia-web logged.
+    /// Log lines of gaia-web.
     pub web: Vec<String>,
-    /// What the caller was answered.
-    pub answer: String,
+    /// The caller's report of its response.
+    pub response: String,
 }
 
 impl<'a> Gaia<'a> {
-    /// Starts all four and waits until each one listens.
+    /// Starts all four services and waits until each one listens.
     pub fn start(stack: &'a Stack, story: &Story) -> Result<Self> {
         let mut containers = Vec::new();
         for service in &SERVICES {
@@ -97,10 +97,10 @@ impl<'a> Gaia<'a> {
                     Weakness::Workers(weak, workers) if weak == service.name => {
                         server.extend(["--workers".to_owned(), workers.to_string()]);
                     }
-                    Weakness::Patience(seconds) if service.name == WEB => {
+                    Weakness::Timeout(seconds) if service.name == WEB => {
                         recipe = recipe.env("GAIA_TIMEOUT", &seconds.to_string());
                     }
-                    Weakness::Fault(..) | Weakness::Memory(..) | Weakness::Workers(..) | Weakness::Patience(_) => {}
+                    Weakness::Fault(..) | Weakness::Memory(..) | Weakness::Workers(..) | Weakness::Timeout(_) => {}
                 }
             }
             containers.push(recipe.start(&server.iter().map(String::as_str).collect::<Vec<_>>())?);
@@ -112,7 +112,7 @@ impl<'a> Gaia<'a> {
         Ok(Self { stack, containers, watch })
     }
 
-    /// Does what the story says, showing each step and what the services log meanwhile.
+    /// Runs the steps of the story and prints each one, with the log lines of the services.
     pub fn play(mut self, story: &Story) -> Result<Played> {
         for step in story.steps {
             match *step {
@@ -132,15 +132,15 @@ impl<'a> Gaia<'a> {
                     show::act(&format!("docker unpause {service}"));
                     self.container(service)?.verb("unpause")?;
                 }
-                Step::Ask { path, bytes } => {
-                    show::act(&format!("a caller asks gaia-web, which posts {bytes} bytes to {CORE} at /{path}"));
-                    self.ask(story, &format!("http://{WEB}:6414/call/{path}?size={bytes}"))?;
+                Step::Post { path, bytes } => {
+                    show::act(&format!("a caller posts to gaia-web, which posts {bytes} bytes to {CORE} at /{path}"));
+                    self.post(story, &format!("http://{WEB}:6414/call/{path}?size={bytes}"))?;
                 }
-                Step::AskTwice { path } => {
+                Step::PostTwice { path } => {
                     show::act(&format!(
-                        "a caller asks gaia-web, which posts to {CORE} at /{path} twice on one connection"
+                        "a caller posts to gaia-web, which posts to {CORE} at /{path} twice on one connection"
                     ));
-                    self.ask(story, &format!("http://{WEB}:6414/kept/{path}"))?;
+                    self.post(story, &format!("http://{WEB}:6414/kept/{path}"))?;
                 }
                 Step::AwaitLog { service, needle } => {
                     self.watch.wait(service, needle, LOG_WITHIN)?;
@@ -150,19 +150,19 @@ impl<'a> Gaia<'a> {
                     show::act(&format!("kill -KILL {pid}   ({service}'s first process, from the host)"));
                     run(Command::new("/bin/kill").args(["-KILL", &pid]), OnInterrupt::End)?;
                 }
-                Step::AwaitAnswer => {
-                    self.watch.wait(CALLER, "HTTP ", ANSWER_WITHIN)?;
+                Step::AwaitResponse => {
+                    self.watch.wait(CALLER, "HTTP ", RESPONSE_WITHIN)?;
                 }
             }
         }
-        let said = self.watch.stop();
+        let logged = self.watch.stop();
         let of = |service: &str| -> Vec<String> {
-            said.iter().filter(|said| said.service == service).map(|Said { line, .. }| line.clone()).collect()
+            logged.iter().filter(|line| line.service == service).map(|LogLine { text, .. }| text.clone()).collect()
         };
-        Ok(Played { web: of(WEB), answer: of(CALLER).join(" ") })
+        Ok(Played { web: of(WEB), response: of(CALLER).join(" ") })
     }
 
-    fn ask(&mut self, story: &Story, url: &str) -> Result<()> {
+    fn post(&mut self, story: &Story, url: &str) -> Result<()> {
         let program = format!("{PROGRAMS}/caller.py");
         let recipe = self.stack.container(CALLER).label(LABEL, story.name).mount(&programs(), PROGRAMS);
         self.watch.add(&recipe.start(&["python3", &program, url])?)

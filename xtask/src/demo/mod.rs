@@ -1,8 +1,8 @@
-//! `cargo xtask demo`: a small GAIA stack in real containers, a story that breaks a connection, and side by side what
-//! the client logged and the incident that pins it.
+//! `cargo xtask demo`: a small GAIA stack in real containers, a story that breaks a connection, and the client's log next
+//! to the incident that explains it.
 //!
-//! It holds itself to its claim: if the monitor did not pin the break, the demo says so and fails. It touches only
-//! containers of its own, and removes them, also on Ctrl-C and on failure.
+//! Each story claims which incident the monitor reports; the demo fails if the monitor does not report it. The demo
+//! touches only its own containers, and removes them, also on Ctrl-C and on failure.
 
 mod gaia;
 mod show;
@@ -26,22 +26,22 @@ use crate::privilege;
 use gaia::Gaia;
 use story::Story;
 
-/// The contract promises two seconds after the last fact, Docker's `die` among them; a busy machine needs longer.
+/// The contract promises two seconds after the last fact, Docker's `die` included; a busy machine needs longer.
 const SETTLED_WITHIN: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// What goes wrong.
+    /// The failure to demonstrate.
     #[arg(
         long,
         default_value = stories::DEFAULT,
         value_parser = PossibleValuesParser::new(stories::possible_values()).try_map(|name| stories::named(&name))
     )]
     story: &'static Story,
-    /// Name every story in a line, and play nothing.
+    /// List the stories and exit.
     #[arg(long)]
     list: bool,
-    /// Remove the container image and whatever a killed run left, and play nothing.
+    /// Remove the container image and what a killed run left behind, and exit.
     #[arg(long)]
     clean: bool,
 }
@@ -49,7 +49,7 @@ pub struct Args {
 /// Plays one story.
 ///
 /// # Errors
-/// When something is missing or breaks, or the monitor did not pin what the story broke.
+/// When a requirement is missing, a step fails, or the monitor does not report the claimed incident.
 pub fn run(args: Args) -> Result<()> {
     if args.list {
         for story in stories::ALL {
@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     cleanup::watch_signals()?;
     if privilege::is_root() {
-        // Before minutes of building: what cannot end well is said now.
+        // Fail before minutes of building.
         docker::version()?;
     }
     if args.clean {
@@ -69,63 +69,67 @@ pub fn run(args: Args) -> Result<()> {
         return Ok(());
     }
     let mut steps = Steps { started: Instant::now() };
-    steps.say("building gaia-monitor (release)");
+    steps.print("building gaia-monitor (release)");
     let binary = crate::test::build_monitor()?;
     privilege::become_root(&[(BINARY_ENV, binary.clone().into_os_string())])?;
 
-    let stack = Stack::begin("demo", &mut |step| steps.say(step))?;
-    let told = tell(args.story, &stack, &binary, &mut steps);
-    steps.say("removing the containers and their network");
+    let stack = Stack::begin("demo", &mut |step| steps.print(step))?;
+    let played = play(args.story, &stack, &binary, &mut steps);
+    steps.print("removing the containers and their network");
     let removed = stack.remove();
-    // What went wrong in the story is told first; what is left behind, only where nothing else did.
-    let recording = told?;
+    // A failure of the story takes precedence over a failure of the removal.
+    let recording = played?;
     removed?;
     next(&binary, &recording);
     Ok(())
 }
 
-/// Brings everything up, plays, and shows; returns where the recording is kept.
-fn tell(story: &'static Story, stack: &Stack, binary: &Path, steps: &mut Steps) -> Result<PathBuf> {
-    steps.say("starting gaia-mcp, gaia-core, gaia-core-candidate and gaia-web");
+/// Starts the stack and the monitor, plays the story, and shows the result; returns the path of the kept recording.
+fn play(story: &'static Story, stack: &Stack, binary: &Path, steps: &mut Steps) -> Result<PathBuf> {
+    steps.print("starting gaia-mcp, gaia-core, gaia-core-candidate and gaia-web");
     let gaia = Gaia::start(stack, story)?;
-    steps.say("starting gaia-monitor beside them");
+    steps.print("starting gaia-monitor");
     let mut monitor = Monitor::start(stack.folder(), &Options::of(binary).project(stack.project()))?;
-    steps.say("ready");
+    steps.print("ready");
 
     println!("\n{}\n", show::heading(story));
     let played = gaia.play(story)?;
 
-    let told = monitor.wait_for("the incident of this story to settle", SETTLED_WITHIN, |incidents| {
-        let settled = |incident: &&Incident| matches!(incident.state, State::Settled | State::Closed);
-        let pinned = incidents.iter().filter(settled).any(|incident| story.claim.objections(incident).is_empty());
+    let settled = monitor.wait_for("the incident of this story to settle", SETTLED_WITHIN, |incidents| {
+        let is_settled = |incident: &&Incident| matches!(incident.state, State::Settled | State::Closed);
+        let pinned = incidents.iter().filter(is_settled).any(|incident| story.claim.differences(incident).is_empty());
         pinned.then_some(())
     });
     let ended = monitor.stop()?;
     let recording = keep(story, &ended.recording)?;
     let incidents = ended.incidents();
-    let Some(pinned) = incidents.iter().find(|incident| story.claim.objections(incident).is_empty()) else {
+    let Some(pinned) = incidents.iter().find(|incident| story.claim.differences(incident).is_empty()) else {
         for incident in &incidents {
             eprintln!("  {}", one_line(incident));
-            for objection in story.claim.objections(incident) {
-                eprintln!("    {objection}");
+            for difference in story.claim.differences(incident) {
+                eprintln!("    {difference}");
             }
         }
-        let reason = told.err().map(|error| format!("{error:#}")).unwrap_or_default();
-        bail!("the monitor did not pin what broke; recording: {}\n{reason}\n{}", recording.display(), ended.stderr);
+        let reason = settled.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        bail!(
+            "the monitor did not report the incident of this story; recording: {}\n{reason}\n{}",
+            recording.display(),
+            ended.stderr
+        );
     };
-    told?;
+    settled?;
     println!("\n{}", show::side_by_side(&played, story, pinned));
     println!("{}", show::why(&played, story, pinned, &incidents));
-    if !played.answer.contains(story.claim.caller_told) {
-        bail!("the caller was to be told {}, but got: {}", story.claim.caller_told, played.answer);
+    if !played.response.contains(story.claim.response) {
+        bail!("the caller's response has no {}: {}", story.claim.response, played.response);
     }
     if !ended.status.success() {
-        bail!("the monitor ended with {}:\n{}", ended.status, ended.stderr);
+        bail!("the monitor exited with {}:\n{}", ended.status, ended.stderr);
     }
     Ok(recording)
 }
 
-/// Copies the recording to where a later `replay` finds it.
+/// Copies the recording to a folder that outlives the stack, for `replay`.
 fn keep(story: &Story, recording: &Path) -> Result<PathBuf> {
     let folder = host::target_dir().join("demo");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -136,12 +140,12 @@ fn keep(story: &Story, recording: &Path) -> Result<PathBuf> {
 
 fn next(binary: &Path, recording: &Path) {
     println!("\nNext:");
-    println!("  {:<34}{} more stories, with what each is about", "cargo xtask demo --list", stories::ALL.len() - 1);
-    println!("  {:<34}the monitor on your own containers", "cargo xtask run");
-    println!("  {:<34}every suite, the live one on real Docker", "cargo xtask test");
-    println!("  {:<34}removes the image that this demo made", "cargo xtask demo --clean");
+    println!("  {:<34}{} more stories, one line each", "cargo xtask demo --list", stories::ALL.len() - 1);
+    println!("  {:<34}run the monitor on your own containers", "cargo xtask run");
+    println!("  {:<34}run every suite, the live one on real Docker", "cargo xtask test");
+    println!("  {:<34}remove the image that this demo built", "cargo xtask demo --clean");
     println!("  {} replay {} --explain", relative(binary).display(), relative(recording).display());
-    println!("  {:<34}this very run again, with the reasoning, from its recording", "");
+    println!("  {:<34}replay this run from its recording, with the reasoning", "");
 }
 
 fn relative(path: &Path) -> &Path {
@@ -149,13 +153,13 @@ fn relative(path: &Path) -> &Path {
     path.strip_prefix(here).unwrap_or(path)
 }
 
-/// Progress, on standard error.
+/// Progress on standard error.
 struct Steps {
     started: Instant,
 }
 
 impl Steps {
-    fn say(&mut self, step: &str) {
+    fn print(&mut self, step: &str) {
         eprintln!("[{:5.1} s] {step}", self.started.elapsed().as_secs_f64());
     }
 }

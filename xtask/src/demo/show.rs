@@ -1,29 +1,29 @@
-//! How the demo speaks: the story as it happens, then the client's own words beside the incident.
+//! Output of the demo: the story as it happens, then the client's log next to the incident.
 
 use comfy_table::{ContentArrangement, Table, presets};
 use gaia_monitor::model::incident::{Affected, CauseKind, Incident, name_of};
 
-use super::gaia::Played;
+use super::gaia::{Played, WEB};
 use super::story::Story;
-use super::watch::Said;
+use super::watch::LogLine;
 
-/// Where standard output is no terminal.
+/// Width if standard output is not a terminal.
 const WIDTH: u16 = 120;
-/// `2026-01-01T00:00:00.000Z `: what begins a log line of the demo's services.
+/// Length of `2026-01-01T00:00:00.000Z`, with which the demo's services begin a log line.
 const STAMP: usize = 24;
 
 pub fn heading(story: &Story) -> String {
-    format!("── {} ──\n{}", story.name, wrapped(story.telling, ""))
+    format!("── {} ──\n{}", story.name, wrapped(story.intro, ""))
 }
 
-/// Something that the demo does.
+/// Prints an action of the demo.
 pub fn act(what: &str) {
     println!("  > {what}");
 }
 
-/// What a service logged: its own lines, not its web server's nor a traceback's.
-pub fn said(said: &Said) {
-    let Said { service, line } = said;
+/// Prints a line that the service itself logged; not those of its web server or of a traceback.
+pub fn log_line(line: &LogLine) {
+    let LogLine { service, text: line } = line;
     match stamped(line) {
         Some((time, text)) => println!("    {time}  {service:<20}  {text}"),
         None if line.starts_with("Fatal Python error") || line.contains("HTTP ") && service == "caller" => {
@@ -33,26 +33,26 @@ pub fn said(said: &Said) {
     }
 }
 
-/// Time of day and text of a log line that has a stamp.
+/// Time of day and text of a log line with a timestamp.
 fn stamped(line: &str) -> Option<(&str, &str)> {
     let (stamp, text) = line.split_at_checked(STAMP)?;
     let time = stamp.strip_suffix('Z')?.split_once('T')?.1;
     Some((time, text.trim_start()))
 }
 
-/// The client's words on the left, the incident on the right.
+/// The client's log on the left, the incident on the right.
 pub fn side_by_side(played: &Played, story: &Story, incident: &Incident) -> String {
     let mut table = Table::new();
     table
         .load_preset(presets::UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width())
-        .set_header([format!("what {} logged", story.claim.client), "what gaia-monitor says".to_owned()])
+        .set_header([format!("what {WEB} logged"), "what gaia-monitor reported".to_owned()])
         .add_row([logged(&played.web, &raised(story)).join("\n"), incident_lines(incident).join("\n")]);
     table.to_string()
 }
 
-/// How the last line of the client's traceback begins.
+/// Prefix of the last line of the client's traceback.
 fn raised(story: &Story) -> String {
     story.claim.raised.map_or_else(|| format!("httpx.{}", name_of(&story.claim.error)), str::to_owned)
 }
@@ -60,10 +60,10 @@ fn raised(story: &Story) -> String {
 /// The log line that reports the error, the frame in the service's own code, and the traceback's last line.
 fn logged(web: &[String], raised: &str) -> Vec<String> {
     let Some(last) = web.iter().rposition(|line| line.starts_with(raised)) else {
-        // An attempt that failed and is made again is told in one line, without a traceback.
+        // A failed attempt that is retried is logged in one line, without a traceback.
         let class = raised.rsplit('.').next().unwrap_or(raised);
-        let told = web.iter().find(|line| stamped(line).is_some() && line.contains(class)).cloned();
-        return vec![told.unwrap_or_else(|| format!("(nothing of {raised})"))];
+        let report = web.iter().find(|line| stamped(line).is_some() && line.contains(class)).cloned();
+        return vec![report.unwrap_or_else(|| format!("(no line with {raised})"))];
     };
     let (before, _) = web.split_at(last);
     let report = before.iter().rev().find(|line| stamped(line).is_some());
@@ -115,31 +115,32 @@ fn broken(incident: &Incident, entry: &Affected) -> String {
         address(server),
         name_of(&client_error.httpx),
         name_of(&client_error.phase).replace('_', " "),
-        // For reading only: a double is exact to the microsecond here.
+        // For display only: a double is exact to the microsecond here.
         after.0 as f64 / 1e6,
         if client_error.retried { "retries this class" } else { "does NOT retry this class" },
     )
 }
 
-/// Why the policy did or did not help, and what else the monitor told.
+/// Why the policy did or did not help, and the other incidents.
 pub fn why(played: &Played, story: &Story, pinned: &Incident, incidents: &[Incident]) -> String {
-    let heading = if story.saved { "How the policy saved the call" } else { "Why the policy did not save the call" };
+    let heading =
+        if story.is_saved() { "How the policy saved the call" } else { "Why the policy did not save the call" };
     let mut text = format!("\n{heading}:\n");
     for (index, sentence) in story.why.iter().enumerate() {
         text.push_str(&wrapped(sentence, &format!("  {}. ", index + 1)));
         text.push('\n');
     }
-    text.push_str(&format!("\nThe caller got, {}\n", played.answer));
+    text.push_str(&format!("\nThe caller's response, {}\n", played.response));
     for other in incidents.iter().filter(|other| other.id != pinned.id) {
-        text.push_str(&format!("Also told: {} ({} broken)\n", other.cause.summary, other.affected_total));
+        text.push_str(&format!("Also reported: {} ({} broken)\n", other.cause.summary, other.affected_total));
     }
     if pinned.cause.kind == CauseKind::ProcessCrashed {
-        text.push_str("The moment is the kernel's own record of the crash, before any log line.\n");
+        text.push_str("The moment is the kernel's own record of the crash, earlier than any log line.\n");
     }
     text
 }
 
-/// Breaks text into lines of the terminal's width; further lines are indented like the first one's text.
+/// Wraps text to the width of the terminal, with a hanging indent.
 fn wrapped(text: &str, lead: &str) -> String {
     let indent = " ".repeat(lead.chars().count());
     let options = textwrap::Options::new(usize::from(width()).clamp(40, 120));
@@ -157,7 +158,7 @@ mod tests {
     use crate::demo::story::tests::pinned;
 
     #[test]
-    fn the_clients_words_are_the_report_its_own_frame_and_the_last_line() {
+    fn keeps_the_report_the_services_own_frame_and_the_last_line() {
         let web: Vec<String> = [
             "2026-01-01T00:00:00.000Z WARNING attempt 1/3 failed",
             "2026-01-01T00:00:11.500Z WARNING HA fallback POST x also failed (ReadError).",
@@ -176,32 +177,32 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_words_stand_beside_the_moment_and_the_policys_verdict() {
+    fn shows_the_clients_log_next_to_the_moment_and_the_policy() {
         let story = stories::named("upload").unwrap();
         let incident = serde_json::from_value(pinned(story)).unwrap();
-        let web = vec!["2026-01-01T00:00:11.006Z ERROR failed for good".to_owned(), "httpx.ReadError".to_owned()];
-        let played = Played { web, answer: "after 1 s: HTTP 500".to_owned() };
+        let web = vec!["2026-01-01T00:00:11.006Z ERROR POST failed".to_owned(), "httpx.ReadError".to_owned()];
+        let played = Played { web, response: "after 1 s: HTTP 500".to_owned() };
         let shown = side_by_side(&played, story, &incident);
         let row = |left: &str, right: &str| shown.lines().any(|line| line.contains(left) && line.contains(right));
-        assert!(row("what gaia-web logged", "what gaia-monitor says"), "{shown}");
-        assert!(row("ERROR failed for good", "it ended"), "{shown}");
+        assert!(row("what gaia-web logged", "what gaia-monitor reported"), "{shown}");
+        assert!(row("ERROR POST failed", "it ended"), "{shown}");
         assert!(shown.contains("2026-01-01T00:00:11.000000000Z (process_exit)"), "{shown}");
         assert!(shown.contains("as       httpx.ReadError (reset, ECONNRESET)"), "{shown}");
         assert!(shown.contains("while    awaiting response, +4.712 ms from the moment"), "{shown}");
         assert!(shown.contains("policy   does NOT retry this class"), "{shown}");
         let reasons = why(&played, story, &incident, std::slice::from_ref(&incident));
-        assert!(reasons.contains("  3. ReadError is *not* on the policy's list") && !reasons.contains("Also told"));
+        assert!(reasons.contains("  3. ReadError is *not* on the policy's list") && !reasons.contains("Also reported"));
     }
 
     #[test]
-    fn only_lines_with_a_stamp_are_the_services_own() {
+    fn reads_the_timestamp_of_a_services_own_line() {
         assert_eq!(stamped("2026-01-01T00:00:11.500Z INFO packet"), Some(("00:00:11.500", "INFO packet")));
         assert_eq!(stamped("INFO:     127.0.0.1:1 - \"POST /x HTTP/1.1\" 500"), None);
         assert_eq!(stamped("short"), None);
     }
 
     #[test]
-    fn a_numbered_sentence_keeps_its_indent() {
+    fn indents_the_further_lines_of_a_numbered_sentence() {
         let text = wrapped(&"word ".repeat(60), "  1. ");
         assert!(text.starts_with("  1. word word"));
         assert!(text.lines().skip(1).all(|line| line.starts_with("     word")), "{text}");

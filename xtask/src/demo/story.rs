@@ -1,85 +1,92 @@
-//! What a story of the demo is: data. A new one is a file beside the others and a line in `stories.rs`.
+//! Stories of the demo, as data. A new one is a file in `stories` and a line in `stories/mod.rs`.
 
 use gaia_monitor::model::incident::{CauseKind, HttpxClass, Incident, MomentFact, name_of};
+
+use super::gaia::{CORE, WEB};
+
+/// Response body of a request that succeeds in the end.
+const SUCCESS: &str = "done";
+/// One small request to gaia-core, and its outcome.
+pub const ONE_REQUEST: &[Step] = &[Step::Post { path: "process_packet", bytes: 64 }, Step::AwaitResponse];
+/// Last reason of every story in which the primary's container is no longer running.
+pub const FALLBACK_RESPONDED: &str = "ConnectError is on the policy's list as well. After 2 s and 4 s gaia-web called the fallback, and the candidate \
+     responded.";
 
 /// One way in which a connection breaks.
 #[derive(Debug)]
 pub struct Story {
-    /// For `--story`.
+    /// Value of `--story`.
     pub name: &'static str,
-    /// In a few words.
+    /// One-line summary.
     pub about: &'static str,
-    /// What is going to happen, for the person who watches.
-    pub telling: &'static str,
-    /// What is different from a healthy stack.
+    /// The situation, printed before the story is played.
+    pub intro: &'static str,
+    /// Differences from a healthy stack.
     pub weak: &'static [Weakness],
     pub steps: &'static [Step],
     pub claim: Claim,
-    /// The policy brought the caller its answer all the same.
-    pub saved: bool,
-    /// Why the client's policy did or did not help, one step a sentence. The claim proves what they state.
+    /// Why the client's policy did or did not help, one step a sentence. The claim proves these sentences.
     pub why: &'static [&'static str],
 }
 
-/// What makes a service of the stack break.
+impl Story {
+    /// The policy brought the caller a successful response.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        self.claim.response == SUCCESS
+    }
+}
+
+/// Fault injected into a service of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weakness {
-    /// The value of the service's variable `GAIA_FAULT`.
+    /// The service's variable `GAIA_FAULT` has this value.
     Fault(&'static str, &'static str),
     /// A memory limit in MiB.
     Memory(&'static str, u64),
-    /// So many worker processes under one parent.
+    /// Number of worker processes under one parent.
     Workers(&'static str, u8),
-    /// gaia-web waits for an answer so many seconds, instead of 300.
-    Patience(u8),
+    /// Timeout of gaia-web in seconds, instead of 300.
+    Timeout(u8),
 }
 
-/// What the demo does, in order.
+/// One action of the demo.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// `docker stop SERVICE`.
     Stop(&'static str),
-    /// The same with so many seconds of grace.
+    /// The same with a grace period in seconds.
     StopWithin(&'static str, u32),
-    /// `docker pause SERVICE`, and its end.
+    /// `docker pause SERVICE`.
     Pause(&'static str),
+    /// `docker unpause SERVICE`.
     Unpause(&'static str),
     /// The caller posts to gaia-web, which posts that many bytes to gaia-core at `/PATH`. Does not wait.
-    Ask {
-        path: &'static str,
-        bytes: usize,
-    },
+    Post { path: &'static str, bytes: usize },
     /// The same by a client that keeps its connection: two requests, the second after the server's idle timeout.
-    AskTwice {
-        path: &'static str,
-    },
-    /// Waits for a word in the log of a service.
-    AwaitLog {
-        service: &'static str,
-        needle: &'static str,
-    },
-    /// `kill -KILL` of the service's first process, from the host and behind Docker's back.
+    PostTwice { path: &'static str },
+    /// Waits for a text in the log of a service.
+    AwaitLog { service: &'static str, needle: &'static str },
+    /// `kill -KILL` of the service's first process, from the host and without Docker.
     KillFromHost(&'static str),
-    /// Waits until the caller has its answer.
-    AwaitAnswer,
+    /// Waits until the caller has its response.
+    AwaitResponse,
 }
 
-/// What the monitor must say in the end.
+/// The incident that the monitor must report. gaia-web is the affected client in every story.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim {
-    /// The service whose process ended.
+    /// The service to which the failure is attributed.
     pub subject: &'static str,
     pub kind: CauseKind,
     pub end: End,
     pub moment: MomentFact,
-    /// The service that was served.
-    pub client: &'static str,
     pub error: HttpxClass,
-    /// How the last line of the client's traceback begins, where the client is not httpx.
+    /// Prefix of the last line of the client's traceback, if the client is not httpx.
     pub raised: Option<&'static str>,
     pub retried: bool,
-    /// What the answer to the caller names.
-    pub caller_told: &'static str,
+    /// Text in the response to the caller.
+    pub response: &'static str,
 }
 
 /// How the subject's process ended.
@@ -87,7 +94,7 @@ pub struct Claim {
 pub enum End {
     Signal(&'static str),
     Exit(i32),
-    /// Not at all.
+    /// The process did not end.
     Lives,
 }
 
@@ -101,7 +108,7 @@ impl std::fmt::Display for End {
     }
 }
 
-/// The same of an incident.
+/// The end that an incident reports, in the same form.
 fn end_of(incident: &Incident) -> String {
     match (&incident.cause.signal, incident.cause.exit_code) {
         (Some(signal), _) => signal.clone(),
@@ -111,28 +118,49 @@ fn end_of(incident: &Incident) -> String {
 }
 
 impl Claim {
-    /// What keeps an incident from being the one of the story; empty when it is.
+    /// gaia-core's process ends during a request; the policy retries, with success in the end.
     #[must_use]
-    pub fn objections(&self, incident: &Incident) -> Vec<String> {
-        let mut objections = Vec::new();
+    pub const fn new(kind: CauseKind, end: End) -> Self {
+        Self {
+            subject: CORE,
+            kind,
+            end,
+            moment: MomentFact::ProcessExit,
+            error: HttpxClass::RemoteProtocolError,
+            raised: None,
+            retried: true,
+            response: SUCCESS,
+        }
+    }
+
+    /// The same with an error that the policy does not retry.
+    #[must_use]
+    pub const fn not_retried(kind: CauseKind, end: End, error: HttpxClass, response: &'static str) -> Self {
+        Self { error, retried: false, response, ..Self::new(kind, end) }
+    }
+
+    /// Differences between the claim and an incident; none for the incident of the story.
+    #[must_use]
+    pub fn differences(&self, incident: &Incident) -> Vec<String> {
+        let mut differences = Vec::new();
         let mut compare = |what: &str, wanted: &str, found: &str| {
             if wanted != found {
-                objections.push(format!("{what} is {found}, not {wanted}"));
+                differences.push(format!("{what} is {found}, not {wanted}"));
             }
         };
         compare("subject", self.subject, incident.subject.service.as_deref().unwrap_or("nothing"));
         compare("cause", &name_of(&self.kind), &name_of(&incident.cause.kind));
         compare("end", &self.end.to_string(), &end_of(incident));
         compare("moment", &name_of(&self.moment), &name_of(&incident.moment.fact));
-        let hit = incident.affected.iter().find(|entry| entry.client.service.as_deref() == Some(self.client));
-        match hit.map(|entry| &entry.client_error) {
+        let entry = incident.affected.iter().find(|entry| entry.client.service.as_deref() == Some(WEB));
+        match entry.map(|entry| &entry.client_error) {
             Some(error) => {
                 compare("client's error", &name_of(&self.error), &name_of(&error.httpx));
                 compare("retried", &self.retried.to_string(), &error.retried.to_string());
             }
-            None => objections.push(format!("no connection of {} is affected", self.client)),
+            None => differences.push(format!("no connection of {WEB} is affected")),
         }
-        objections
+        differences
     }
 }
 
@@ -143,7 +171,7 @@ pub mod tests {
     use super::*;
     use crate::demo::stories;
 
-    /// The incident that fits a story's claim.
+    /// An incident that fits the claim of a story.
     pub fn pinned(story: &Story) -> Value {
         let claim = story.claim;
         let (signal, code) = match claim.end {
@@ -166,7 +194,7 @@ pub mod tests {
             "failover_of": null, "condition": null, "deaths": 1,
             "affected": [{
                 "at": "2026-01-01T00:00:11.004712000Z",
-                "client": party(claim.client, "10.213.1.5", 41234),
+                "client": party(WEB, "10.213.1.5", 41234),
                 "server": party(claim.subject, "10.213.1.3", 6415),
                 "via": null,
                 "client_error": {
@@ -179,23 +207,23 @@ pub mod tests {
         })
     }
 
-    /// The same with one field changed.
-    fn objections(story: &Story, pointer: &str, value: Value) -> Vec<String> {
+    /// The differences to that incident with one field changed.
+    fn differences(story: &Story, pointer: &str, value: Value) -> Vec<String> {
         let mut incident = pinned(story);
         *incident.pointer_mut(pointer).unwrap() = value;
-        story.claim.objections(&serde_json::from_value(incident).unwrap())
+        story.claim.differences(&serde_json::from_value(incident).unwrap())
     }
 
     #[test]
-    fn the_incident_of_a_story_fits_its_claim() {
+    fn accepts_the_incident_of_each_story() {
         for story in stories::ALL {
             let incident = serde_json::from_value(pinned(story)).unwrap();
-            assert_eq!(story.claim.objections(&incident), Vec::<String>::new(), "{}", story.name);
+            assert_eq!(story.claim.differences(&incident), Vec::<String>::new(), "{}", story.name);
         }
     }
 
     #[test]
-    fn an_incident_that_misses_one_part_of_the_claim_does_not_pass() {
+    fn rejects_an_incident_that_differs_in_one_part_of_the_claim() {
         let wrong = [
             ("/subject/service", json!("gaia-mcp")),
             ("/cause/kind", json!("link_down")),
@@ -207,10 +235,10 @@ pub mod tests {
         ];
         for story in stories::ALL {
             for (pointer, value) in &wrong {
-                assert_eq!(objections(story, pointer, value.clone()).len(), 1, "{} {pointer}", story.name);
+                assert_eq!(differences(story, pointer, value.clone()).len(), 1, "{} {pointer}", story.name);
             }
             let retried = json!(!story.claim.retried);
-            assert_eq!(objections(story, "/affected/0/client_error/retried", retried).len(), 1, "{}", story.name);
+            assert_eq!(differences(story, "/affected/0/client_error/retried", retried).len(), 1, "{}", story.name);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Follows the logs of the demo's containers and shows what their services say while a story is played.
+//! Follower of the container logs: prints the lines of the services while a story is played, and keeps them.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -15,31 +15,31 @@ use super::show;
 
 /// One line of a service's log.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct LogLine {
     pub service: String,
-    pub line: String,
+    pub text: String,
 }
 
-/// Followers of logs. They end with it.
+/// One `docker logs --follow` for each container. Dropping it ends them.
 pub struct Watch {
     followers: Vec<Child>,
     readers: Vec<JoinHandle<()>>,
-    sender: Sender<Said>,
-    receiver: Receiver<Said>,
-    said: Vec<Said>,
+    sender: Sender<LogLine>,
+    receiver: Receiver<LogLine>,
+    lines: Vec<LogLine>,
 }
 
 impl Watch {
     pub fn new(containers: &[Container]) -> Result<Self> {
         let (sender, receiver) = mpsc::channel();
-        let mut watch = Self { followers: Vec::new(), readers: Vec::new(), sender, receiver, said: Vec::new() };
+        let mut watch = Self { followers: Vec::new(), readers: Vec::new(), sender, receiver, lines: Vec::new() };
         for container in containers {
             watch.add(container)?;
         }
         Ok(watch)
     }
 
-    /// Follows one more.
+    /// Follows one more container.
     pub fn add(&mut self, container: &Container) -> Result<()> {
         let mut follower = Command::new("docker")
             .args(["logs", "--follow", container.id()])
@@ -59,36 +59,36 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits for a word in the log of a service.
+    /// Waits for a text in the log of a service.
     pub fn wait(&mut self, service: &str, needle: &str, within: Duration) -> Result<()> {
         wait::until(&format!("{needle:?} in the log of {service}"), within, || {
             self.take();
-            Ok(self.said.iter().any(|said| said.service == service && said.line.contains(needle)).then_some(()))
+            Ok(self.lines.iter().any(|line| line.service == service && line.text.contains(needle)).then_some(()))
         })
     }
 
     fn take(&mut self) {
-        for said in self.receiver.try_iter() {
-            show::said(&said);
-            self.said.push(said);
+        for line in self.receiver.try_iter() {
+            show::log_line(&line);
+            self.lines.push(line);
         }
     }
 
-    /// Ends the followers and returns all that was said.
-    pub fn stop(mut self) -> Vec<Said> {
+    /// Ends the followers and returns all lines.
+    pub fn stop(mut self) -> Vec<LogLine> {
         self.end();
         self.take();
-        std::mem::take(&mut self.said)
+        std::mem::take(&mut self.lines)
     }
 
     fn end(&mut self) {
         for follower in &mut self.followers {
-            // It may have ended with its container.
+            // The follower may have ended with its container.
             let _ = follower.kill();
             let _ = follower.wait();
         }
         for reader in self.readers.drain(..) {
-            // A reader has nothing that panics.
+            // Readers do not panic.
             let _ = reader.join();
         }
     }
@@ -100,11 +100,11 @@ impl Drop for Watch {
     }
 }
 
-fn read(pipe: impl Read + Send + 'static, service: &str, sender: Sender<Said>) -> JoinHandle<()> {
+fn read(pipe: impl Read + Send + 'static, service: &str, sender: Sender<LogLine>) -> JoinHandle<()> {
     let service = service.to_owned();
     std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-            if sender.send(Said { service: service.clone(), line }).is_err() {
+        for text in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(LogLine { service: service.clone(), text }).is_err() {
                 return;
             }
         }

@@ -15,7 +15,7 @@ use clap::builder::PossibleValue;
 
 use super::story::Story;
 
-/// Played without `--story`.
+/// The story that is played without `--story`.
 pub const DEFAULT: &str = "failover";
 
 pub const ALL: [&Story; 10] = [
@@ -31,7 +31,7 @@ pub const ALL: [&Story; 10] = [
     &keepalive::STORY,
 ];
 
-/// For `--help` and the check of the argument.
+/// Names and summaries, for `--help` and for the check of the argument.
 pub fn possible_values() -> Vec<PossibleValue> {
     ALL.iter().map(|story| PossibleValue::new(story.name).help(story.about)).collect()
 }
@@ -39,9 +39,9 @@ pub fn possible_values() -> Vec<PossibleValue> {
 /// The story of that name.
 ///
 /// # Errors
-/// When there is none.
+/// When no story has it.
 pub fn named(name: &str) -> Result<&'static Story, String> {
-    ALL.into_iter().find(|story| story.name == name).ok_or_else(|| format!("no story is called {name}"))
+    ALL.into_iter().find(|story| story.name == name).ok_or_else(|| format!("no story is named {name}"))
 }
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_story_is_found_by_its_name_and_the_default_is_one() {
+    fn finds_every_story_and_the_default_by_name() {
         for story in ALL {
             assert_eq!(named(story.name).map(|found| found.about), Ok(story.about));
         }

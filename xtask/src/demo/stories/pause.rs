@@ -1,35 +1,30 @@
-//! A paused server takes requests and answers none: a timeout that the policy does not retry.
+//! Paused server: it accepts the request and does not respond. The policy does not retry the timeout.
 
 use gaia_monitor::model::incident::{CauseKind, HttpxClass, MomentFact};
 
-use crate::demo::gaia::{CORE, WEB};
+use crate::demo::gaia::CORE;
 use crate::demo::story::{Claim, End, Step, Story, Weakness};
 
 pub static STORY: Story = Story {
     name: "pause",
-    about: "the primary is paused: it takes the request, answers nothing, and the policy does not retry",
-    telling: "gaia-core is paused. The kernel goes on accepting connections and acknowledging bytes for it, so gaia-web sees a server that is merely slow, and gives up after three seconds.",
-    weak: &[Weakness::Patience(3)],
+    about: "the primary is paused: it accepts the request and does not respond; not retried",
+    intro: "gaia-core is paused. The kernel still accepts connections and acknowledges bytes for it, so gaia-web sees a \
+            server that is merely slow, and times out after three seconds.",
+    weak: &[Weakness::Timeout(3)],
     steps: &[
         Step::Pause(CORE),
-        Step::Ask { path: "process_packet", bytes: 64 },
-        Step::AwaitAnswer,
+        Step::Post { path: "process_packet", bytes: 64 },
+        Step::AwaitResponse,
         Step::Unpause(CORE),
     ],
     claim: Claim {
-        subject: CORE,
-        kind: CauseKind::ContainerPaused,
-        end: End::Lives,
         moment: MomentFact::DockerPause,
-        client: WEB,
-        error: HttpxClass::ReadTimeout,
-        raised: None,
-        retried: false,
-        caller_told: "ReadTimeout",
+        ..Claim::not_retried(CauseKind::ContainerPaused, End::Lives, HttpxClass::ReadTimeout, "ReadTimeout")
     },
-    saved: false,
     why: &[
-        "No packet tells a paused server from a slow one: the fact is Docker's pause, and the monitor joins it to the timeout.",
-        "gaia-web's policy takes \"slow\" for \"not down\": no timeout is retried, and the healthy candidate was never asked.",
+        "No packet distinguishes a paused server from a slow one: the evidence is Docker's pause event, which the \
+         monitor joins to the timeout.",
+        "gaia-web's policy treats \"slow\" as \"not down\": no timeout is retried, and the healthy candidate was not \
+         called.",
     ],
 };

@@ -1,31 +1,21 @@
-//! A native crash of the primary: the policy retries, the candidate answers.
+//! Native crash of the primary: the policy retries, the candidate responds.
 
-use gaia_monitor::model::incident::{CauseKind, HttpxClass, MomentFact};
+use gaia_monitor::model::incident::CauseKind;
 
-use crate::demo::gaia::{CORE, WEB};
-use crate::demo::story::{Claim, End, Step, Story, Weakness};
+use crate::demo::gaia::CORE;
+use crate::demo::story::{Claim, End, FALLBACK_RESPONDED, ONE_REQUEST, Story, Weakness};
 
 pub static STORY: Story = Story {
     name: "segv",
-    about: "the primary dies of native code in the middle of its work, the candidate answers",
-    telling: "gaia-core loads an embedding model, and native code reads where it must not. gaia-web only sees that the server disconnected. A crash, a kill, or an orderly end?",
+    about: "the primary crashes in native code during a request; the candidate responds",
+    intro: "gaia-core loads an embedding model, and native code reads an invalid address. gaia-web only sees that the \
+            server disconnected. A crash, a kill, or a clean exit?",
     weak: &[Weakness::Fault(CORE, "embedding")],
-    steps: &[Step::Ask { path: "process_packet", bytes: 64 }, Step::AwaitAnswer],
-    claim: Claim {
-        subject: CORE,
-        kind: CauseKind::ProcessCrashed,
-        end: End::Signal("SIGSEGV"),
-        moment: MomentFact::ProcessExit,
-        client: WEB,
-        error: HttpxClass::RemoteProtocolError,
-        raised: None,
-        retried: true,
-        caller_told: "done",
-    },
-    saved: true,
+    steps: ONE_REQUEST,
+    claim: Claim::new(CauseKind::ProcessCrashed, End::Signal("SIGSEGV")),
     why: &[
-        "gaia-core's process raised SIGSEGV itself: nobody sent it, and the kernel's exit record says so.",
-        "RemoteProtocolError is on the policy's list; the next attempts found no container any more, ConnectError.",
-        "ConnectError is on the policy's list as well. After 2 s and 4 s gaia-web asked the fallback, and the candidate answered.",
+        "gaia-core's process raised SIGSEGV itself: no other process sent it, as the kernel's exit record shows.",
+        "RemoteProtocolError is on the policy's list. The next attempts found no running container: ConnectError.",
+        FALLBACK_RESPONDED,
     ],
 };

@@ -1,36 +1,27 @@
-//! docker stop with less grace than a request needs.
+//! `docker stop` with a grace period shorter than the request: the candidate responds.
 
-use gaia_monitor::model::incident::{CauseKind, HttpxClass, MomentFact};
+use gaia_monitor::model::incident::CauseKind;
 
-use crate::demo::gaia::{CORE, WEB};
-use crate::demo::story::{Claim, End, Step, Story, Weakness};
+use crate::demo::gaia::CORE;
+use crate::demo::story::{Claim, End, FALLBACK_RESPONDED, Step, Story, Weakness};
 
 pub static STORY: Story = Story {
     name: "stop",
-    about: "docker stop gives less grace than a request needs; the candidate answers",
-    telling: "gaia-core works on a request for five seconds when somebody stops it with one second of grace. SIGTERM is honoured, new connections are refused at once, the old request still runs, and then the grace is over.",
+    about: "the grace period of docker stop is shorter than a request; the candidate responds",
+    intro: "gaia-core needs five seconds for a request when it is stopped with a grace period of one second. It handles \
+            SIGTERM and refuses new connections immediately, but the old request still runs when the period ends.",
     weak: &[Weakness::Fault(CORE, "slow")],
     steps: &[
-        Step::Ask { path: "process_packet", bytes: 64 },
+        Step::Post { path: "process_packet", bytes: 64 },
         Step::AwaitLog { service: CORE, needle: "working on the packet" },
         Step::StopWithin(CORE, 1),
-        Step::AwaitAnswer,
+        Step::AwaitResponse,
     ],
-    claim: Claim {
-        subject: CORE,
-        kind: CauseKind::ContainerStopped,
-        end: End::Signal("SIGKILL"),
-        moment: MomentFact::ProcessExit,
-        client: WEB,
-        error: HttpxClass::RemoteProtocolError,
-        raised: None,
-        retried: true,
-        caller_told: "done",
-    },
-    saved: true,
+    claim: Claim::new(CauseKind::ContainerStopped, End::Signal("SIGKILL")),
     why: &[
-        "Docker was asked to stop the container: the cause is the stop, though SIGKILL ended it when the grace was over.",
-        "The request that was still running lost its answer: RemoteProtocolError, which the policy retries.",
-        "ConnectError is on the policy's list as well. After 2 s and 4 s gaia-web asked the fallback, and the candidate answered.",
+        "Docker received a stop request for the container: the stop is the cause, although SIGKILL ended the process \
+         after the grace period.",
+        "The running request lost its response: RemoteProtocolError, which the policy retries.",
+        FALLBACK_RESPONDED,
     ],
 };
