@@ -1,7 +1,7 @@
-//! `cargo xtask ebpf`: builds the probe object that the binary embeds, and records what it was built from.
+//! `cargo xtask ebpf`: builds the probe object that the binary embeds, and records its inputs.
 //!
-//! Users never need this: the object is part of the repository. It takes a Rust with a prebuilt core for BPF, which Debian
-//! ships beside a user's own Rust; that one is never replaced, removed or reconfigured.
+//! Users never need it: the object is part of the repository. The build needs a Rust with a prebuilt core for BPF, which
+//! Debian packages; a Rust of the user's is never replaced, removed or reconfigured.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -16,10 +16,10 @@ use sha2::{Digest, Sha256};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Build nothing; fail if the object is not the one that the sources make.
+    /// Build nothing; fail if the embedded object is not built from the current sources.
     #[arg(long)]
     check: bool,
-    /// Build the object to this file instead, and leave the embedded one as it is.
+    /// Build the object into this file, and leave the embedded one unchanged.
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
     into: Option<PathBuf>,
 }
@@ -29,19 +29,19 @@ const TARGET: &str = "bpfel-unknown-none";
 const OBJECT: &str = "gaia-monitor/ebpf/gaia-monitor.bpf.o";
 const RECORD: &str = "gaia-monitor/ebpf/gaia-monitor.bpf.toml";
 
-/// Debian 12 (security) packages: a compiler with LLVM 22 and a core for BPF, and what bpf-linker is built against.
+/// Debian 12 (security) packages: a compiler with LLVM 22 and a core for BPF, and the libraries that bpf-linker links.
 const PACKAGES: [&str; 6] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "llvm-22-dev", "zlib1g-dev", "libzstd-dev"];
-/// Packages that own the same files as the first two: somebody's own Rust.
+/// Packages that own the same files as the first two: a Rust that the user installed.
 const OTHER_RUST: [&str; 2] = ["rustc", "cargo"];
 const RUSTC: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
 const LLVM_BIN: &str = "/usr/lib/llvm-22/bin";
-/// Its LLVM must be at least the compiler's.
+/// The LLVM of the linker must be at least the compiler's.
 const LINKER_VERSION: &str = "0.13.0";
 const LINKER_FEATURES: &str = "llvm-22";
 
-/// Everything about the build that is no source: part of the digest.
+/// Build settings outside the sources: part of the digest.
 const RUSTFLAGS: [&str; 3] = ["-Cdebuginfo=2", "-Clinker=bpf-linker", "-Clink-arg=--btf"];
 const PROFILE: [&str; 6] = [
     "profile.release.opt-level=3",
@@ -53,10 +53,10 @@ const PROFILE: [&str; 6] = [
 ];
 const STRIP: &str = "--strip-debug";
 
-/// What stands beside the object.
+/// Contents of the record file next to the object.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
-    /// SHA-256 over probe sources, the locked versions of its crates, and build flags.
+    /// SHA-256 of the probe's sources, the locked versions of its crates, and the build flags.
     inputs: String,
     /// SHA-256 of the object.
     object: String,
@@ -74,17 +74,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 fn workspace_root() -> anyhow::Result<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(own.parent().context("xtask lies inside the workspace")?.to_owned())
+    Ok(own.parent().context("xtask is a folder of the workspace")?.to_owned())
 }
 
 fn rebuild(root: &Path) -> anyhow::Result<()> {
     install_missing(root)?;
     let bytes = build(root)?;
     let record = Record { inputs: inputs(root)?, object: hex(&bytes), tools: tools(root)? };
-    let text = format!(
-        "# What gaia-monitor.bpf.o was built from. Written by `cargo xtask ebpf`.\n{}",
-        toml::to_string(&record)?
-    );
+    let text = format!("# Inputs of gaia-monitor.bpf.o. Written by `cargo xtask ebpf`.\n{}", toml::to_string(&record)?);
     fs::write(root.join(OBJECT), &bytes).context(OBJECT)?;
     fs::write(root.join(RECORD), text).context(RECORD)?;
     eprintln!("{OBJECT}: {} bytes", bytes.len());
@@ -105,38 +102,41 @@ fn check(root: &Path) -> anyhow::Result<()> {
     let object = fs::read(root.join(OBJECT)).context(OBJECT)?;
     ensure!(
         record.inputs == inputs(root)?,
-        "{OBJECT} is older than the probe's sources, crates or flags: run `cargo xtask ebpf` and commit the result"
+        "{OBJECT} does not match the probe's sources, crates or flags: run `cargo xtask ebpf` and commit the result"
     );
     ensure!(
         record.object == hex(&object),
-        "{OBJECT} is not the file that {RECORD} describes: run `cargo xtask ebpf` and commit the result"
+        "{OBJECT} is not the object recorded in {RECORD}: run `cargo xtask ebpf` and commit the result"
     );
-    let lacking = missing(root);
-    if !lacking.is_empty() {
-        eprintln!("{OBJECT} is fresh by digest; bytes not compared, because {} is not installed", lacking.join(", "));
+    let absent = missing(root);
+    if !absent.is_empty() {
+        eprintln!(
+            "{OBJECT} is current by digest; bytes not compared, because these are not installed: {}",
+            absent.join(", ")
+        );
         return Ok(());
     }
     let installed = tools(root)?;
     if installed != record.tools {
         eprintln!(
-            "{OBJECT} is fresh by digest; bytes not compared, because it was built by {:?} and here is {installed:?}",
+            "{OBJECT} is current by digest; bytes not compared, because it was built by {:?} and {installed:?} is installed",
             record.tools
         );
         return Ok(());
     }
     ensure!(
         build(root)? == object,
-        "{OBJECT} is not what the recorded tools make of these sources: run `cargo xtask ebpf` and commit the result"
+        "a build with the recorded tools differs from {OBJECT}: run `cargo xtask ebpf` and commit the result"
     );
-    eprintln!("{OBJECT} is fresh: the same tools make the same bytes");
+    eprintln!("{OBJECT} is current: a build with the same tools has the same bytes");
     Ok(())
 }
 
-/// Digest of everything that may change the object.
+/// Digest of all inputs that can change the object.
 fn inputs(root: &Path) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
     let mut take = |name: &str, content: &[u8]| {
-        // Lengths keep neighbours apart.
+        // The lengths separate adjacent fields.
         hash.update((name.len() as u64).to_le_bytes());
         hash.update(name);
         hash.update((content.len() as u64).to_le_bytes());
@@ -184,7 +184,7 @@ struct Package {
     dependencies: Vec<String>,
 }
 
-/// Name, version and checksum of the crates that the object is made of, from the lock file. User space's are left out.
+/// Name, version and checksum of the probe's crates, from the lock file; crates of user space are excluded.
 fn locked(root: &Path) -> anyhow::Result<BTreeSet<String>> {
     let text = fs::read_to_string(root.join("Cargo.lock")).context("Cargo.lock")?;
     let lock: Lock = toml::from_str(&text).context("Cargo.lock")?;
@@ -206,14 +206,14 @@ fn locked(root: &Path) -> anyhow::Result<BTreeSet<String>> {
     Ok(entries)
 }
 
-/// Builds and strips; the same bytes in every folder.
+/// Builds and strips the object; the bytes do not depend on the folder.
 fn build(root: &Path) -> anyhow::Result<Vec<u8>> {
     let target_dir = root.join("target/ebpf/build");
     let cargo_home = cargo_home()?;
     let cargo = |verb: &str| {
         let mut command = Command::new(CARGO);
         command.current_dir(root).env("RUSTC", RUSTC).env("PATH", search_path(root)).arg(verb).arg("--locked");
-        // For aya-ebpf's inline assembly; and nothing of the caller's toolchain may leak in.
+        // RUSTC_BOOTSTRAP allows aya-ebpf's inline assembly. The caller's toolchain must not affect the build.
         command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_HOME", &cargo_home);
         for leak in ["RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN"]
         {
@@ -225,7 +225,7 @@ fn build(root: &Path) -> anyhow::Result<Vec<u8>> {
 
     let mut flags: Vec<String> = RUSTFLAGS.map(str::to_owned).to_vec();
     flags.push(format!("--remap-path-prefix={}=/gaia-monitor", root.display()));
-    // Line information names the crates' files; where they are unpacked, and from which mirror, must not show.
+    // Line information contains the paths of the crates, which depend on CARGO_HOME and on the registry mirror.
     let registry = cargo_home.join("registry/src");
     for entry in fs::read_dir(&registry).with_context(|| registry.display().to_string())? {
         flags.push(format!("--remap-path-prefix={}=/crates", entry?.path().display()));
@@ -252,7 +252,7 @@ fn cargo_home() -> anyhow::Result<PathBuf> {
 }
 
 fn linker(root: &Path) -> PathBuf {
-    // Inside target/: a bpf-linker of the user's, for another LLVM, stays what it is.
+    // Inside target/, so that a bpf-linker that the user installed for another LLVM is not replaced.
     root.join("target/ebpf/tools/bin/bpf-linker")
 }
 
@@ -263,7 +263,7 @@ fn objcopy() -> PathBuf {
 fn search_path(root: &Path) -> OsString {
     let own = [linker(root).parent().map(Path::to_owned).unwrap_or_default(), LLVM_BIN.into(), "/usr/bin".into()];
     let inherited = env::var_os("PATH").unwrap_or_default();
-    // Only a path with a colon in it cannot be joined, and then the inherited one is all that is left.
+    // Only a path that contains a colon cannot be joined; fall back to the inherited value.
     env::join_paths(own.into_iter().chain(env::split_paths(&inherited))).unwrap_or(inherited)
 }
 
@@ -281,13 +281,13 @@ fn tools(root: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     ]))
 }
 
-/// What this build needs and does not find, by name.
+/// Names of the requirements that are not installed.
 fn missing(root: &Path) -> Vec<&'static str> {
-    let mut lacking: Vec<&str> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+    let mut absent: Vec<&str> = PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
     if !linker(root).exists() {
-        lacking.push("bpf-linker");
+        absent.push("bpf-linker");
     }
-    lacking
+    absent
 }
 
 fn is_installed(package: &str) -> bool {
@@ -296,24 +296,24 @@ fn is_installed(package: &str) -> bool {
 }
 
 fn install_missing(root: &Path) -> anyhow::Result<()> {
-    let lacking = missing(root);
-    let packages: Vec<&str> = lacking.iter().copied().filter(|name| PACKAGES.contains(name)).collect();
+    let absent = missing(root);
+    let packages: Vec<&str> = absent.iter().copied().filter(|name| PACKAGES.contains(name)).collect();
     if !packages.is_empty() {
         let all = packages.join(" ");
         if let Some(own) = OTHER_RUST.into_iter().find(|package| is_installed(package)) {
             bail!(
-                "the package {own} would have to go for {all}, and your own Rust is not replaced: use another machine or a container"
+                "the installed package {own} conflicts with {all} and is not replaced: use another machine or a container"
             );
         }
         ensure!(is_root()?, "missing: {all} (Debian packages); run `cargo xtask ebpf` as root once, or install them");
         must(Command::new("apt-get").args(["update", "-qq"]))?;
         let mut install = Command::new("apt-get");
         install.env("DEBIAN_FRONTEND", "noninteractive");
-        // --no-remove: rather fail than take something away.
+        // --no-remove: fail rather than remove a package.
         install.args(["install", "-qq", "--yes", "--no-remove", "--no-install-recommends"]).args(&packages);
         must(&mut install)?;
     }
-    if lacking.contains(&"bpf-linker") {
+    if absent.contains(&"bpf-linker") {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| CARGO.into());
         let mut install = Command::new(cargo);
         install.args(["install", "bpf-linker", "--locked", "--quiet", "--version"]).arg(format!("={LINKER_VERSION}"));
@@ -333,7 +333,7 @@ fn is_root() -> anyhow::Result<bool> {
 
 fn must(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(status.success(), "{command:?} ended with {status}");
+    ensure!(status.success(), "{command:?} exited with {status}");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Developer commands, one verb a file. Nothing that users of the installed program need may live here.
+//! Developer commands, one module for each. Users of the installed program must not need any of them.
 
 mod bench;
 mod demo;
@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use gaia_monitor_tests::cleanup;
 
-/// What a shell makes of SIGINT.
+/// Exit code of a shell after SIGINT.
 const INTERRUPTED: u8 = 130;
 
 #[derive(Parser)]
@@ -28,17 +28,17 @@ struct Cli {
 enum Verb {
     /// Build the monitor and run it on this host's containers.
     Run(run::Args),
-    /// Watch a crash in a small GAIA stack of real containers being pinned.
+    /// Break a connection in a small GAIA stack of real containers, and show the incident that explains it.
     Demo(demo::Args),
-    /// Run every suite: offline ones, then the live one on real Docker with the real probe.
+    /// Run every suite: first the offline ones, then the live one on real Docker with the real probe.
     Test(test::Args),
-    /// Show what the monitor costs: workloads without it and beside it, as ratios.
+    /// Measure the cost of the monitor: workloads with and without it, as ratios.
     Bench(bench::Args),
-    /// Play what can go wrong, as often as you like, and tabulate how right the monitor is.
+    /// Run the live cases repeatedly, and tabulate the accuracy of the monitor.
     Matrix(matrix::Args),
     /// Rebuild the probe object that the binary embeds.
     Ebpf(ebpf::Args),
-    /// Check the house rules: headers, lengths, links.
+    /// Check the house rules: files, voice, commits, structure, names, docs.
     Tidy(tidy::Args),
 }
 

@@ -1,4 +1,4 @@
-//! Becoming root for what needs it: the probe and other containers' namespaces. Building never does.
+//! Elevation to root by sudo, for the probe and the namespaces of containers. Builds run as the invoking user.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use gaia_monitor_tests::{docker, host};
 
-/// What a build or a Docker client is told by its environment; sudo would drop it.
+/// Environment of builds and Docker clients, which sudo would drop.
 const KEPT: [&str; 10] = [
     "PATH",
     "HOME",
@@ -26,10 +26,10 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
-/// `command ARGS` as root: itself for root, by sudo otherwise, with the environment that builds need and `extra`.
+/// A command that runs as root, by sudo if necessary, with the environment of builds and `extra`.
 ///
 /// # Errors
-/// When this is not root and there is no sudo.
+/// When the process is not root and sudo is not installed.
 pub fn as_root(program: &OsStr, args: &[OsString], extra: &[(&str, OsString)]) -> Result<Command> {
     let mut command = if is_root() {
         Command::new(program)
@@ -46,37 +46,37 @@ pub fn as_root(program: &OsStr, args: &[OsString], extra: &[(&str, OsString)]) -
     Ok(command)
 }
 
-/// `sudo -- env NAME=VALUE…`: what goes before a command.
+/// `sudo -- env NAME=VALUE…`, the prefix of an elevated command.
 ///
 /// # Errors
-/// When there is no sudo.
+/// When sudo is not installed.
 pub fn prefix() -> Result<Vec<OsString>> {
     if host::in_path("sudo").is_none() {
-        bail!("this needs root: run it as root, or install sudo");
+        bail!("root is required: run as root, or install sudo");
     }
     let kept = KEPT.iter().filter_map(|name| Some(pair(name, &std::env::var_os(name)?)));
     Ok(["sudo", "--", "env"].into_iter().map(OsString::from).chain(kept).collect())
 }
 
-/// Replaces this process by itself as root. Returns at once for root.
+/// Restarts this process as root. Returns immediately if it is root already.
 ///
 /// # Errors
-/// When that fails.
+/// When sudo is missing or cannot be started.
 pub fn become_root(extra: &[(&str, OsString)]) -> Result<()> {
     if is_root() {
         return Ok(());
     }
-    let own = std::env::current_exe().context("cannot find the own program")?;
+    let own = std::env::current_exe().context("cannot find the path of this program")?;
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut elevated = as_root(own.as_os_str(), &args, extra)?;
-    eprintln!("the probe needs root: asking sudo");
+    eprintln!("the probe needs root: running sudo");
     Err(elevated.exec()).context("cannot become root")
 }
 
-/// Does Docker answer root? For others this is also where sudo asks for the password, once and before the work.
+/// Checks that root can reach Docker. sudo asks for the password here, once and before the work.
 ///
 /// # Errors
-/// With what to do.
+/// When sudo or Docker refuses.
 pub fn check_docker() -> Result<()> {
     if is_root() {
         return docker::version().map(|_| ());
@@ -85,7 +85,7 @@ pub fn check_docker() -> Result<()> {
         .stdout(Stdio::null())
         .status()
         .context("cannot start sudo")?;
-    ensure!(status.success(), "sudo or Docker refused, see above");
+    ensure!(status.success(), "sudo or Docker failed, see above");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask run`: the monitor on this host's containers, for a debugging session.
+//! `cargo xtask run`: the monitor on this host's containers, for debugging.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -14,10 +14,10 @@ pub struct Args {
     args: Vec<OsString>,
 }
 
-/// Builds and replaces this process by the monitor, so that Ctrl-C and the exit code are its own.
+/// Builds the monitor and replaces this process by it, so that Ctrl-C and the exit code are the monitor's own.
 ///
 /// # Errors
-/// When it cannot be built or root cannot be had.
+/// When the build or the elevation fails.
 pub fn run(args: Args) -> Result<()> {
     let binary = crate::test::build_monitor()?;
     let args: Vec<OsString> = std::iter::once("run".into()).chain(args.args).collect();

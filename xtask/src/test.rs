@@ -1,5 +1,6 @@
-//! `cargo xtask test`: every suite of the repository. Offline ones first, as the user who asked; then the live one as
-//! root on real Docker, with the monitor as users get it. A missing privilege or tool fails loudly: nothing is skipped.
+//! `cargo xtask test`: every suite of the repository. The offline suites run first, as the invoking user; then the live
+//! suite runs as root on real Docker, with the release build. A missing privilege or tool is an error: nothing is
+//! skipped.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,10 +16,11 @@ use gaia_monitor_tests::monitor::BINARY_ENV;
 
 use crate::privilege;
 
-/// Test targets of the package `gaia-monitor-tests` with this prefix need root and Docker.
+/// Prefix of the harness's test targets that need root and Docker.
 const LIVE: &str = "live";
 const HARNESS: &str = "gaia-monitor-tests";
-/// What the live suite needs beside Docker: its instruments, what its image is made with, and what judges the shipped files.
+/// Requirements of the live suite in addition to Docker: the witness, tools that build its image, and tools that check
+/// the shipped files.
 const LIVE_NEEDS: [Need; 7] = [
     Need::Bpftrace,
     Need::Mmdebstrap,
@@ -28,18 +30,18 @@ const LIVE_NEEDS: [Need; 7] = [
     Need::DockerCompose,
     Need::Prometheus,
 ];
-/// Moments are compared to a millisecond: tests side by side would measure each other.
+/// Moments are compared to a millisecond: parallel tests would disturb each other.
 const LIVE_THREADS: &str = "--test-threads=1";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only the suites that need neither root nor Docker.
+    /// Run only the suites that need neither root nor Docker.
     #[arg(long, conflicts_with = "live")]
     offline: bool,
-    /// Only the live suite.
+    /// Run only the live suite.
     #[arg(long)]
     live: bool,
-    /// Arguments of the test programs: a name to filter by, `--nocapture` …
+    /// Arguments of the test programs: a name filter, `--nocapture` …
     #[arg(last = true)]
     args: Vec<String>,
 }
@@ -47,13 +49,13 @@ pub struct Args {
 /// Runs the suites.
 ///
 /// # Errors
-/// When something is missing, does not build, or fails.
+/// When a requirement is missing, or a build or a test fails.
 pub fn run(args: Args) -> Result<()> {
     cleanup::watch_signals()?;
     let offline = !args.live;
     let live = !args.offline;
     if live {
-        // Before minutes of building: what cannot end well is said now.
+        // Fail before minutes of building.
         privilege::check_docker()?;
         host::ensure(&LIVE_NEEDS, &mut |step| eprintln!("{step}"))?;
     }
@@ -77,7 +79,7 @@ fn offline_suites(args: &[String]) -> Result<bool> {
         harness.args(["--test", target]);
     }
     harness.arg("--").args(args);
-    // Both run, so that one failure does not hide another.
+    // Run both, so that one failure does not hide another.
     let passed = [shown("unit suites", &mut all)?, shown("harness and offline suites", &mut harness)?];
     Ok(passed.iter().all(|passed| *passed))
 }
@@ -85,19 +87,19 @@ fn offline_suites(args: &[String]) -> Result<bool> {
 fn live_suite(args: &[String]) -> Result<bool> {
     let binary = build_monitor()?;
     if privilege::is_root() {
-        // With its progress shown; otherwise the first test makes it, as root.
+        // Shows the progress. Without root, the first test builds the image.
         Image::ensure(&mut |step| eprintln!("{step}"))?;
     }
     let targets = test_targets()?;
     let live: Vec<&String> = targets.iter().filter(|target| target.starts_with(LIVE)).collect();
-    ensure!(!live.is_empty(), "the live suite is gone: no test target of {HARNESS} begins with `{LIVE}`");
+    ensure!(!live.is_empty(), "no live suite: no test target of {HARNESS} begins with `{LIVE}`");
     let mut suite = cargo("test");
     suite.args(["--package", HARNESS, "--no-fail-fast"]).env(BINARY_ENV, &binary);
     for target in live {
         suite.args(["--test", target]);
     }
     if !privilege::is_root() {
-        // Built by the user, run by root.
+        // Built by the user, run as root.
         let mut runner = privilege::prefix()?;
         let mut own = OsString::from(format!("{BINARY_ENV}="));
         own.push(&binary);
@@ -109,10 +111,10 @@ fn live_suite(args: &[String]) -> Result<bool> {
     shown("live suite", &mut suite)
 }
 
-/// Builds the monitor as users get it, showing cargo's own progress, or takes the one that was built before sudo.
+/// Builds the monitor in release mode with cargo's own progress, or returns the binary that was built before sudo.
 ///
 /// # Errors
-/// When it does not build.
+/// When the build fails.
 pub fn build_monitor() -> Result<PathBuf> {
     if let Some(built) = std::env::var_os(BINARY_ENV) {
         return Ok(built.into());
@@ -120,7 +122,7 @@ pub fn build_monitor() -> Result<PathBuf> {
     let mut build = cargo("build");
     build.args(["--release", "--package", "gaia-monitor"]);
     let status = build.status().context("cannot start cargo")?;
-    ensure!(status.success(), "gaia-monitor does not build");
+    ensure!(status.success(), "the build of gaia-monitor failed");
     Ok(host::target_dir().join("release/gaia-monitor"))
 }
 
@@ -139,7 +141,7 @@ fn shown(what: &str, command: &mut Command) -> Result<bool> {
     Ok(status.success())
 }
 
-/// The harness package's test targets, by its folder: one file or one folder with a `main.rs` each.
+/// Test targets of the harness, from its folder: one file, or one folder with a `main.rs`, each.
 fn test_targets() -> Result<BTreeSet<String>> {
     let folder = host::workspace().join("tests/tests");
     let mut targets = BTreeSet::new();
