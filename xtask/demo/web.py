@@ -1,4 +1,4 @@
-"""gaia-web of the demo: a FastAPI service whose handler posts to gaia-core as GAIA's own does.
+"""gaia-web of the demo: a FastAPI service that posts to gaia-core as GAIA's own does.
 
 The policy in `post_with_retry` is GAIA's: three attempts, waits of 2 s and 4 s, retried on ConnectError and
 RemoteProtocolError (and on 502, 503, 504), then the fallback once. ReadError and every timeout are not retried.

@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: what the monitor costs. Each workload runs without it and beside it in turns, in one run on one
-//! machine, and is told as a ratio: absolute rates differ from host to host, and no test hangs on any of them.
+//! `cargo xtask bench`: the cost of the monitor. Each workload runs without and with the monitor in turns, in one run on
+//! one machine. The result is a ratio: absolute rates differ from host to host, and no test depends on them.
 //!
-//! It touches only containers of its own, and removes them, also on Ctrl-C and on failure.
+//! The benchmark touches only its own containers, and removes them, also on Ctrl-C and on failure.
 
 mod watch;
 mod work;
@@ -23,32 +23,32 @@ use crate::privilege;
 use watch::Watch;
 use work::Work;
 
-/// Where the containers find this program.
+/// Folder of this program in the containers.
 const INSIDE: &str = "/bench";
 const SERVES_WITHIN: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Turns of each workload, without the monitor and beside it.
+    /// Turns of each workload; each turn runs it once without and once with the monitor.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How long one workload runs at a time.
+    /// Duration of one run of a workload, in seconds.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// Only workloads whose name contains this.
+    /// Run only the workloads with this text in their name.
     #[arg(long)]
     only: Option<String>,
-    /// What this program does inside a container.
+    /// The work of this program inside a container.
     #[arg(long, hide = true)]
     work: Option<Work>,
     #[arg(long, hide = true)]
     server: Option<SocketAddr>,
 }
 
-/// Measures and prints.
+/// Measures and prints the table.
 ///
 /// # Errors
-/// When something is missing or fails; a ratio is never an error.
+/// When a requirement is missing or a workload fails; a ratio is never an error.
 pub fn run(args: Args) -> Result<()> {
     let lasting = Duration::from_secs(args.seconds);
     if let Some(work) = args.work {
@@ -68,31 +68,31 @@ pub fn run(args: Args) -> Result<()> {
     println!("{}", machine());
     let disturbed = rows.iter().flat_map(|row| &row.turns).filter(|turn| turn.disturbed).count();
     if disturbed > 0 {
-        println!("another gaia-monitor ran during {disturbed} turn(s): its probe falsifies both rates");
+        println!("another gaia-monitor ran during {disturbed} turn(s): its probe distorts both rates");
     }
     removed
 }
 
-/// A workload, and how to run it once: it returns a rate.
+/// A workload. `once` runs it and returns a rate.
 struct Workload<'a> {
     name: &'static str,
     once: Box<dyn Fn() -> Result<f64> + 'a>,
 }
 
-/// What came out.
+/// Result of one workload.
 struct Row {
     name: &'static str,
     turns: Vec<Turn>,
 }
 
-/// One workload without the monitor, and right after (or before) beside it.
+/// One run of a workload without the monitor, and one with it, in either order.
 struct Turn {
     bare: f64,
     monitored: f64,
     lost: u64,
     cpu_seconds: f64,
     peak_mib: f64,
-    /// Another monitor ran at its beginning or end: its probe was paid for as well, on either side.
+    /// Another monitor ran at the beginning or the end, and its probe slowed both runs.
     disturbed: bool,
 }
 
@@ -120,7 +120,7 @@ fn measure(stack: &Stack, binary: &Path, args: &Args, lasting: Duration) -> Resu
     let wanted = |workload: &&Workload| args.only.as_deref().is_none_or(|only| workload.name.contains(only));
     let mut rows = Vec::new();
     for workload in all.iter().filter(wanted) {
-        // The first time pays for cold caches.
+        // Warms the caches; not measured.
         (workload.once)()?;
         let mut turns = Vec::new();
         for round in 0..args.rounds {
@@ -131,11 +131,11 @@ fn measure(stack: &Stack, binary: &Path, args: &Args, lasting: Duration) -> Resu
         }
         rows.push(Row { name: workload.name, turns });
     }
-    ensure!(!rows.is_empty(), "no workload has that name");
+    ensure!(!rows.is_empty(), "no workload has this text in its name");
     Ok(rows)
 }
 
-/// Who goes first alternates, so that a machine that slows down favours nobody.
+/// The order alternates, so that a machine that slows down biases neither rate.
 fn turn(workload: &Workload, binary: &Path, folder: &Path, bare_first: bool) -> Result<Turn> {
     let mut disturbed = other_monitor_runs()?;
     let first = if bare_first { Some((workload.once)()?) } else { None };
@@ -150,15 +150,15 @@ fn turn(workload: &Workload, binary: &Path, folder: &Path, bare_first: bool) -> 
     Ok(Turn { bare, monitored, lost, cpu_seconds, peak_mib: after.peak_mib, disturbed })
 }
 
-/// Asked only while none of ours runs.
+/// Valid only while no monitor of this benchmark runs.
 fn other_monitor_runs() -> Result<bool> {
     let processes = fs::read_dir("/proc").context("cannot read /proc")?;
-    // A process that ends meanwhile is none.
+    // A process may exit in the meantime.
     let mut names = processes.flatten().filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
     Ok(names.any(|name| name.trim() == "gaia-monitor"))
 }
 
-/// This program with the libraries that it was loaded with: it runs in any image, whatever that image's C library is.
+/// Copy of this program with its loaded libraries, which runs in any image regardless of the image's C library.
 struct Program {
     folder: PathBuf,
     loader: String,
@@ -168,21 +168,21 @@ struct Program {
 impl Program {
     fn copy_into(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let own = std::env::current_exe().context("cannot find the own program")?;
+        let own = std::env::current_exe().context("cannot find the path of this program")?;
         let maps = fs::read_to_string("/proc/self/maps").context("cannot read /proc/self/maps")?;
         let mapped = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
         let libraries: BTreeSet<PathBuf> = mapped.filter(|path| path.contains(".so")).map(PathBuf::from).collect();
         let mut loader = None;
         for file in libraries.iter().chain([&own]) {
-            let name = file.file_name().context("a program without a name")?;
+            let name = file.file_name().context("a path without a file name")?;
             fs::copy(file, folder.join(name)).with_context(|| format!("cannot copy {}", file.display()))?;
             let name = name.to_string_lossy();
             if name.starts_with("ld-") {
                 loader = Some(name.into_owned());
             }
         }
-        let name = own.file_name().context("a program without a name")?.to_string_lossy().into_owned();
-        Ok(Self { folder: folder.to_owned(), loader: loader.context("this program was loaded without ld.so")?, name })
+        let name = own.file_name().context("a path without a file name")?.to_string_lossy().into_owned();
+        Ok(Self { folder: folder.to_owned(), loader: loader.context("no ld.so is mapped into this program")?, name })
     }
 
     fn command(&self, arguments: &[&str]) -> Vec<String> {
@@ -222,7 +222,7 @@ fn table(rows: &[Row]) -> Table {
     table
 }
 
-/// The middle one, or the mean of both middle ones.
+/// The median; of an even number, the mean of both middle values.
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let half = figures.len() / 2;
@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_ignores_one_outlier() {
+    fn computes_the_median_of_odd_and_even_numbers() {
         assert_eq!(median(vec![9.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
         assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]).to_bits(), 3.0_f64.to_bits());
     }

@@ -1,5 +1,5 @@
-//! The monitor as an operator runs it, JSON lines into a file, and what it says and uses: lost events, processor time,
-//! memory. Its figures come from `/proc/PID` (proc(5)), read while it runs.
+//! A monitored run: the monitor with JSON output into a file, and its lost events, processor time and memory. The usage
+//! comes from `/proc/PID` (proc(5)), read while the monitor runs.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -14,10 +14,10 @@ use nix::unistd::{Pid, SysconfVar, sysconf};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
-/// Ends by itself after so long, should its owner be killed.
+/// Limit of the monitor's run in seconds, in case this program is killed.
 const AT_MOST: &str = "600";
 
-/// A running monitor. Dropping it ends it.
+/// A running monitor. Dropping it stops the monitor.
 pub struct Watch {
     child: Child,
     stderr: PathBuf,
@@ -31,10 +31,10 @@ pub struct Usage {
 }
 
 impl Watch {
-    /// Starts it and waits until every probe is attached.
+    /// Starts the monitor and waits until every probe is attached.
     ///
     /// # Errors
-    /// When it ends or hangs before; quotes its standard error.
+    /// When the monitor exits or times out before; the error quotes its standard error.
     pub fn start(binary: &Path, folder: &Path) -> Result<Self> {
         let ready = folder.join("ready.json");
         let _ = fs::remove_file(&ready);
@@ -47,19 +47,19 @@ impl Watch {
         let child = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
         let mut watch = Self { child, stderr };
         wait::until("the monitor to be ready", READY_WITHIN, || {
-            if let Some(status) = watch.child.try_wait().context("cannot look after the monitor")? {
-                bail!("the monitor ended before it was ready ({status})");
+            if let Some(status) = watch.child.try_wait().context("cannot poll the monitor")? {
+                bail!("the monitor exited before it was ready ({status})");
             }
             Ok(fs::read_to_string(&ready).ok().filter(|text| text.ends_with('\n')))
         })
-        .with_context(|| format!("the monitor wrote:\n{}", watch.said()))?;
+        .with_context(|| format!("the monitor wrote:\n{}", watch.stderr()))?;
         Ok(watch)
     }
 
-    /// What it used so far.
+    /// Usage so far.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the monitor has exited.
     pub fn usage(&self) -> Result<Usage> {
         let stat = self.proc("stat")?;
         // The second field may hold blanks and parentheses, so count from its end.
@@ -76,29 +76,29 @@ impl Watch {
         Ok(Usage { cpu_seconds: f64::from(user.saturating_add(system)) / tick, peak_mib: f64::from(peak) / 1024.0 })
     }
 
-    /// Ends it by SIGINT; how many events it lost, by its own summary.
+    /// Stops the monitor by SIGINT and returns the lost events of its summary.
     ///
     /// # Errors
-    /// When it does not end in time, fails, or gives no summary.
+    /// When the monitor times out, fails, or prints no summary.
     pub fn stop(mut self) -> Result<u64> {
         self.end()?;
-        lost(&self.said()).with_context(|| format!("no summary in what the monitor wrote:\n{}", self.said()))
+        lost(&self.stderr()).with_context(|| format!("no summary in what the monitor wrote:\n{}", self.stderr()))
     }
 
     fn end(&mut self) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).context("a pid beyond the kernel's")?);
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).context("a pid out of range")?);
         if let Ok(Some(status)) = self.child.try_wait() {
-            bail!("the monitor ended by itself ({status}):\n{}", self.said());
+            bail!("the monitor exited early ({status}):\n{}", self.stderr());
         }
         kill(pid, Signal::SIGINT).context("cannot signal the monitor")?;
         if !wait::quietly(ENDS_WITHIN, || matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))) {
             self.child.kill().context("cannot kill the monitor")?;
             self.child.wait().context("cannot wait for the monitor")?;
-            bail!("the monitor did not end within {} s of SIGINT", ENDS_WITHIN.as_secs());
+            bail!("the monitor did not exit within {} s of SIGINT", ENDS_WITHIN.as_secs());
         }
         let status = self.child.wait().context("cannot wait for the monitor")?;
         if !status.success() {
-            bail!("the monitor failed ({status}):\n{}", self.said());
+            bail!("the monitor failed ({status}):\n{}", self.stderr());
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Watch {
         fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
     }
 
-    fn said(&self) -> String {
+    fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 }
@@ -123,12 +123,12 @@ impl Drop for Watch {
     }
 }
 
-/// Sum of the summary's `N events lost at stage …`; none without a summary.
-fn lost(said: &str) -> Option<u64> {
-    if said.lines().any(|line| line.trim() == "no events lost") {
+/// Sum of `N events lost at stage …` in the summary; `None` without a summary.
+fn lost(stderr: &str) -> Option<u64> {
+    if stderr.lines().any(|line| line.trim() == "no events lost") {
         return Some(0);
     }
-    let stages = said.lines().filter(|line| line.contains(" lost at stage "));
+    let stages = stderr.lines().filter(|line| line.contains(" lost at stage "));
     let counts: Vec<u64> =
         stages.filter_map(|line| line.split_whitespace().next()?.replace(',', "").parse().ok()).collect();
     (!counts.is_empty()).then(|| counts.iter().sum())
@@ -139,13 +139,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn losses_of_all_stages_are_summed() {
-        let said = "  7 events lost at stage ring\n  1 event lost at stage filter\n";
-        assert_eq!(lost(said), Some(8));
+    fn sums_the_losses_of_all_stages() {
+        let stderr = "  7 events lost at stage ring\n  1 event lost at stage filter\n";
+        assert_eq!(lost(stderr), Some(8));
     }
 
     #[test]
-    fn a_monitor_without_summary_is_not_taken_for_one_that_lost_nothing() {
+    fn returns_none_without_a_summary() {
         assert_eq!((lost("  no events lost\n"), lost("killed")), (Some(0), None));
     }
 }

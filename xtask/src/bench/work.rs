@@ -1,7 +1,7 @@
-//! What the monitor is measured against: connections that all end in a reset, and requests on kept connections.
+//! Workloads of the benchmark: connections that are all reset, and requests on keep-alive connections.
 //!
-//! Plain threads and blocking sockets: the work is the kernel's, so what the monitor adds to it shows. Runs in this very
-//! process for the host's own traffic, and in containers by the same program.
+//! Plain threads and blocking sockets leave most of the work to the kernel, so that the cost of the monitor shows. This
+//! process runs the host's own traffic; copies of this program run the traffic of containers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -14,32 +14,32 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 
-/// Where the server of the keep-alive work listens.
+/// Port of the keep-alive server.
 pub const PORT: u16 = 8080;
-/// As many as keep two processors busy.
+/// Enough to keep two processors busy.
 const KEPT_CONNECTIONS: usize = 2;
-/// A peer that says nothing for so long is broken.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Read timeout; a workload never waits that long.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 const REQUEST: &[u8] = b"GET /api/v1/answers/42 HTTP/1.1\r\nHost: core:8080\r\nUser-Agent: bench\r\n\
 Accept: application/json\r\nAccept-Encoding: gzip\r\nConnection: keep-alive\r\n\r\n";
-const ANSWER_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: application/json\r\n\
+const RESPONSE_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nServer: bench\r\nContent-Type: application/json\r\n\
 Content-Length: 256\r\nConnection: keep-alive\r\n\r\n";
 const BODY: [u8; 256] = [b'x'; 256];
 
-/// One piece of work that a process is started for.
+/// The work of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Work {
-    /// Connections over loopback, each ended by its server with a reset; prints how many a second.
+    /// Connections over loopback, each reset by its server; prints the rate per second.
     Churn,
-    /// Requests to `--server` on kept connections; prints how many a second.
+    /// Requests to `--server` on keep-alive connections; prints the rate per second.
     KeepAlive,
-    /// Answers requests on [`PORT`] until it is ended.
+    /// Responds to requests on [`PORT`] until it is killed.
     Serve,
 }
 
 impl Work {
-    /// Does it, and says on standard output how many a second.
+    /// Runs the workload and prints its rate per second.
     ///
     /// # Errors
     /// When a socket fails.
@@ -53,7 +53,7 @@ impl Work {
     }
 }
 
-/// Connections a second that are opened, reset by their server, and seen to be reset.
+/// Rate of connections that are opened, reset by their server, and seen as reset by their client, per second.
 ///
 /// # Errors
 /// When a socket fails, or a connection ends in any other way.
@@ -67,7 +67,7 @@ pub fn churn(lasting: Duration) -> Result<f64> {
     });
     let counted = count(lasting, || connect_and_be_reset(address));
     over.store(true, Ordering::Relaxed);
-    // The server looks at the flag after each connection.
+    // The server checks the flag after each connection.
     drop(TcpStream::connect(address));
     joined(resetting)??;
     counted
@@ -76,8 +76,8 @@ pub fn churn(lasting: Duration) -> Result<f64> {
 fn reset_all(listener: &TcpListener, over: &AtomicBool) -> Result<()> {
     while !over.load(Ordering::Relaxed) {
         let (stream, _) = listener.accept().context("cannot accept")?;
-        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-        setsockopt(&stream.as_fd(), sockopt::Linger, &at_once).context("cannot set SO_LINGER")?;
+        let reset = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&stream.as_fd(), sockopt::Linger, &reset).context("cannot set SO_LINGER")?;
     }
     Ok(())
 }
@@ -85,23 +85,23 @@ fn reset_all(listener: &TcpListener, over: &AtomicBool) -> Result<()> {
 fn connect_and_be_reset(address: SocketAddr) -> Result<()> {
     let mut stream = match TcpStream::connect(address) {
         Ok(stream) => stream,
-        // Reset before the client had its turn: a reset all the same.
+        // The reset may arrive before connect(2) returns.
         Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(()),
         Err(error) => return Err(error).context("cannot connect"),
     };
     match stream.read(&mut [0]) {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
-        other => bail!("a connection did not end in a reset but with {other:?}"),
+        other => bail!("a connection was not reset but ended with {other:?}"),
     }
 }
 
-/// Requests a second, over kept connections to `server`.
+/// Rate of requests on keep-alive connections to `server`, per second.
 ///
 /// # Errors
-/// When a connection fails or an answer is another than expected.
+/// When a connection fails or a response differs from the expected one.
 pub fn keep_alive(server: SocketAddr, lasting: Duration) -> Result<f64> {
     let clients: Vec<JoinHandle<Result<f64>>> =
-        (0..KEPT_CONNECTIONS).map(|_| thread::spawn(move || ask(server, lasting))).collect();
+        (0..KEPT_CONNECTIONS).map(|_| thread::spawn(move || request_all(server, lasting))).collect();
     let mut rate = 0.0;
     for client in clients {
         rate += joined(client)??;
@@ -109,34 +109,34 @@ pub fn keep_alive(server: SocketAddr, lasting: Duration) -> Result<f64> {
     Ok(rate)
 }
 
-/// The same with a server of this process.
+/// The same with a server in this process.
 ///
 /// # Errors
 /// As [`keep_alive`].
 pub fn keep_alive_here(lasting: Duration) -> Result<f64> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
     let address = listener.local_addr().context("no address")?;
-    let answering = thread::spawn(move || {
-        let answering: Vec<JoinHandle<()>> = (0..KEPT_CONNECTIONS)
+    let server = thread::spawn(move || {
+        let handlers: Vec<JoinHandle<()>> = (0..KEPT_CONNECTIONS)
             .filter_map(|_| listener.accept().ok())
-            .map(|(stream, _)| thread::spawn(move || answer_all(stream)))
+            .map(|(stream, _)| thread::spawn(move || respond_all(stream)))
             .collect();
-        answering.into_iter().try_for_each(joined)
+        handlers.into_iter().try_for_each(joined)
     });
     let rate = keep_alive(address, lasting)?;
-    joined(answering)??;
+    joined(server)??;
     Ok(rate)
 }
 
-fn ask(server: SocketAddr, lasting: Duration) -> Result<f64> {
+fn request_all(server: SocketAddr, lasting: Duration) -> Result<f64> {
     let mut stream = TcpStream::connect(server).context("cannot connect")?;
     stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
-    stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
-    let mut answer = vec![0; ANSWER_HEAD.len() + BODY.len()];
+    stream.set_read_timeout(Some(READ_TIMEOUT)).context("cannot set a timeout")?;
+    let mut response = vec![0; RESPONSE_HEAD.len() + BODY.len()];
     count(lasting, || {
-        stream.write_all(REQUEST).context("cannot ask")?;
-        stream.read_exact(&mut answer).context("no answer")?;
-        ensure!(answer.starts_with(ANSWER_HEAD), "another answer than expected");
+        stream.write_all(REQUEST).context("cannot send a request")?;
+        stream.read_exact(&mut response).context("no response")?;
+        ensure!(response.starts_with(RESPONSE_HEAD), "unexpected response");
         Ok(())
     })
 }
@@ -144,21 +144,21 @@ fn ask(server: SocketAddr, lasting: Duration) -> Result<f64> {
 fn serve(listener: &TcpListener) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().context("cannot accept")?;
-        thread::spawn(move || answer_all(stream));
+        thread::spawn(move || respond_all(stream));
     }
 }
 
-/// Until the client leaves.
-fn answer_all(mut stream: TcpStream) {
-    let answer = [ANSWER_HEAD, &BODY].concat();
+/// Responds to every request of a connection until the client closes it.
+fn respond_all(mut stream: TcpStream) {
+    let response = [RESPONSE_HEAD, &BODY].concat();
     let mut request = [0; REQUEST.len()];
-    // Nagle's algorithm would wait for acknowledgements that the client delays.
+    // Nagle's algorithm would wait for delayed acknowledgements of the client.
     if stream.set_nodelay(true).is_ok() {
-        while stream.read_exact(&mut request).and_then(|()| stream.write_all(&answer)).is_ok() {}
+        while stream.read_exact(&mut request).and_then(|()| stream.write_all(&response)).is_ok() {}
     }
 }
 
-/// Calls a second that `once` allows.
+/// Rate of calls of `once`, per second.
 fn count(lasting: Duration, mut once: impl FnMut() -> Result<()>) -> Result<f64> {
     let started = Instant::now();
     let mut times = 0_u32;
@@ -178,12 +178,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_connection_of_the_churn_ends_in_a_reset_and_is_counted() {
+    fn counts_connections_that_are_reset() {
         assert!(churn(Duration::from_millis(50)).unwrap() > 0.0);
     }
 
     #[test]
-    fn requests_are_answered_on_kept_connections() {
+    fn counts_requests_on_kept_connections() {
         assert!(keep_alive_here(Duration::from_millis(50)).unwrap() > 0.0);
     }
 }

@@ -97,13 +97,13 @@ fn play(story: &'static Story, stack: &Stack, binary: &Path, steps: &mut Steps) 
 
     let settled = monitor.wait_for("the incident of this story to settle", SETTLED_WITHIN, |incidents| {
         let is_settled = |incident: &&Incident| matches!(incident.state, State::Settled | State::Closed);
-        let pinned = incidents.iter().filter(is_settled).any(|incident| story.claim.differences(incident).is_empty());
-        pinned.then_some(())
+        let claimed = incidents.iter().filter(is_settled).any(|incident| story.claim.differences(incident).is_empty());
+        claimed.then_some(())
     });
     let ended = monitor.stop()?;
     let recording = keep(story, &ended.recording)?;
     let incidents = ended.incidents();
-    let Some(pinned) = incidents.iter().find(|incident| story.claim.differences(incident).is_empty()) else {
+    let Some(claimed) = incidents.iter().find(|incident| story.claim.differences(incident).is_empty()) else {
         for incident in &incidents {
             eprintln!("  {}", one_line(incident));
             for difference in story.claim.differences(incident) {
@@ -118,8 +118,8 @@ fn play(story: &'static Story, stack: &Stack, binary: &Path, steps: &mut Steps) 
         );
     };
     settled?;
-    println!("\n{}", show::side_by_side(&played, story, pinned));
-    println!("{}", show::why(&played, story, pinned, &incidents));
+    println!("\n{}", show::side_by_side(&played, story, claimed));
+    println!("{}", show::why(&played, story, claimed, &incidents));
     if !played.response.contains(story.claim.response) {
         bail!("the caller's response has no {}: {}", story.claim.response, played.response);
     }

@@ -122,7 +122,7 @@ fn broken(incident: &Incident, entry: &Affected) -> String {
 }
 
 /// Why the policy did or did not help, and the other incidents.
-pub fn why(played: &Played, story: &Story, pinned: &Incident, incidents: &[Incident]) -> String {
+pub fn why(played: &Played, story: &Story, claimed: &Incident, incidents: &[Incident]) -> String {
     let heading =
         if story.is_saved() { "How the policy saved the call" } else { "Why the policy did not save the call" };
     let mut text = format!("\n{heading}:\n");
@@ -131,10 +131,10 @@ pub fn why(played: &Played, story: &Story, pinned: &Incident, incidents: &[Incid
         text.push('\n');
     }
     text.push_str(&format!("\nThe caller's response, {}\n", played.response));
-    for other in incidents.iter().filter(|other| other.id != pinned.id) {
+    for other in incidents.iter().filter(|other| other.id != claimed.id) {
         text.push_str(&format!("Also reported: {} ({} broken)\n", other.cause.summary, other.affected_total));
     }
-    if pinned.cause.kind == CauseKind::ProcessCrashed {
+    if claimed.cause.kind == CauseKind::ProcessCrashed {
         text.push_str("The moment is the kernel's own record of the crash, earlier than any log line.\n");
     }
     text
@@ -155,7 +155,7 @@ fn width() -> u16 {
 mod tests {
     use super::*;
     use crate::demo::stories;
-    use crate::demo::story::tests::pinned;
+    use crate::demo::story::tests::claimed;
 
     #[test]
     fn keeps_the_report_the_services_own_frame_and_the_last_line() {
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn shows_the_clients_log_next_to_the_moment_and_the_policy() {
         let story = stories::named("upload").unwrap();
-        let incident = serde_json::from_value(pinned(story)).unwrap();
+        let incident = serde_json::from_value(claimed(story)).unwrap();
         let web = vec!["2026-01-01T00:00:11.006Z ERROR POST failed".to_owned(), "httpx.ReadError".to_owned()];
         let played = Played { web, response: "after 1 s: HTTP 500".to_owned() };
         let shown = side_by_side(&played, story, &incident);

@@ -9,8 +9,8 @@ const SUCCESS: &str = "done";
 /// One small request to gaia-core, and its outcome.
 pub const ONE_REQUEST: &[Step] = &[Step::Post { path: "process_packet", bytes: 64 }, Step::AwaitResponse];
 /// Last reason of every story in which the primary's container is no longer running.
-pub const FALLBACK_RESPONDED: &str = "ConnectError is on the policy's list as well. After 2 s and 4 s gaia-web called the fallback, and the candidate \
-     responded.";
+pub const FALLBACK_RESPONDED: &str =
+    "ConnectError is on the list as well: after 2 s and 4 s gaia-web called the fallback, and the candidate responded.";
 
 /// One way in which a connection breaks.
 #[derive(Debug)]
@@ -172,7 +172,7 @@ pub mod tests {
     use crate::demo::stories;
 
     /// An incident that fits the claim of a story.
-    pub fn pinned(story: &Story) -> Value {
+    pub fn claimed(story: &Story) -> Value {
         let claim = story.claim;
         let (signal, code) = match claim.end {
             End::Signal(name) => (Some(name), None),
@@ -209,7 +209,7 @@ pub mod tests {
 
     /// The differences to that incident with one field changed.
     fn differences(story: &Story, pointer: &str, value: Value) -> Vec<String> {
-        let mut incident = pinned(story);
+        let mut incident = claimed(story);
         *incident.pointer_mut(pointer).unwrap() = value;
         story.claim.differences(&serde_json::from_value(incident).unwrap())
     }
@@ -217,7 +217,7 @@ pub mod tests {
     #[test]
     fn accepts_the_incident_of_each_story() {
         for story in stories::ALL {
-            let incident = serde_json::from_value(pinned(story)).unwrap();
+            let incident = serde_json::from_value(claimed(story)).unwrap();
             assert_eq!(story.claim.differences(&incident), Vec::<String>::new(), "{}", story.name);
         }
     }

@@ -1,4 +1,4 @@
-//! What a table is about: commit, kernel and binary, and the versions of all that takes part.
+//! Subject of a matrix: commit, kernel and binary, and the versions of all components.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,11 +11,11 @@ use gaia_monitor_tests::host;
 use gaia_monitor_tests::image::Image;
 use sha2::{Digest, Sha256};
 
-/// Whom the runs are about.
+/// The kernel and the build that the runs measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
     pub kernel: String,
-    /// Short; with `-dirty` where the tree differs from it, `unknown` outside a checkout.
+    /// Abbreviated; with `-dirty` if the tree differs from it, `unknown` outside a checkout.
     pub commit: String,
     /// The first bytes of the binary's SHA-256: a dirty tree has many binaries.
     pub digest: String,
@@ -33,7 +33,8 @@ impl Subject {
         });
         let mut git = Command::new("git");
         git.args(["describe", "--always", "--exclude=*", "--dirty", "--abbrev=12"]).current_dir(host::workspace());
-        let commit = run(&mut git, OnInterrupt::End).map_or("unknown".to_owned(), |said| said.stdout.trim().to_owned());
+        let commit =
+            run(&mut git, OnInterrupt::End).map_or("unknown".to_owned(), |output| output.stdout.trim().to_owned());
         Ok(Self { kernel: kernel()?, commit, digest })
     }
 }
@@ -43,21 +44,21 @@ fn kernel() -> Result<String> {
     Ok(release.trim().to_owned())
 }
 
-/// Name and version of everything that takes part in a run.
+/// Name and version of every component of a run.
 ///
 /// # Errors
-/// When Docker does not answer or the image lacks something.
+/// When Docker is unreachable or the image is missing a package.
 pub fn versions() -> Result<Vec<(String, String)>> {
     let image = Image::ensure(&mut |step| eprintln!("{step}"))?;
     let code = "import importlib.metadata as m, platform\n\
                 print('Python', platform.python_version())\n\
                 for name in ('httpx', 'httpcore', 'h11', 'anyio', 'uvicorn', 'httptools', 'uvloop', 'requests', 'urllib3', 'gunicorn'):\n\
                 \x20   print(name, m.version(name))";
-    let said = docker::docker(["run", "--rm", "--network", "none", image.tag(), "python3", "-c", code])?;
-    let inside = said.lines().filter_map(|line| line.split_once(' '));
-    let instrument = run(Command::new("bpftrace").arg("--version"), OnInterrupt::End)?.stdout;
-    let instrument = instrument.trim().trim_start_matches("bpftrace ").to_owned();
-    let own = [("Docker Engine", docker::version()?), ("bpftrace (the instrument)", instrument)];
+    let output = docker::docker(["run", "--rm", "--network", "none", image.tag(), "python3", "-c", code])?;
+    let inside = output.lines().filter_map(|line| line.split_once(' '));
+    let witness = run(Command::new("bpftrace").arg("--version"), OnInterrupt::End)?.stdout;
+    let witness = witness.trim().trim_start_matches("bpftrace ").to_owned();
+    let own = [("Docker Engine", docker::version()?), ("bpftrace (the witness)", witness)];
     let own = own.into_iter().map(|(name, version)| (name.to_owned(), version));
     Ok(own.chain(inside.map(|(name, version)| (name.to_owned(), version.to_owned()))).collect())
 }

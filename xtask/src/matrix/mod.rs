@@ -1,8 +1,7 @@
-//! `cargo xtask matrix`: how right the monitor is, row by row, on real containers beside an independent instrument.
+//! `cargo xtask matrix`: accuracy of the monitor per live case, on real containers, compared with an independent witness.
 //!
-//! A wrong run is a counted run, never the end of the table. Each run is written down at once, under the kernel and the
-//! binary that it is about, so that an interrupted table goes on where it was. It must never decide what
-//! is right: that is the verdict of the live suite, whose rows these are.
+//! A wrong run is counted and does not stop the matrix. Each run is recorded immediately, per kernel and binary, so that
+//! an interrupted matrix can be resumed. The live suite decides what is right; this module must not.
 
 mod host;
 mod page;
@@ -27,38 +26,39 @@ use results::{Results, Run};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Rows or groups of rows, by name; none means those of continuous integration.
+    /// Live cases or groups of them; without a name, those of continuous integration.
+    #[arg(value_name = "NAME")]
     rows: Vec<String>,
-    /// Every row.
+    /// Run every live case.
     #[arg(long, conflicts_with = "rows")]
     all: bool,
-    /// How many runs a row shall have, those of earlier calls included.
+    /// Number of runs per live case, those of earlier calls included.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// How many rows are played at once. More than one stretches the lags that are measured.
+    /// Number of live cases that run in parallel. More than one increases the measured delays.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     jobs: u32,
-    /// How long the rows of clean traffic last.
+    /// Duration of the live cases with clean traffic.
     #[arg(long, value_name = "MINUTES")]
     minutes: Option<f64>,
-    /// Forget earlier runs of the rows asked for.
+    /// Discard earlier runs of the selected live cases.
     #[arg(long)]
     fresh: bool,
-    /// Print the rows and play none.
+    /// List the live cases and exit.
     #[arg(long)]
     list: bool,
-    /// Keep the recording of a right run of each row in this folder, for `tests/recordings`.
+    /// Keep the recording of a right run of each live case in this folder, for `tests/recordings`.
     #[arg(long, value_name = "FOLDER")]
     record_goldens: Option<PathBuf>,
-    /// Write the table with kernel and versions to gaia-monitor/docs/accuracy.md.
+    /// Write the table, with kernel and versions, to gaia-monitor/docs/accuracy.md.
     #[arg(long)]
     write: bool,
 }
 
-/// Plays and prints.
+/// Runs the selected live cases and prints the table.
 ///
 /// # Errors
-/// When something is missing, or a run was wrong.
+/// When a requirement is missing or a run is wrong.
 pub fn run(args: Args) -> Result<()> {
     let rows = chosen(&args)?;
     if args.list {
@@ -85,10 +85,10 @@ pub fn run(args: Args) -> Result<()> {
         results.forget(&rows)?;
     }
     eprintln!("runs are written to {}", results.path().display());
-    starts(&results)?;
-    // Of earlier calls; this one's are told as they come.
+    check_start(&results)?;
+    // Wrong runs of earlier calls; those of this call are printed as they end.
     for run in results.wrong(&rows) {
-        eprintln!("earlier: {}", told(run));
+        eprintln!("earlier: {}", described(run));
     }
     let played = play(&rows, &args, &mut results);
     println!("{}", table::of(&rows, &results));
@@ -97,30 +97,30 @@ pub fn run(args: Args) -> Result<()> {
         page::write(&rows, &results)?;
     }
     let wrong = results.wrong(&rows).count();
-    ensure!(wrong == 0, "{wrong} wrong run(s), told above");
+    ensure!(wrong == 0, "{wrong} wrong run(s), see above");
     Ok(())
 }
 
-/// A monitor that does not even start would make every row wrong, and say nothing of any.
-fn starts(results: &Results) -> Result<()> {
+/// Fails early if the monitor does not start: every run would be wrong for that reason alone.
+fn check_start(results: &Results) -> Result<()> {
     let folder = results.folder().join("start");
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let ended = Monitor::start(&folder, &Options::default())?.stop()?;
-    ensure!(ended.status.success(), "the monitor ended with {}: {}", ended.status, ended.stderr);
+    ensure!(ended.status.success(), "the monitor exited with {}: {}", ended.status, ended.stderr);
     Ok(())
 }
 
 fn chosen(args: &Args) -> Result<Vec<Row>> {
     let mut all = rows::all();
     for name in &args.rows {
-        ensure!(all.iter().any(|row| names(name, row)), "no row and no group is called `{name}`: see --list");
+        ensure!(all.iter().any(|row| names(name, row)), "no live case or group is named `{name}`: see --list");
     }
     if args.list && args.rows.is_empty() {
         return Ok(all);
     }
     all.retain(|row| match args.rows.as_slice() {
         [] => args.all || row.in_ci,
-        asked => asked.iter().any(|name| names(name, row)),
+        selected => selected.iter().any(|name| names(name, row)),
     });
     Ok(all)
 }
@@ -129,7 +129,7 @@ fn names(name: &str, row: &Row) -> bool {
     row.id == name || row.group == name
 }
 
-/// One turn of all rows before the next, so that a table which is cut short is short by turns, not by rows.
+/// Runs every live case once before the next turn, so that an interrupted matrix is missing turns, not cases.
 fn play(rows: &[Row], args: &Args, results: &mut Results) -> Result<()> {
     let had: BTreeMap<&str, u32> = rows.iter().map(|row| (row.id, results.count(row.id))).collect();
     let due = (1..=args.runs).flat_map(|turn| rows.iter().map(move |row| (turn, row)));
@@ -142,29 +142,29 @@ fn play(rows: &[Row], args: &Args, results: &mut Results) -> Result<()> {
             cleanup::check_interrupt()?;
             let began = Instant::now();
             let keep = folder.join("wrong").join(format!("{}-{turn}", row.id));
-            // Minutes of traffic make no golden that anybody could read.
+            // The recording of minutes of traffic is too long for a golden.
             let goldens = args.record_goldens.as_ref().filter(|_| row.group != "traffic");
             let golden = goldens.map(|folder| folder.join(format!("{}.jsonl", row.id)));
             let played = row.play(&keep, golden.as_deref());
             if cleanup::is_interrupted() {
-                // What Ctrl-C broke says nothing of the monitor.
+                // A run that Ctrl-C interrupted is no result.
                 bail!(cleanup::INTERRUPTED);
             }
             let run = Run::of(row.id, turn, began.elapsed(), played);
             let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-            eprintln!("{}", told(&run));
+            eprintln!("{}", described(&run));
             results.append(run)?;
         }
         Ok(())
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..args.jobs).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| anyhow!("a row panicked"))?)
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| anyhow!("a live case panicked"))?)
     })
 }
 
-/// One run in words.
-fn told(run: &Run) -> String {
+/// Summary of one run.
+fn described(run: &Run) -> String {
     let mut text = format!(
         "{} {}, run {} ({:.1} s)",
         if run.is_right() { "right" } else { "WRONG" },
@@ -185,7 +185,7 @@ fn told(run: &Run) -> String {
 mod tests {
     use super::*;
 
-    fn asked(rows: &[&str], all: bool) -> Args {
+    fn selected(rows: &[&str], all: bool) -> Args {
         Args {
             rows: rows.iter().map(|&row| row.to_owned()).collect(),
             all,
@@ -200,12 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_chosen_by_their_names_by_their_group_or_all() {
-        let one = chosen(&asked(&["docker-kill-before-answer"], false)).unwrap();
+    fn selects_live_cases_by_name_by_group_or_all() {
+        let one = chosen(&selected(&["docker-kill-before-answer"], false)).unwrap();
         assert_eq!(one.iter().map(|row| row.id).collect::<Vec<_>>(), ["docker-kill-before-answer"]);
-        let group = chosen(&asked(&["stops"], false)).unwrap();
+        let group = chosen(&selected(&["stops"], false)).unwrap();
         assert!(group.len() > 1 && group.iter().all(|row| row.group == "stops"));
-        assert_eq!(chosen(&asked(&[], true)).unwrap().len(), rows::all().len());
-        assert!(chosen(&asked(&["nothing-of-that-name"], false)).is_err());
+        assert_eq!(chosen(&selected(&[], true)).unwrap().len(), rows::all().len());
+        assert!(chosen(&selected(&["nothing-of-that-name"], false)).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! `gaia-monitor/docs/accuracy.md`: the table with kernel and versions. Generated, never edited by hand.
+//! Generator of `gaia-monitor/docs/accuracy.md`: the table, with kernel and versions.
 
 use std::fmt::Write as _;
 
@@ -12,30 +12,30 @@ use super::table;
 
 const PAGE: &str = "gaia-monitor/docs/accuracy.md";
 
-const HEAD: &str = "# How right it is
+const HEAD: &str = "# Accuracy
 
 Written by `cargo xtask matrix --all --write`; do not edit.
 
-Each row plays one thing that can go wrong (or must not be mistaken for it) with real containers: uvicorn or gunicorn
-as the server, httpx or requests as the client. What the monitor says is held against two witnesses that share nothing
-with it: the exceptions that the client really got, and bpftrace on the kernel's own tracepoints.
+Each live case causes one fault (or something that must not be mistaken for one) with real containers: uvicorn or gunicorn
+as the server, httpx or requests as the client. The monitor's output is compared with two witnesses that share nothing with
+it: the exceptions of the client, and bpftrace on the kernel's own tracepoints.
 
-* **class right**: every client's error as httpx has it, with its detail, errno and phase, and whether it is retried.
+* **class right**: the httpx class of every client error, with its detail, errno and phase, and whether it is retried.
 * **cause right**: kind, signal or exit code, sender, subject, confidence and condition.
-* **all covered**: every connection and look-up that broke has its entry, and no other has one.
-* **moment off**: the incident's moment against the instrument's record of the same fact.
-* **told after exception**: from the client's exception to the first line; negative where the line came first.
-* **settled after**: from the last fact to the line that says that the verdict stands.
-* **false**: incidents that nothing calls for.
+* **all covered**: every failed connection and lookup has its entry, and no other has one.
+* **moment off**: the incident's moment against the witness's record of the same fact.
+* **published after exception**: from the client's exception to the first line; negative where the line came first.
+* **settled after**: from the last fact to the line that reports the verdict as settled.
+* **false**: incidents without a fault.
 
-Milliseconds are median, largest. Rows that are played several at a time (`--jobs`) stretch every lag; what interfaces did
-is stamped when it is read, and lags with them. `cargo xtask matrix --list` says what each row tells.
+Milliseconds are median, largest. Live cases that run several at a time (`--jobs`) increase every delay; interface changes
+are stamped when they are read, and are delayed with them. `cargo xtask matrix --list` describes each live case.
 ";
 
 /// Writes the page.
 ///
 /// # Errors
-/// When versions cannot be told or the file cannot be written.
+/// When a version cannot be determined or the file cannot be written.
 pub fn write(rows: &[Row], results: &Results) -> Result<()> {
     let mut page = HEAD.to_owned();
     let subject = results.subject();

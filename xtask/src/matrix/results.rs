@@ -1,5 +1,7 @@
-//! What runs came to, as JSON Lines under `target/matrix`: one file for each kernel and binary, appended to run by run.
-//! Commits that change no byte of the binary share it: what changed a row itself takes `--fresh ROW`. A line that cannot be read is an error, not a missing run.
+//! Results of runs, as JSON Lines in `target/matrix`: one file per kernel and binary, with one line per run.
+//!
+//! Commits that do not change the binary share a file: after a change of a live case itself, use `--fresh NAME`. A line
+//! that cannot be read is an error, not a missing run.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -17,14 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use super::host::Subject;
 
-/// One run of one row.
+/// One run of one live case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     pub row: String,
     pub turn: u32,
     pub seconds: f64,
     pub verdict: Verdict,
-    /// Where a wrong run's recording lies.
+    /// Folder of a wrong run's recording.
     pub kept: Option<PathBuf>,
 }
 
@@ -39,7 +41,7 @@ impl Run {
         self.verdict.wrong.is_empty()
     }
 
-    /// Right in this respect. A run whose case did not come about is right in none.
+    /// Right in this aspect. A run that did not produce its fault is right in none.
     #[must_use]
     pub fn is_right_in(&self, aspect: Aspect) -> bool {
         !self.verdict.wrong.iter().any(|wrong| wrong.aspect == aspect || wrong.aspect == Aspect::Story)
@@ -56,7 +58,7 @@ pub struct Results {
 
 impl Results {
     /// # Errors
-    /// When the file is there and cannot be read.
+    /// When the file exists and cannot be read.
     pub fn open(binary: &Path) -> Result<Self> {
         let subject = Subject::of(binary)?;
         let folder = host::target_dir().join("matrix");
@@ -76,7 +78,7 @@ impl Results {
         &self.subject
     }
 
-    /// Where runs are kept beside the file.
+    /// Folder of the file, which also has the recordings.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(&self.path)
@@ -91,13 +93,13 @@ impl Results {
         self.runs.iter().filter(move |run| run.row == row)
     }
 
-    /// Wrong runs of these rows.
+    /// Wrong runs of these live cases.
     pub fn wrong(&self, rows: &[Row]) -> impl Iterator<Item = &Run> {
         let ids: BTreeSet<&str> = rows.iter().map(|row| row.id).collect();
         self.runs.iter().filter(move |run| ids.contains(run.row.as_str()) && !run.is_right())
     }
 
-    /// Writes one run down.
+    /// Appends one run to the file.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -111,7 +113,7 @@ impl Results {
         Ok(())
     }
 
-    /// Drops the runs of these rows.
+    /// Removes the runs of these live cases.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -125,6 +127,6 @@ impl Results {
 
 fn read(path: &Path) -> Result<Vec<Run>> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    let run = |line| serde_json::from_str(line).with_context(|| format!("no run in {}: {line}", path.display()));
+    let run = |line| serde_json::from_str(line).with_context(|| format!("invalid run in {}: {line}", path.display()));
     text.lines().map(run).collect()
 }

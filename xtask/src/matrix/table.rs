@@ -1,4 +1,4 @@
-//! The table: a row for each row of the matrix, and one below for all of them.
+//! Table of results: a row for each live case, and a last one for all of them.
 
 use comfy_table::{CellAlignment, Table, presets};
 use gaia_monitor_tests::check::{Measured, millis};
@@ -8,18 +8,18 @@ use gaia_monitor_tests::row::Row;
 use super::results::{Results, Run};
 
 pub const HEADER: [&str; 9] = [
-    "row",
+    "live case",
     "runs",
     "class right",
     "cause right",
     "all covered",
     "moment off (ms)",
-    "told after exception (ms)",
+    "published after exception (ms)",
     "settled after (ms)",
     "false",
 ];
 
-/// The rows that have been played at least once.
+/// The table of the live cases that have at least one run.
 #[must_use]
 pub fn of(rows: &[Row], results: &Results) -> Table {
     let mut table = Table::new();
@@ -33,7 +33,7 @@ pub fn of(rows: &[Row], results: &Results) -> Table {
             all.extend(runs);
         }
     }
-    table.add_row(cells("all rows", &all));
+    table.add_row(cells("all live cases", &all));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -57,7 +57,7 @@ fn cells(name: &str, runs: &[&Run]) -> Vec<String> {
     ]
 }
 
-/// `100 %`, or how many of how many.
+/// `100 %`, or `N of M`.
 fn share(right: usize, of: usize) -> String {
     if right == of { "100 %".to_owned() } else { format!("{right} of {of}") }
 }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_told_as_median_and_largest() {
+    fn shows_median_and_largest() {
         assert_eq!(spread(vec![]), "-");
         assert_eq!(spread(vec![3_000_000, -1_000_000, 2_000_000]), "2.00, 3.00");
         assert_eq!(spread(vec![1_000_000, 2_000_000]), "1.50, 2.00");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn only_all_of_them_is_a_hundred_percent() {
+    fn shows_a_hundred_percent_only_for_all() {
         assert_eq!(share(5, 5), "100 %");
         assert_eq!(share(199, 200), "199 of 200");
     }
