@@ -14,8 +14,17 @@ const JUDGED: usize = 30;
 /// Git cuts longer subjects in many of its views.
 const LONGEST: usize = 72;
 
+/// The median before the rule was added.
+const MEDIAN_CEILING: f64 = 65.0;
+const MEDIAN_BAR: f64 = 50.0;
+
 pub const RULES: [Rule; 3] = [
-    Rule { name: "commits: median length of a subject", ceiling: 50.0, bar: 50.0, measure: |_| judged(median) },
+    Rule {
+        name: "commits: median length of a subject",
+        ceiling: MEDIAN_CEILING,
+        bar: MEDIAN_BAR,
+        measure: |_| judged(median),
+    },
     Rule { name: "commits: no subject above 72 characters", ceiling: 0.0, bar: 0.0, measure: |_| judged(too_long) },
     Rule { name: "commits: no banned word in a subject", ceiling: 0.0, bar: 0.0, measure: |_| judged(banned) },
 ];
