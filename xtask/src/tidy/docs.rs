@@ -17,7 +17,7 @@ const ENTRIES: [&str; 2] = ["README.md", "gaia-monitor/docs/architecture.md"];
 /// Module names that need no entry: terms of networking, of the kernel and of Docker, and plain words of programming.
 const TERMS: &str = "\
 assets cgroup cgroups cli clock cmd completions config connections container containers cpu daemon decode decoder \
-dns docker ebpf endpoint endpoints engine error event events exit files filter filters format health host hosts http \
+dns docker ebpf endpoint endpoints engine error event events exit fd fds files filter filters format health host hosts http \
 httpx ids interfaces inventory journal json limits links load logs lookup lookups metrics model netlink netns \
 netstat network networks output packets pipeline privileges process processes procfs queries queue reader replay \
 routes rules run scheduling scope serve settings signal sockdiag socket sockets sources stats stderr stream style \
