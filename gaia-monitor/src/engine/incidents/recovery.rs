@@ -1,7 +1,7 @@
 //! When a container is back.
 //!
-//! Opens nothing. Closes when: the container, or its successor by name or Compose service, listens on every port that
-//! it listened on; one that never listened, when it has run for [`RUNS_FOR`]. Stays silent while a port is missing.
+//! Opens nothing. Closes when: the container, or its successor by name or Compose service, listens on every port that it
+//! listened on; one that never listened, when it has run for [`RUNS_FOR`]. Stays silent while a port is missing.
 
 use crate::engine::world::World;
 use crate::engine::world::terminations::{Termination, TerminationId};
@@ -9,38 +9,30 @@ use crate::model::ids::ContainerId;
 use crate::model::time::{Nanos, Stamp};
 
 /// A container without ports is back when it has run for this long.
-pub const RUNS_FOR: Nanos = Nanos::from_secs(10);
+const RUNS_FOR: Nanos = Nanos::from_secs(10);
 
-/// The terminations that end because `id` listens on one more port.
+/// Terminations that end because `id` listens on one more port.
 #[must_use]
 pub fn listening(world: &World, id: &ContainerId) -> Vec<TerminationId> {
-    let Some(risen) = world.containers.get(id) else { return Vec::new() };
-    let back = |termination: &&Termination| {
-        let Some(fallen) = world.containers.get(&termination.container) else { return false };
-        risen.succeeds(fallen)
-            && !fallen.ports.is_empty()
-            && fallen.ports.keys().all(|port| {
-                let since = risen.listening.get(port);
-                since.is_some_and(|since| termination.down().is_some_and(|down| *since > down))
-            })
+    let Some(successor) = world.containers.get(id) else { return Vec::new() };
+    let is_back = |termination: &&Termination| {
+        let Some(down) = termination.down() else { return false };
+        let Some(terminated) = world.containers.get(&termination.container) else { return false };
+        let listens = |port: &u16| successor.listening.get(port).is_some_and(|since| *since > down);
+        successor.succeeds(terminated) && !terminated.ports.is_empty() && terminated.ports.keys().all(listens)
     };
-    world.terminations.down().filter(back).map(|termination| termination.id).collect()
+    world.terminations.down().filter(is_back).map(|termination| termination.id).collect()
 }
 
-/// The terminations of containers without ports whose successor has run long enough, each with the instant.
+/// Terminations of containers without ports whose successor has run long enough, each with the instant.
 #[must_use]
 pub fn running(world: &World, now: Stamp) -> Vec<(TerminationId, Stamp)> {
-    let mut back = Vec::new();
-    for termination in world.terminations.down() {
-        let Some(fallen) = world.containers.get(&termination.container).filter(|fallen| fallen.ports.is_empty()) else {
-            continue;
-        };
-        let Some(down) = termination.down() else { continue };
-        let risen = world.containers.all().filter(|risen| risen.info.running && risen.succeeds(fallen));
-        let started = risen.filter_map(|risen| risen.starts.back().copied()).filter(|start| *start > down).min();
-        if let Some(started) = started.filter(|started| now.since(*started) >= RUNS_FOR) {
-            back.push((termination.id, started.plus(RUNS_FOR)));
-        }
-    }
-    back
+    let back = |termination: &Termination| {
+        let terminated = world.containers.get(&termination.container).filter(|it| it.ports.is_empty())?;
+        let down = termination.down()?;
+        let successors = world.containers.all().filter(|it| it.info.running && it.succeeds(terminated));
+        let started = successors.filter_map(|it| it.starts.back().copied()).filter(|start| *start > down).min()?;
+        (now.since(started) >= RUNS_FOR).then(|| (termination.id, started.plus(RUNS_FOR)))
+    };
+    world.terminations.down().filter_map(back).collect()
 }
