@@ -229,7 +229,7 @@ impl World {
                     self.losses.pop_front();
                 }
                 if stage.starts_with("ring.") {
-                    self.sockets.doubt();
+                    self.sockets.mark_doubtful();
                     self.lookups.doubt();
                 }
                 vec![Change::Lost { stage: stage.clone(), count: *count }]
@@ -312,7 +312,7 @@ impl World {
         for found in &found {
             match found {
                 SocketChange::Connecting { client: cookie } | SocketChange::ServerReady { server: cookie } => {
-                    self.note_hop(*cookie);
+                    self.record_proxy_endpoint(*cookie);
                 }
                 SocketChange::ConnectFailed { .. }
                 | SocketChange::FinArrived { .. }
@@ -443,8 +443,8 @@ impl World {
         {
             self.processes.serves(task.pid);
         }
-        self.sockets.found(at, found, side);
-        self.note_hop(found.socket.cookie);
+        self.sockets.insert_preexisting(at, found, side);
+        self.record_proxy_endpoint(found.socket.cookie);
     }
 
     /// Hands listeners that were nobody's to the container that has just been named.

@@ -1,4 +1,5 @@
-//! One end of a connection: who opened, read and closed it, and how far the messages went that it sent.
+//! TCP endpoint: the processes that opened, read and closed the socket, its TCP state, and the progress of the HTTP
+//! messages that it sent. The records here are data; `sockets` and `transitions` update them from events.
 
 use crate::model::event::{BodyFraming, Socket, Task, TcpState, TcpStateChange};
 use crate::model::ids::{Cookie, Pid};
@@ -6,48 +7,48 @@ use crate::model::time::Stamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// It asked for the connection.
+    /// The socket that connected.
     Client,
-    /// It was accepted.
+    /// The socket that was accepted.
     Server,
 }
 
-/// One end of a connection.
+/// One endpoint of a connection.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub socket: Socket,
     pub side: Side,
     pub opened: Stamp,
     pub established: Option<Stamp>,
-    /// Client: who connected. Server: who read from it first.
+    /// Client: the task that connected. Server: the task that last read from the socket.
     pub owner: Option<Task>,
     pub state: TcpState,
-    /// A client that has shut its sending side and still reads.
-    pub half: bool,
+    /// The client shut down its sending side and still reads.
+    pub half_closed: bool,
     pub fin_in: Option<Stamp>,
     pub rst_in: Option<(Stamp, TcpState)>,
     pub rst_out: Option<(Stamp, String)>,
-    /// The error that the kernel left for the process.
+    /// The error that the kernel stored for the process.
     pub errno: Option<String>,
     pub close: Option<Close>,
-    /// No state machine any more.
+    /// When the socket reached CLOSE.
     pub gone: Option<Stamp>,
     pub peer: Option<Cookie>,
     pub last_sent: Option<Stamp>,
     pub last_received: Option<Stamp>,
-    /// Packets that it sent again.
+    /// Packets that this endpoint retransmitted.
     pub retransmits: Option<Retransmits>,
-    /// Bytes that it had sent and that were not acknowledged, at its last change of state.
+    /// Bytes sent but not acknowledged at the last change of state.
     pub unacknowledged: u32,
-    /// What it sent, by HTTP's framing.
+    /// The messages that this endpoint sent, by HTTP framing.
     pub http: HttpMessages,
-    /// It was there before the monitor: what it carried until then is not known.
+    /// The socket is older than the monitor; its earlier traffic is unknown.
     pub preexisting: bool,
-    /// Events were lost while it was open.
+    /// Events were lost while the socket was open.
     pub lossy: bool,
 }
 
-/// Retransmissions of one end.
+/// Retransmissions by one endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retransmits {
     pub count: u32,
@@ -55,51 +56,51 @@ pub struct Retransmits {
     pub last: Stamp,
 }
 
-/// This end's own closing.
+/// The close of an endpoint by its own process.
 #[derive(Clone, Debug)]
 pub struct Close {
     pub at: Stamp,
     pub task: Task,
-    /// With RST, not with FIN.
+    /// Closed with RST instead of FIN.
     pub reset: bool,
-    /// Bytes that nobody had read.
+    /// Received bytes that the process had not read.
     pub unread: u32,
-    /// When its process had last read; `None`: not known.
+    /// When the process last read; `None`: unknown.
     pub last_read: Option<Stamp>,
-    /// Nothing of the other end's closing had come before.
+    /// No FIN or RST of the peer had arrived before.
     pub first: bool,
 }
 
-/// How far the messages went that one end sent.
+/// Progress of the HTTP messages that one endpoint sent.
 #[derive(Clone, Debug, Default)]
 pub struct HttpMessages {
     pub begun: u32,
     pub complete: u32,
-    /// Answers whose header is complete.
+    /// Responses with a complete header section.
     pub header_sections: u32,
     pub begun_at: Option<Stamp>,
-    /// When the last one that is complete ended.
+    /// When the last complete message ended.
     pub ended_at: Option<Stamp>,
     pub status: Option<u16>,
     pub body: Option<BodyFraming>,
     pub malformed: Option<Stamp>,
     /// Not HTTP/1.x, or no longer.
     pub opaque: bool,
-    /// It was HTTP/1.x up to an answer that changed the protocol.
+    /// HTTP/1.x until a response switched the protocol.
     pub upgraded: bool,
-    /// Events were lost: until the next request, only TCP's own facts tell.
+    /// Events were lost: until the next request, only TCP facts are reliable.
     pub doubtful: bool,
 }
 
 impl HttpMessages {
-    pub(in crate::engine::world) fn end(&mut self, at: Stamp) {
+    pub(in crate::engine::world) fn record_complete(&mut self, at: Stamp) {
         self.complete += 1;
         self.ended_at = Some(at);
     }
 }
 
 impl Close {
-    /// The client on another host left; who it was is not known.
+    /// A close by a client on another host, which is an unknown process.
     pub(in crate::engine::world) fn by_another_host(at: Stamp, reset: bool) -> Self {
         let task = Task { pid: Pid(0), comm: String::new(), exiting: false };
         Self { at, task, reset, unread: 0, last_read: None, first: true }
@@ -115,7 +116,7 @@ impl Endpoint {
             established: None,
             owner: None,
             state,
-            half: false,
+            half_closed: false,
             fin_in: None,
             rst_in: None,
             rst_out: None,
@@ -133,14 +134,14 @@ impl Endpoint {
         }
     }
 
-    pub(in crate::engine::world) fn close_by(&mut self, at: Stamp, change: &TcpStateChange, reset: bool) {
+    pub(in crate::engine::world) fn record_close(&mut self, at: Stamp, change: &TcpStateChange, reset: bool) {
         let first = self.fin_in.is_none() && self.rst_in.is_none();
         let (task, unread, last_read) = (change.task.clone(), change.unread, change.last_read);
         self.close = Some(Close { at, task, reset, unread, last_read, first });
     }
 
-    /// Does what it sent last lie on the way? Unacknowledged, or thrown away (`dropped`: when the last of it was) and not
-    /// sent again since.
+    /// Whether the last data sent is still in flight: unacknowledged, or dropped (`dropped`: time of the last drop) and
+    /// not retransmitted since.
     #[must_use]
     pub fn is_unacknowledged(&self, dropped: Stamp) -> bool {
         self.unacknowledged > 0 || self.close.is_some() && dropped > self.last_sent.unwrap_or(self.opened)

@@ -1,7 +1,7 @@
-//! How far the exchange on a connection had come: is an answer owed, and in which phase?
+//! Progress of the HTTP exchange on a connection: whether a response is outstanding, and its phase.
 //!
-//! Both ends are read: the client's end shows what was asked, the server's end what was answered. Nothing is guessed
-//! from byte counts; where the framing is not known, [`Progress::Opaque`] or [`Progress::Preexisting`] says so.
+//! Both endpoints are needed: the client's holds the requests, the server's holds the responses. Byte counts are never
+//! interpreted; an unknown framing yields [`Progress::Opaque`] or [`Progress::Preexisting`].
 
 use crate::model::event::BodyFraming;
 use crate::model::incident::Phase;
@@ -11,79 +11,80 @@ use crate::engine::world::tcp::endpoint::Endpoint;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Every request that was begun has its complete answer.
+    /// Every request has a complete response.
     Idle,
-    /// An answer is owed. `head`: its header is complete.
+    /// A response is outstanding. `head`: its header section is complete.
     Outstanding { phase: Phase, head: bool },
-    /// The answer ends with the connection: a FIN completes it, a reset does not.
+    /// The response ends with the connection: a FIN completes it, a reset does not.
     UntilClose,
-    /// TLS, HTTP/2, an upgrade or anything else: only TCP's own facts tell.
+    /// TLS, HTTP/2, an upgraded connection or another protocol: only TCP facts are available.
     Opaque,
-    /// Events were lost since its last request: what the server sent last most likely ended its answer.
+    /// Events were lost since the last request. The last bytes from the server most likely completed its response.
     Uncertain,
-    /// The connection is preexisting than the monitor and nothing was asked since.
+    /// The connection is older than the monitor, without a request since.
     Preexisting,
 }
 
 #[must_use]
 pub fn progress(client: &Endpoint, server: Option<&Endpoint>) -> Progress {
-    let asked = &client.http;
+    let requests = &client.http;
     let Some(server) = server else {
-        // What was answered is not known without the server's end.
-        return if asked.begun == 0 && !asked.opaque { Progress::Idle } else { Progress::Opaque };
+        // Without the server's endpoint the responses are unknown.
+        return if requests.begun == 0 && !requests.opaque { Progress::Idle } else { Progress::Opaque };
     };
-    let answered = &server.http;
-    if asked.opaque || answered.opaque {
+    let responses = &server.http;
+    if requests.opaque || responses.opaque {
         return Progress::Opaque;
     }
-    if asked.doubtful || answered.doubtful {
+    if requests.doubtful || responses.doubtful {
         return Progress::Uncertain;
     }
-    if client.preexisting && asked.begun == 0 {
+    if client.preexisting && requests.begun == 0 {
         return Progress::Preexisting;
     }
-    if asked.begun <= answered.complete {
+    if requests.begun <= responses.complete {
         return Progress::Idle;
     }
-    if answered.header_sections > answered.complete {
-        return match answered.body {
+    if responses.header_sections > responses.complete {
+        return match responses.body {
             Some(BodyFraming::UntilClose) => Progress::UntilClose,
             Some(BodyFraming::Empty | BodyFraming::Length { .. } | BodyFraming::Chunked) | None => {
                 Progress::Outstanding { phase: receiving(client, server), head: true }
             }
         };
     }
-    let phase = if asks_still(client, server) { Phase::Sending } else { Phase::AwaitingResponse };
+    let phase = if is_sending_request(client, server) { Phase::Sending } else { Phase::AwaitingResponse };
     Progress::Outstanding { phase, head: false }
 }
 
-/// The phase in which the body of an answer comes: a server may begin it before it has the whole request.
+/// The phase while a response body arrives: a server may start it before the request is complete.
 #[must_use]
 pub fn receiving(client: &Endpoint, server: &Endpoint) -> Phase {
-    if asks_still(client, server) { Phase::Sending } else { Phase::ReceivingBody }
+    if is_sending_request(client, server) { Phase::Sending } else { Phase::ReceivingBody }
 }
 
-/// The request whose answer is owed first is not complete. Of pipelined ones, later requests do not matter.
-fn asks_still(client: &Endpoint, server: &Endpoint) -> bool {
+/// Whether the first unanswered request is still being sent. Later pipelined requests do not matter.
+fn is_sending_request(client: &Endpoint, server: &Endpoint) -> bool {
     client.http.complete <= server.http.complete
 }
 
-/// The phase in which a client waits for an answer that was sent to its end and had not arrived when it closed. Answers are
-/// told where they are sent, and what arrived is known of an end of this host alone. Asked of a client that has just closed:
-/// its last arrival is told with that.
+/// The phase of a response that was sent completely but had not arrived when the client closed. Responses are recorded
+/// at the sender, and arrival is known only for endpoints of this host. Valid for a client that has just closed: the
+/// close event carries the time of its last arrival.
 #[must_use]
 pub fn under_way(client: &Endpoint, server: &Endpoint) -> Option<Phase> {
     if client.socket.cookie.is_outside() || server.socket.cookie.is_outside() || client.last_sent.is_none() {
         return None;
     }
-    let arrived = |sent: Option<Stamp>| sent.is_none_or(|sent| client.last_received.is_some_and(|last| last >= sent));
-    if arrived(server.http.ended_at) {
+    let has_arrived =
+        |sent: Option<Stamp>| sent.is_none_or(|sent| client.last_received.is_some_and(|last| last >= sent));
+    if has_arrived(server.http.ended_at) {
         return None;
     }
-    Some(if arrived(server.http.begun_at) { Phase::ReceivingBody } else { Phase::AwaitingResponse })
+    Some(if has_arrived(server.http.begun_at) { Phase::ReceivingBody } else { Phase::AwaitingResponse })
 }
 
-/// By TCP alone: the last bytes came from the client, or from the server, or none went either way.
+/// The phase from TCP alone, by the sender of the last bytes; `None` without any bytes.
 #[must_use]
 pub fn opaque_phase(client: &Endpoint) -> Option<Phase> {
     match (client.last_sent, client.last_received) {

@@ -1,6 +1,6 @@
-//! Ends on other hosts: no socket of theirs is here, so they are known by what this host's end shows of them.
+//! Endpoints on other hosts: this host has no socket of theirs, so their state is derived from the local endpoint.
 //!
-//! Such an end comes into being with the first HTTP that arrives from it, and goes with the end that it was seen by.
+//! A remote endpoint is created by the first HTTP message that arrives from it, and evicted with its local endpoint.
 
 use crate::model::event::{Socket, TcpState, TcpStateChange};
 use crate::model::ids::{CgroupId, Cookie, NetnsId};
@@ -10,68 +10,68 @@ use crate::engine::world::tcp::endpoint::{Close, Endpoint, Side};
 use crate::engine::world::tcp::sockets::{Change, Sockets};
 
 impl Sockets {
-    /// What a server's end shows of its client on another host: what the server closes, that client gets; a FIN or RST of
-    /// the client's is its leaving, for nothing tells a half-close from a close here.
-    pub(in crate::engine::world) fn remote_peer(
+    /// Derives the state of a client on another host from its local server endpoint: a close by the server reaches the
+    /// client; a FIN or RST from the client counts as its close, because a half-close looks the same here.
+    pub(in crate::engine::world) fn update_remote_client(
         &mut self,
         at: Stamp,
         cookie: Cookie,
         change: &TcpStateChange,
     ) -> Option<Change> {
         use TcpState::{Close as Closed, CloseWait, Established, FinWait1};
-        let server = self.ends.get(&cookie).filter(|end| end.side == Side::Server)?;
+        let server = self.endpoints.get(&cookie).filter(|endpoint| endpoint.side == Side::Server)?;
         let client = server.peer.filter(|peer| peer.is_outside())?;
         let (sent, received) = (server.last_sent, server.last_received);
         let reset_in = server.rst_in.is_some();
         let abandoned = server.errno.is_some();
-        let end = self.ends.get_mut(&client).filter(|end| !end.is_over())?;
-        (end.last_sent, end.last_received) = (received, sent);
+        let endpoint = self.endpoints.get_mut(&client).filter(|endpoint| !endpoint.is_over())?;
+        (endpoint.last_sent, endpoint.last_received) = (received, sent);
         match (change.old, change.new) {
             (Established, FinWait1) => {
-                end.fin_in = Some(at);
+                endpoint.fin_in = Some(at);
                 Some(Change::FinArrived { client })
             }
             (Established, Closed) if !reset_in && !abandoned => {
-                end.rst_in = Some((at, Established));
+                endpoint.rst_in = Some((at, Established));
                 Some(Change::ResetArrived { client })
             }
             (Established, CloseWait) => {
-                end.close = Some(Close::by_another_host(at, false));
+                endpoint.close = Some(Close::by_another_host(at, false));
                 Some(Change::Left { client })
             }
             (Established, Closed) if reset_in => {
-                end.close = Some(Close::by_another_host(at, true));
+                endpoint.close = Some(Close::by_another_host(at, true));
                 Some(Change::Left { client })
             }
             _ => None,
         }
     }
 
-    /// Who sent what arrived at this socket: an end on another host, which comes into being here. `None`: a socket of
-    /// this host did, and has told it.
-    pub(in crate::engine::world) fn sender_of(&mut self, receiver: Cookie) -> Option<Cookie> {
-        let end = self.ends.get_mut(&receiver)?;
-        match end.peer {
+    /// The remote endpoint that sent the data received by this socket; created if missing. `None`: the sender is a
+    /// socket of this host, which reported the data itself.
+    pub(in crate::engine::world) fn remote_sender(&mut self, receiver: Cookie) -> Option<Cookie> {
+        let endpoint = self.endpoints.get_mut(&receiver)?;
+        match endpoint.peer {
             Some(peer) if peer.is_outside() => return Some(peer),
             Some(_) => return None,
             None => {}
         }
         let sender = receiver.remote_peer();
-        end.peer = Some(sender);
-        let side = match end.side {
+        endpoint.peer = Some(sender);
+        let side = match endpoint.side {
             Side::Client => Side::Server,
             Side::Server => Side::Client,
         };
-        let (local, remote) = (end.socket.remote, end.socket.local);
+        let (local, remote) = (endpoint.socket.remote, endpoint.socket.local);
         let socket = Socket { cookie: sender, netns: NetnsId(0), cgroup: CgroupId(0), local, remote };
-        let established = end.established;
+        let established = endpoint.established;
         let new = Endpoint {
             established,
             peer: Some(receiver),
-            preexisting: end.preexisting,
-            ..Endpoint::new(socket, side, end.opened, TcpState::Established)
+            preexisting: endpoint.preexisting,
+            ..Endpoint::new(socket, side, endpoint.opened, TcpState::Established)
         };
-        self.ends.insert(sender, new);
+        self.endpoints.insert(sender, new);
         Some(sender)
     }
 }

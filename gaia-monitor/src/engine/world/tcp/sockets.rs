@@ -1,94 +1,46 @@
-//! TCP sockets of containers: both ends of each connection, who opened, read and closed them, and what HTTP showed.
+//! TCP sockets: the endpoints of every connection, joined to their peers.
 //!
-//! Bound: [`OPEN_CAP`] open and [`GONE_CAP`] closed ends; the oldest go first, and a connection that lost an end here
-//! is judged by the other end alone.
+//! Bound: [`OPEN_CAP`] open and [`CLOSED_CAP`] closed endpoints; when reached, the oldest is evicted, and its
+//! connection is attributed by the remaining endpoint alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::model::event::{
-    BodyFraming, HttpFact, HttpWhat, Reading, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, Task,
-    TcpState, TcpStateChange,
+    BodyFraming, HttpFact, HttpWhat, Reading, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, Task, TcpState,
 };
 use crate::model::ids::{Cookie, NetnsId};
 use crate::model::time::Stamp;
 
 use crate::engine::world::tcp::endpoint::{Endpoint, HttpMessages, Retransmits, Side};
 
+pub use crate::engine::world::tcp::transitions::Change;
+
 const OPEN_CAP: usize = 65_536;
-/// A closed end is still asked for while its connection's other end is judged, which takes seconds at most.
-const GONE_CAP: usize = 16_384;
-/// Resets for closed ports kept: a refusal is judged at once. Beyond it a refusal may pass for a packet filter's.
+/// Closed endpoints kept. Attribution needs one for seconds at most after its close.
+const CLOSED_CAP: usize = 16_384;
+/// Resets for closed ports kept, the oldest evicted first. A refusal is attributed immediately; without its reset it
+/// would be attributed to a packet filter.
 const CLOSED_PORTS_CAP: usize = 1_024;
 
-/// What happened at one end, as far as a rule may care.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    Connecting {
-        client: Cookie,
-    },
-    /// The connect ended without a connection; `None`: the client itself gave up.
-    ConnectFailed {
-        client: Cookie,
-        errno: Option<String>,
-        /// The client's process was dying.
-        dying: bool,
-    },
-    /// A FIN came to a client that had not closed.
-    FinArrived {
-        client: Cookie,
-    },
-    ResetArrived {
-        client: Cookie,
-    },
-    /// The kernel gave the connection up.
-    TimedOut {
-        client: Cookie,
-        errno: String,
-    },
-    /// A client closed first.
-    Left {
-        client: Cookie,
-    },
-    /// An answer stopped being HTTP.
-    Malformed {
-        server: Cookie,
-    },
-    /// A server end was closed by its own side.
-    ServerClosed {
-        server: Cookie,
-    },
-    ServerReady {
-        server: Cookie,
-    },
-    /// A client's connect was answered.
-    Connected {
-        client: Cookie,
-    },
-    /// A FIN or RST came to a server's end.
-    Arrived {
-        server: Cookie,
-    },
-}
-
-/// A client is found by its local address; loopback addresses exist once in each namespace.
+/// Index key: the client's address as both endpoints see it. Loopback addresses exist once per namespace.
 type LocalKey = (Option<NetnsId>, SocketAddr);
 
 #[derive(Debug, Default)]
 pub struct Sockets {
-    pub(in crate::engine::world) ends: BTreeMap<Cookie, Endpoint>,
+    pub(in crate::engine::world) endpoints: BTreeMap<Cookie, Endpoint>,
     clients: BTreeMap<LocalKey, Cookie>,
     servers: BTreeMap<LocalKey, Cookie>,
     opened: VecDeque<Cookie>,
-    gone: VecDeque<Cookie>,
-    /// Whom the kernel sent a reset for a closed port, the latest last.
+    closed: VecDeque<Cookie>,
+    /// Destinations of resets for closed ports, the latest last.
     closed_ports: VecDeque<SocketAddr>,
 }
 
 impl Sockets {
     #[must_use]
     pub fn get(&self, cookie: Cookie) -> Option<&Endpoint> {
-        self.ends.get(&cookie)
+        self.endpoints.get(&cookie)
     }
 
     #[must_use]
@@ -96,115 +48,24 @@ impl Sockets {
         self.get(self.get(cookie)?.peer?)
     }
 
-    /// Ends that are not gone.
+    /// Endpoints that have not reached CLOSE.
     pub fn open(&self) -> impl Iterator<Item = &Endpoint> {
-        self.ends.values().filter(|end| end.gone.is_none())
-    }
-
-    pub(in crate::engine::world) fn state_changed(&mut self, at: Stamp, change: &TcpStateChange) -> Vec<Change> {
-        use TcpState::{
-            Close as Closed, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent,
-        };
-        let cookie = change.socket.cookie;
-        match (change.old, change.new) {
-            (Closed, SynSent) => {
-                self.insert(at, change.socket, Side::Client, SynSent, Some(change.task.clone()));
-                return vec![Change::Connecting { client: cookie }];
-            }
-            (SynRecv, Established) => {
-                self.insert(at, change.socket, Side::Server, Established, None);
-                self.join(cookie);
-                if let Some(end) = self.ends.get_mut(&cookie) {
-                    end.established = Some(at);
-                }
-                return vec![Change::ServerReady { server: cookie }];
-            }
-            _ => {}
-        }
-        self.learn_address(&change.socket);
-        let answered = self.peer(cookie).is_some_and(|peer| peer.close.is_some());
-        let Some(end) = self.ends.get_mut(&cookie) else { return Vec::new() };
-        end.state = change.new;
-        end.unacknowledged = change.unacknowledged;
-        end.last_sent = change.last_sent.or(end.last_sent);
-        end.last_received = change.last_received.or(end.last_received);
-        let errno = change.errno.clone();
-        end.errno = errno.clone().or(end.errno.take());
-        let client = end.side == Side::Client;
-        let mut changes = Vec::new();
-        match (change.old, change.new) {
-            (SynSent, Established) => {
-                end.established = Some(at);
-                changes.push(Change::Connected { client: cookie });
-            }
-            (SynSent, Closed) => {
-                let dying = change.task.exiting && end.errno.is_none();
-                changes.push(Change::ConnectFailed { client: cookie, errno: end.errno.clone(), dying });
-            }
-            (Established, CloseWait) => {
-                end.fin_in = Some(at);
-                changes.push(if client {
-                    Change::FinArrived { client: cookie }
-                } else {
-                    Change::Arrived { server: cookie }
-                });
-            }
-            (Established, FinWait1) if client && change.half => end.half = true,
-            (Established, FinWait1) | (CloseWait, LastAck) => {
-                end.close_by(at, change, false);
-                changes.push(closed(end, cookie));
-            }
-            // A FIN takes a half-closed end to TIME_WAIT, which shows as CLOSE, or to CLOSING where its own FIN is not
-            // acknowledged yet.
-            (FinWait1, Closing) if end.half && end.close.is_none() => {
-                end.fin_in = Some(at);
-                changes.push(Change::FinArrived { client: cookie });
-            }
-            (FinWait1 | FinWait2, Closed) if end.half && answered && end.rst_in.is_none() && end.close.is_none() => {
-                end.fin_in = Some(at);
-                changes.push(Change::FinArrived { client: cookie });
-            }
-            (FinWait1 | FinWait2, Closed) if !end.half || end.close.is_some() => {}
-            (Established | CloseWait | FinWait1 | FinWait2, Closed) => match (end.rst_in, end.errno.clone()) {
-                (Some(_), _) => changes.push(if client {
-                    Change::ResetArrived { client: cookie }
-                } else {
-                    Change::Arrived { server: cookie }
-                }),
-                (None, Some(errno)) => {
-                    if client {
-                        changes.push(Change::TimedOut { client: cookie, errno });
-                    }
-                }
-                (None, None) => {
-                    end.close_by(at, change, true);
-                    changes.push(closed(end, cookie));
-                }
-            },
-            _ => {}
-        }
-        if let Some(seen) = self.remote_peer(at, cookie, change) {
-            changes.push(seen);
-        }
-        if change.new == Closed {
-            self.retire(at, cookie);
-        }
-        changes
+        self.endpoints.values().filter(|endpoint| endpoint.gone.is_none())
     }
 
     pub(in crate::engine::world) fn reset_received(&mut self, at: Stamp, reset: &ResetReceived) {
-        if let Some(end) = self.ends.get_mut(&reset.socket.cookie) {
-            end.rst_in = Some((at, reset.state));
+        if let Some(endpoint) = self.endpoints.get_mut(&reset.socket.cookie) {
+            endpoint.rst_in = Some((at, reset.state));
         }
     }
 
-    /// Did the kernel answer this client's SYN for a closed port? Otherwise a packet filter did, in its place.
+    /// Whether the kernel reset this client's SYN because the port is closed; otherwise a packet filter refused it.
     #[must_use]
     pub fn hit_closed_port(&self, client: Cookie) -> bool {
-        self.get(client).is_some_and(|end| self.closed_ports.contains(&end.socket.local))
+        self.get(client).is_some_and(|endpoint| self.closed_ports.contains(&endpoint.socket.local))
     }
 
-    /// A reset for a closed port names no full socket, and is kept by its addressee.
+    /// A reset for a closed port has no full socket; it is recorded by its destination.
     pub(in crate::engine::world) fn reset_sent(&mut self, at: Stamp, reset: &ResetSent) {
         if reset.socket.cookie == Cookie::NONE {
             self.closed_ports.push_back(reset.socket.remote);
@@ -212,92 +73,96 @@ impl Sockets {
                 self.closed_ports.pop_front();
             }
         }
-        if let Some(end) = self.ends.get_mut(&reset.socket.cookie) {
-            end.rst_out = Some((at, reset.reason.clone()));
+        if let Some(endpoint) = self.endpoints.get_mut(&reset.socket.cookie) {
+            endpoint.rst_out = Some((at, reset.reason.clone()));
         }
     }
 
     pub(in crate::engine::world) fn retransmitted(&mut self, at: Stamp, socket: &Socket) {
-        self.learn_address(socket);
-        if let Some(end) = self.ends.get_mut(&socket.cookie) {
-            let before = end.retransmits.unwrap_or(Retransmits { count: 0, first: at, last: at });
-            end.retransmits = Some(Retransmits { count: before.count.saturating_add(1), last: at, ..before });
+        self.update_address(socket);
+        if let Some(endpoint) = self.endpoints.get_mut(&socket.cookie) {
+            let previous = endpoint.retransmits.unwrap_or(Retransmits { count: 0, first: at, last: at });
+            endpoint.retransmits = Some(Retransmits { count: previous.count.saturating_add(1), last: at, ..previous });
         }
     }
 
-    /// The client whose own address this is, as others see it.
+    /// The client with this local address.
     #[must_use]
     pub fn client_at(&self, netns: NetnsId, local: SocketAddr) -> Option<Cookie> {
         self.clients.get(&key(netns, local)).copied()
     }
 
     pub(in crate::engine::world) fn error(&mut self, error: &SocketError) {
-        if let Some(end) = self.ends.get_mut(&error.socket.cookie)
-            && end.gone.is_none()
+        if let Some(endpoint) = self.endpoints.get_mut(&error.socket.cookie)
+            && endpoint.gone.is_none()
         {
-            end.errno = Some(error.errno.clone());
+            endpoint.errno = Some(error.errno.clone());
         }
     }
 
-    /// Returns whether this is a server's end.
+    /// Returns whether this is a server's endpoint.
     pub(in crate::engine::world) fn socket_read(&mut self, reading: &Reading) -> bool {
-        let Some(end) = self.ends.get_mut(&reading.socket.cookie) else { return false };
-        let server = end.side == Side::Server;
-        if server || end.owner.is_none() {
-            end.owner = Some(reading.task.clone());
+        let Some(endpoint) = self.endpoints.get_mut(&reading.socket.cookie) else { return false };
+        let server = endpoint.side == Side::Server;
+        if server || endpoint.owner.is_none() {
+            endpoint.owner = Some(reading.task.clone());
         }
         server
     }
 
     pub(in crate::engine::world) fn http(&mut self, at: Stamp, http: &HttpFact) -> Option<Change> {
-        let cookie = if http.received { self.sender_of(http.cookie)? } else { http.cookie };
+        let cookie = if http.received { self.remote_sender(http.cookie)? } else { http.cookie };
         if http.what == HttpWhat::RequestBegun {
-            self.begin_anew(cookie);
+            self.resynchronise(cookie);
         }
-        let end = self.ends.get_mut(&cookie)?;
-        let sent = &mut end.http;
+        let endpoint = self.endpoints.get_mut(&cookie)?;
+        let messages = &mut endpoint.http;
         match &http.what {
             HttpWhat::RequestBegun | HttpWhat::AnswerBegun => {
-                sent.begun += 1;
-                sent.begun_at = Some(at);
+                messages.begun += 1;
+                messages.begun_at = Some(at);
             }
-            HttpWhat::RequestComplete | HttpWhat::AnswerComplete => sent.end(at),
-            HttpWhat::Informational { .. } => sent.begun = sent.begun.saturating_sub(1),
+            HttpWhat::RequestComplete | HttpWhat::AnswerComplete => messages.record_complete(at),
+            HttpWhat::Informational { .. } => messages.begun = messages.begun.saturating_sub(1),
             HttpWhat::AnswerHead { status, body, .. } => {
-                sent.header_sections += 1;
-                sent.status = Some(*status);
-                sent.body = Some(*body);
+                messages.header_sections += 1;
+                messages.status = Some(*status);
+                messages.body = Some(*body);
                 if *body == BodyFraming::Empty {
-                    sent.end(at);
+                    messages.record_complete(at);
                 }
             }
-            HttpWhat::Upgraded => (sent.opaque, sent.upgraded) = (true, true),
-            HttpWhat::Opaque => sent.opaque = true,
+            HttpWhat::Upgraded => (messages.opaque, messages.upgraded) = (true, true),
+            HttpWhat::Opaque => messages.opaque = true,
             HttpWhat::Malformed => {
-                sent.malformed = Some(at);
+                messages.malformed = Some(at);
                 return Some(Change::Malformed { server: cookie });
             }
         }
         None
     }
 
-    /// Facts about HTTP may be missing: how far the open connections' exchanges have come is not known any more.
-    pub(in crate::engine::world) fn doubt(&mut self) {
-        for end in self.ends.values_mut().filter(|end| end.gone.is_none()) {
-            end.http.doubtful = true;
-            end.lossy = true;
+    /// Events were lost: HTTP facts may be missing, so the progress of every open connection is uncertain.
+    pub(in crate::engine::world) fn mark_doubtful(&mut self) {
+        for endpoint in self.endpoints.values_mut().filter(|endpoint| endpoint.gone.is_none()) {
+            endpoint.http.doubtful = true;
+            endpoint.lossy = true;
         }
     }
 
-    /// A client that begins another request has what it was owed: counting begins anew where it was in doubt.
-    fn begin_anew(&mut self, client: Cookie) {
-        let Some(end) = self.ends.get(&client).filter(|end| end.http.doubtful) else { return };
-        let ends = [Some(client), end.peer].into_iter().flatten();
-        let told = ends.clone().filter_map(|cookie| self.ends.get(&cookie)).map(|end| end.http.begun).max();
-        for cookie in ends {
-            if let (Some(end), Some(count)) = (self.ends.get_mut(&cookie), told) {
-                let opaque = end.http.opaque;
-                end.http = HttpMessages {
+    /// A client that begins a further request has received its responses: restart the counters where events were lost.
+    fn resynchronise(&mut self, client: Cookie) {
+        let Some(endpoint) = self.endpoints.get(&client).filter(|endpoint| endpoint.http.doubtful) else { return };
+        let endpoints = [Some(client), endpoint.peer].into_iter().flatten();
+        let begun = endpoints
+            .clone()
+            .filter_map(|cookie| self.endpoints.get(&cookie))
+            .map(|endpoint| endpoint.http.begun)
+            .max();
+        for cookie in endpoints {
+            if let (Some(endpoint), Some(count)) = (self.endpoints.get_mut(&cookie), begun) {
+                let opaque = endpoint.http.opaque;
+                endpoint.http = HttpMessages {
                     begun: count,
                     complete: count,
                     header_sections: count,
@@ -308,102 +173,99 @@ impl Sockets {
         }
     }
 
-    pub(in crate::engine::world) fn found(&mut self, at: Stamp, seen: &SocketSeen, side: Side) {
+    pub(in crate::engine::world) fn insert_preexisting(&mut self, at: Stamp, seen: &SocketSeen, side: Side) {
         let cookie = seen.socket.cookie;
-        if self.ends.contains_key(&cookie) {
+        if self.endpoints.contains_key(&cookie) {
             return;
         }
         self.insert(at, seen.socket, side, seen.state, seen.task.clone());
-        self.join(cookie);
-        if let Some(end) = self.ends.get_mut(&cookie) {
-            end.established = Some(at);
-            end.preexisting = true;
+        self.join_peer(cookie);
+        if let Some(endpoint) = self.endpoints.get_mut(&cookie) {
+            endpoint.established = Some(at);
+            endpoint.preexisting = true;
         }
     }
 
-    fn insert(&mut self, at: Stamp, socket: Socket, side: Side, state: TcpState, owner: Option<Task>) {
+    pub(super) fn insert(&mut self, at: Stamp, socket: Socket, side: Side, state: TcpState, owner: Option<Task>) {
         let cookie = socket.cookie;
         match side {
             Side::Client => self.clients.insert(key(socket.netns, socket.local), cookie),
             Side::Server => self.servers.insert(key(socket.netns, socket.remote), cookie),
         };
-        self.ends.insert(cookie, Endpoint { owner, ..Endpoint::new(socket, side, at, state) });
+        self.endpoints.insert(cookie, Endpoint { owner, ..Endpoint::new(socket, side, at, state) });
         self.opened.push_back(cookie);
         if self.opened.len() > OPEN_CAP
             && let Some(oldest) = self.opened.pop_front()
-            && self.ends.get(&oldest).is_some_and(|end| end.gone.is_none())
+            && self.endpoints.get(&oldest).is_some_and(|endpoint| endpoint.gone.is_none())
         {
-            self.forget(oldest);
+            self.evict(oldest);
         }
     }
 
-    /// A connecting socket has no port yet when it enters SYN_SENT (net/ipv4/tcp_ipv4.c, `tcp_v4_connect`).
-    fn learn_address(&mut self, socket: &Socket) {
+    /// A connecting socket has no port yet when it enters SYN_SENT (net/ipv4/tcp_ipv4.c, `tcp_v4_connect`); later
+    /// events carry it.
+    pub(super) fn update_address(&mut self, socket: &Socket) {
         let cookie = socket.cookie;
-        let Some(end) = self.ends.get_mut(&cookie).filter(|end| end.socket.local.port() == 0) else { return };
-        let old = key(end.socket.netns, end.socket.local);
-        end.socket = *socket;
-        if end.side == Side::Client && socket.local.port() != 0 {
+        let Some(endpoint) = self.endpoints.get_mut(&cookie).filter(|endpoint| endpoint.socket.local.port() == 0)
+        else {
+            return;
+        };
+        let old = key(endpoint.socket.netns, endpoint.socket.local);
+        endpoint.socket = *socket;
+        if endpoint.side == Side::Client && socket.local.port() != 0 {
             self.clients.remove(&old);
             self.clients.insert(key(socket.netns, socket.local), cookie);
-            self.join(cookie);
+            self.join_peer(cookie);
         }
     }
 
-    /// Joins an end to its other end: the server's remote address is the client's local one.
-    fn join(&mut self, cookie: Cookie) {
-        let Some(end) = self.ends.get(&cookie) else { return };
-        let other = match end.side {
-            Side::Server => self.clients.get(&key(end.socket.netns, end.socket.remote)),
-            Side::Client => self.servers.get(&key(end.socket.netns, end.socket.local)),
+    /// Joins an endpoint to its peer: the server's remote address is the client's local address.
+    pub(super) fn join_peer(&mut self, cookie: Cookie) {
+        let Some(endpoint) = self.endpoints.get(&cookie) else { return };
+        let peer = match endpoint.side {
+            Side::Server => self.clients.get(&key(endpoint.socket.netns, endpoint.socket.remote)),
+            Side::Client => self.servers.get(&key(endpoint.socket.netns, endpoint.socket.local)),
         };
-        let Some(other) = other.copied() else { return };
-        if self.ends.get(&other).is_none_or(|end| end.gone.is_some() || end.peer.is_some()) {
+        let Some(peer) = peer.copied() else { return };
+        if self.endpoints.get(&peer).is_none_or(|endpoint| endpoint.gone.is_some() || endpoint.peer.is_some()) {
             return;
         }
-        for (one, two) in [(cookie, other), (other, cookie)] {
-            if let Some(end) = self.ends.get_mut(&one) {
-                end.peer = Some(two);
+        for (one, two) in [(cookie, peer), (peer, cookie)] {
+            if let Some(endpoint) = self.endpoints.get_mut(&one) {
+                endpoint.peer = Some(two);
             }
         }
     }
 
-    fn retire(&mut self, at: Stamp, cookie: Cookie) {
-        let Some(end) = self.ends.get_mut(&cookie) else { return };
-        end.gone = Some(at);
-        let remote_peer = end.peer.filter(|peer| peer.is_outside());
-        if let Some(remote_peer) = remote_peer.and_then(|peer| self.ends.get_mut(&peer)) {
+    pub(super) fn record_closed(&mut self, at: Stamp, cookie: Cookie) {
+        let Some(endpoint) = self.endpoints.get_mut(&cookie) else { return };
+        endpoint.gone = Some(at);
+        let remote_peer = endpoint.peer.filter(|peer| peer.is_outside());
+        if let Some(remote_peer) = remote_peer.and_then(|peer| self.endpoints.get_mut(&peer)) {
             remote_peer.gone = Some(at);
         }
-        self.gone.push_back(cookie);
-        if self.gone.len() > GONE_CAP
-            && let Some(oldest) = self.gone.pop_front()
+        self.closed.push_back(cookie);
+        if self.closed.len() > CLOSED_CAP
+            && let Some(oldest) = self.closed.pop_front()
         {
-            self.forget(oldest);
+            self.evict(oldest);
         }
     }
 
-    fn forget(&mut self, cookie: Cookie) {
-        let Some(end) = self.ends.remove(&cookie) else { return };
-        // An end on another host stays as long as the one that it was seen by.
-        if let Some(remote_peer) = end.peer.filter(|peer| peer.is_outside()) {
-            self.ends.remove(&remote_peer);
+    fn evict(&mut self, cookie: Cookie) {
+        let Some(endpoint) = self.endpoints.remove(&cookie) else { return };
+        // A remote endpoint lives as long as its local one.
+        if let Some(remote_peer) = endpoint.peer.filter(|peer| peer.is_outside()) {
+            self.endpoints.remove(&remote_peer);
         }
-        let (index, at) = match end.side {
-            Side::Client => (&mut self.clients, end.socket.local),
-            Side::Server => (&mut self.servers, end.socket.remote),
+        let (index, at) = match endpoint.side {
+            Side::Client => (&mut self.clients, endpoint.socket.local),
+            Side::Server => (&mut self.servers, endpoint.socket.remote),
         };
-        let key = key(end.socket.netns, at);
+        let key = key(endpoint.socket.netns, at);
         if index.get(&key) == Some(&cookie) {
             index.remove(&key);
         }
-    }
-}
-
-fn closed(end: &Endpoint, cookie: Cookie) -> Change {
-    match end.side {
-        Side::Client => Change::Left { client: cookie },
-        Side::Server => Change::ServerClosed { server: cookie },
     }
 }
 
