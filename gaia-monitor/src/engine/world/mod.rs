@@ -175,19 +175,19 @@ impl World {
                 Vec::new()
             }
             Fact::LinksRead(read) => {
-                let outages = self.interfaces.read(at, read, &self.containers);
+                let outages = self.interfaces.links_read(at, read, &self.containers);
                 self.interfaces_changed(at, read.netns, outages)
             }
             Fact::Link(change) => {
-                let outages = self.interfaces.link(at, change, &self.containers);
+                let outages = self.interfaces.link_changed(at, change, &self.containers);
                 self.interfaces_changed(at, change.netns, outages)
             }
-            Fact::Address(change) => match self.interfaces.address(at, change, &self.containers) {
+            Fact::Address(change) => match self.interfaces.address_changed(at, change, &self.containers) {
                 Some(container) => self.find_recovered(&container),
                 None => Vec::new(),
             },
             Fact::Neighbour(change) => {
-                self.interfaces.neighbour(at, change, &self.containers);
+                self.interfaces.neighbour_changed(at, change, &self.containers);
                 Vec::new()
             }
             // The published port alone joins both legs (see `route`); the proxy's own word is not needed.

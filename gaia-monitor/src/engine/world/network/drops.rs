@@ -1,11 +1,12 @@
-//! Packets that did not arrive: which were dropped or refused on the way, by connection, and which met a full queue.
+//! Packets that did not arrive: dropped or refused on their path, by connection, or dropped at a full accept queue.
 //!
-//! A packet names its ends by address, and on a published port each side knows another address of the other one: what was
-//! dropped is found by the client's own address, which both sides agree on.
+//! A packet carries two addresses, and on a published port each endpoint sees a different address of its peer. Packets
+//! are therefore looked up by the client's own address, which is the same for both.
 //!
-//! Bound: [`PAIRS`] pairs of addresses, the longest known go first; [`FIRST`] and [`LAST`] packets of each, what lies
-//! between is counted only; [`OVERFLOWS`] packets that met a full queue, and as many readings of the kernel's counters of
-//! such packets. Beyond them a timeout is put down to silence.
+//! Bound: [`PAIRS_CAP`] pairs of addresses; when reached, the oldest pair is evicted. [`FIRST_PACKETS`] and
+//! [`LAST_PACKETS`] packets and [`REFUSALS_CAP`] ICMP errors of each pair; packets in between are not kept.
+//! [`OVERFLOWS_CAP`] packets at full accept queues, and as many readings of the kernel's counters; when reached, the
+//! oldest is evicted. Without its packets a timeout is attributed to silence.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -17,18 +18,18 @@ use crate::model::time::{Nanos, Stamp};
 use crate::engine::world::World;
 use crate::engine::world::tcp::endpoint::Endpoint;
 
-const PAIRS: usize = 8_192;
-const FIRST: usize = 16;
-const LAST: usize = 16;
-const REFUSALS: usize = 8;
-const OVERFLOWS: usize = 4_096;
-/// How long after its effect a drop may be told: a refusal leaves before the packet that it answers is thrown away.
-const AFTERWARDS: Nanos = Nanos::from_millis(10);
-/// A client that asks for the error of its connect at once gets it, and closes. One that waits is told by the kernel when it
-/// sends the SYN again, a second later at the earliest.
-const TOLD_SOFTLY: Nanos = Nanos::from_millis(500);
+const PAIRS_CAP: usize = 8_192;
+const FIRST_PACKETS: usize = 16;
+const LAST_PACKETS: usize = 16;
+const REFUSALS_CAP: usize = 8;
+const OVERFLOWS_CAP: usize = 4_096;
+/// How long after its effect a drop may be reported: an ICMP error is sent before the refused packet is dropped.
+const REPORT_DELAY: Nanos = Nanos::from_millis(10);
+/// How long a soft error explains a close. A client that reads the error of its connect immediately gets it, and
+/// closes; one that waits gets it from the kernel with the retransmitted SYN, one second later at the earliest.
+const SOFT_ERROR_WINDOW: Nanos = Nanos::from_millis(500);
 
-/// A packet that was thrown away.
+/// A dropped packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     pub at: Stamp,
@@ -42,14 +43,14 @@ pub struct Dropped {
 }
 
 impl Dropped {
-    /// A filter's doing, which somebody has set up; otherwise the kernel's own.
+    /// Whether a configured filter dropped it; otherwise the kernel dropped it for its own reasons.
     #[must_use]
     pub fn is_filters(&self) -> bool {
         is_filter(&self.reason)
     }
 }
 
-/// Reasons that mean a filter of any kind.
+/// Whether a drop reason means a filter of any kind.
 #[must_use]
 pub fn is_filter(reason: &str) -> bool {
     matches!(
@@ -65,7 +66,7 @@ pub fn is_filter(reason: &str) -> bool {
     )
 }
 
-/// A packet that was answered with an ICMP error.
+/// A packet refused by an ICMP error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     pub at: Stamp,
@@ -92,17 +93,17 @@ impl Trace {
 #[derive(Debug, Default)]
 pub struct Drops {
     traces: BTreeMap<Pair, Trace>,
-    /// Each pair by both its addresses.
-    ends: BTreeSet<(SocketAddr, Pair)>,
-    order: VecDeque<Pair>,
+    /// Every pair, by both of its addresses.
+    by_address: BTreeSet<(SocketAddr, Pair)>,
+    arrived: VecDeque<Pair>,
     overflows: VecDeque<(Stamp, ListenOverflow)>,
     counts: VecDeque<(Stamp, ListenCounts)>,
 }
 
-/// What the kernel had counted of dropped handshakes in a namespace while somebody tried to connect.
+/// Dropped handshakes that the kernel counted in a namespace during a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// When that was last read.
+    /// When the counters were last read.
     pub at: Stamp,
     pub netns: NetnsId,
     pub overflows: u64,
@@ -121,40 +122,40 @@ impl Drops {
             syn: fact.syn,
             payload: fact.payload > 0,
         };
-        let trace = self.trace(fact.source, fact.destination);
-        if trace.first.len() < FIRST {
+        let trace = self.trace_mut(fact.source, fact.destination);
+        if trace.first.len() < FIRST_PACKETS {
             trace.first.push(dropped);
             return;
         }
         trace.last.push_back(dropped);
-        if trace.last.len() > LAST {
+        if trace.last.len() > LAST_PACKETS {
             trace.last.pop_front();
         }
     }
 
     pub(in crate::engine::world) fn refused(&mut self, at: Stamp, fact: &IcmpSent) {
-        let refused = &mut self.trace(fact.source, fact.destination).refused;
+        let refused = &mut self.trace_mut(fact.source, fact.destination).refused;
         refused.push_back(Refused { at, netns: fact.netns, code: fact.code });
-        if refused.len() > REFUSALS {
+        if refused.len() > REFUSALS_CAP {
             refused.pop_front();
         }
     }
 
     pub(in crate::engine::world) fn overflowed(&mut self, at: Stamp, fact: &ListenOverflow) {
         self.overflows.push_back((at, fact.clone()));
-        if self.overflows.len() > OVERFLOWS {
+        if self.overflows.len() > OVERFLOWS_CAP {
             self.overflows.pop_front();
         }
     }
 
     pub(in crate::engine::world) fn counted(&mut self, at: Stamp, fact: &ListenCounts) {
         self.counts.push_back((at, fact.clone()));
-        if self.counts.len() > OVERFLOWS {
+        if self.counts.len() > OVERFLOWS_CAP {
             self.counts.pop_front();
         }
     }
 
-    /// Growths of a namespace's counters that fell, wholly or in part, between two instants.
+    /// Increments of a namespace's counters that overlap a period.
     fn counts_between(
         &self,
         netns: NetnsId,
@@ -164,21 +165,22 @@ impl Drops {
         self.counts.iter().filter(move |(at, counts)| counts.netns == netns && *at >= from && counts.since <= until)
     }
 
-    /// Did the kernel count more packets at full queues than were seen there one by one? What was seen of somebody else is
-    /// nobody's excuse.
-    fn is_unseen(&self, at: Stamp, counts: &ListenCounts) -> bool {
-        // A packet is seen a moment before it is counted.
-        let from = counts.since.minus(AFTERWARDS);
-        let told = |(seen, fact): &&(Stamp, ListenOverflow)| fact.netns == counts.netns && *seen >= from && *seen <= at;
-        counts.overflows > self.overflows.iter().filter(told).count() as u64
+    /// Whether the kernel counted more packets at full queues than were reported one by one. Packets reported for other
+    /// clients are subtracted, because they do not explain this client's failure.
+    fn has_unseen(&self, at: Stamp, counts: &ListenCounts) -> bool {
+        // A packet is reported just before the kernel counts it.
+        let from = counts.since.minus(REPORT_DELAY);
+        let is_counted =
+            |(seen, fact): &&(Stamp, ListenOverflow)| fact.netns == counts.netns && *seen >= from && *seen <= at;
+        counts.overflows > self.overflows.iter().filter(is_counted).count() as u64
     }
 
-    /// The error that an ICMP message left for a connect while its system call was still under way: it stays on the socket as
-    /// a soft one, for SO_ERROR to find, and no event tells of it (net/ipv4/tcp_ipv4.c, `tcp_v4_err`; the table is
+    /// The error that an ICMP message stored on a connecting socket while its system call was in progress: a soft
+    /// error, which SO_ERROR returns and no event reports (net/ipv4/tcp_ipv4.c, `tcp_v4_err`; the table is
     /// `icmp_err_convert` in net/ipv4/icmp.c).
     pub(in crate::engine::world) fn soft_error(&self, local: SocketAddr, at: Stamp) -> Option<&'static str> {
         let refused = self.at(local).flat_map(|(_, trace)| &trace.refused);
-        let last = refused.filter(|refused| refused.at <= at && at.since(refused.at) <= TOLD_SOFTLY).last()?;
+        let last = refused.filter(|refused| refused.at <= at && at.since(refused.at) <= SOFT_ERROR_WINDOW).last()?;
         Some(match last.code {
             Unreachable::Port => "ECONNREFUSED",
             Unreachable::Protocol => "ENOPROTOOPT",
@@ -188,26 +190,26 @@ impl Drops {
         })
     }
 
-    fn trace(&mut self, one: SocketAddr, two: SocketAddr) -> &mut Trace {
-        let pair = (one.min(two), one.max(two));
+    fn trace_mut(&mut self, first: SocketAddr, second: SocketAddr) -> &mut Trace {
+        let pair = (first.min(second), first.max(second));
         if !self.traces.contains_key(&pair) {
-            self.ends.extend([(one, pair), (two, pair)]);
-            self.order.push_back(pair);
-            if self.order.len() > PAIRS
-                && let Some(oldest) = self.order.pop_front()
+            self.by_address.extend([(first, pair), (second, pair)]);
+            self.arrived.push_back(pair);
+            if self.arrived.len() > PAIRS_CAP
+                && let Some(oldest) = self.arrived.pop_front()
             {
                 self.traces.remove(&oldest);
-                self.ends.remove(&(oldest.0, oldest));
-                self.ends.remove(&(oldest.1, oldest));
+                self.by_address.remove(&(oldest.0, oldest));
+                self.by_address.remove(&(oldest.1, oldest));
             }
         }
         self.traces.entry(pair).or_default()
     }
 
-    /// What was seen of connections that have an end at this address, each with the other end's address.
+    /// The packets of connections with an endpoint at this address, each with the peer's address.
     fn at(&self, local: SocketAddr) -> impl Iterator<Item = (SocketAddr, &Trace)> {
         let none = SocketAddr::from(([0, 0, 0, 0], 0));
-        let pairs = self.ends.range((local, (none, none))..).take_while(move |(end, _)| *end == local);
+        let pairs = self.by_address.range((local, (none, none))..).take_while(move |(endpoint, _)| *endpoint == local);
         pairs.filter_map(move |(_, pair)| {
             let other = if pair.0 == local { pair.1 } else { pair.0 };
             Some((other, self.traces.get(pair)?))
@@ -216,69 +218,78 @@ impl Drops {
 }
 
 impl World {
-    /// The packets of a client's connection, of either direction, that were dropped until an instant; oldest first.
-    /// `container`: whose the server's address is, where it is known by another one.
+    /// Dropped packets of a client's connection, in both directions, up to an instant; oldest first. `container`: the
+    /// server, if it has another address than the one the client used.
     #[must_use]
-    pub fn dropped_of(&self, end: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Vec<&Dropped> {
-        let mine = |dropped: &&Dropped| {
-            let local = end.socket.local.ip().is_loopback();
-            let inside = dropped.at >= end.opened && dropped.at <= until.plus(AFTERWARDS);
-            inside && (!local || dropped.netns == end.socket.netns)
+    pub fn dropped_of(&self, endpoint: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Vec<&Dropped> {
+        let is_own = |dropped: &&Dropped| {
+            let local = endpoint.socket.local.ip().is_loopback();
+            let inside = dropped.at >= endpoint.opened && dropped.at <= until.plus(REPORT_DELAY);
+            inside && (!local || dropped.netns == endpoint.socket.netns)
         };
-        let traces = self.traces_of(end, container);
-        let mut found: Vec<&Dropped> = traces.into_iter().flat_map(Trace::packets).filter(mine).collect();
+        let traces = self.traces_of(endpoint, container);
+        let mut found: Vec<&Dropped> = traces.into_iter().flat_map(Trace::packets).filter(is_own).collect();
         found.sort_by_key(|dropped| dropped.at);
         found
     }
 
-    /// The ICMP errors that answered packets of a client's connection.
+    /// The ICMP errors sent for packets of a client's connection.
     #[must_use]
-    pub fn refused_of(&self, end: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Vec<Refused> {
-        let mine = |refused: &Refused| refused.at >= end.opened && refused.at <= until.plus(AFTERWARDS);
-        let traces = self.traces_of(end, container);
-        traces.into_iter().flat_map(|trace| trace.refused.iter().copied()).filter(mine).collect()
+    pub fn refused_of(&self, endpoint: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Vec<Refused> {
+        let is_own = |refused: &Refused| refused.at >= endpoint.opened && refused.at <= until.plus(REPORT_DELAY);
+        let traces = self.traces_of(endpoint, container);
+        traces.into_iter().flat_map(|trace| trace.refused.iter().copied()).filter(is_own).collect()
     }
 
-    fn traces_of(&self, end: &Endpoint, container: Option<&ContainerId>) -> Vec<&Trace> {
-        if end.socket.local.port() == 0 {
-            // Its port is told with its next change of state: whatever else came from its address to that server, and is
-            // no other socket's that is known.
-            let own = |other: &SocketAddr| {
-                other.ip() == end.socket.local.ip() && self.sockets.client_at(end.socket.netns, *other).is_none()
+    fn traces_of(&self, endpoint: &Endpoint, container: Option<&ContainerId>) -> Vec<&Trace> {
+        if endpoint.socket.local.port() == 0 {
+            // The port is reported with the next change of state. Until then: every packet from the client's address to
+            // this server that belongs to no known socket.
+            let is_own = |other: &SocketAddr| {
+                other.ip() == endpoint.socket.local.ip()
+                    && self.sockets.client_at(endpoint.socket.netns, *other).is_none()
             };
-            return self.drops.at(end.socket.remote).filter(|(other, _)| own(other)).map(|(_, trace)| trace).collect();
+            return self
+                .drops
+                .at(endpoint.socket.remote)
+                .filter(|(other, _)| is_own(other))
+                .map(|(_, trace)| trace)
+                .collect();
         }
-        let peer = self.sockets.peer(end.socket.cookie).map(|peer| peer.socket.local);
-        let found = self.drops.at(end.socket.local).filter(|(other, _)| {
-            let known = *other == end.socket.remote || Some(*other) == peer;
-            known || container.is_some_and(|id| self.containers.of_address(other.ip(), end.opened).as_ref() == Some(id))
+        let peer = self.sockets.peer(endpoint.socket.cookie).map(|peer| peer.socket.local);
+        let found = self.drops.at(endpoint.socket.local).filter(|(other, _)| {
+            let is_peer = *other == endpoint.socket.remote || Some(*other) == peer;
+            is_peer
+                || container
+                    .is_some_and(|id| self.containers.of_address(other.ip(), endpoint.opened).as_ref() == Some(id))
         });
         found.map(|(_, trace)| trace).collect()
     }
 
-    /// Did a full queue drop this client's handshake? `Some(true)`: its own packet was seen to meet it; `Some(false)`: while
-    /// it tried, the kernel counted packets at full queues of the server's namespace that were not seen there.
+    /// Whether a full accept queue dropped this client's handshake. `Some(true)`: the drop of its own packet was
+    /// reported; `Some(false)`: during the connect, the kernel counted packets at full queues of the server's namespace
+    /// that were not reported one by one.
     #[must_use]
-    pub fn overflowed(&self, end: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Option<bool> {
-        let local = end.socket.local;
-        let own = |packet: &Handshake| match local.port() {
-            0 => packet.client.ip() == local.ip() && packet.server == end.socket.remote,
+    pub fn overflowed(&self, endpoint: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Option<bool> {
+        let local = endpoint.socket.local;
+        let is_own = |packet: &Handshake| match local.port() {
+            0 => packet.client.ip() == local.ip() && packet.server == endpoint.socket.remote,
             _ => packet.client == local,
         };
-        let during = |at: Stamp| at >= end.opened && at <= until.plus(AFTERWARDS);
-        if self.drops.overflows.iter().any(|(at, fact)| own(&fact.packet) && during(*at)) {
+        let during = |at: Stamp| at >= endpoint.opened && at <= until.plus(REPORT_DELAY);
+        if self.drops.overflows.iter().any(|(at, fact)| is_own(&fact.packet) && during(*at)) {
             return Some(true);
         }
         let netns = self.netns_of(container)?;
-        let mut counts = self.drops.counts_between(netns, end.opened, until);
-        counts.any(|(at, counts)| self.drops.is_unseen(*at, counts)).then_some(false)
+        let mut counts = self.drops.counts_between(netns, endpoint.opened, until);
+        counts.any(|(at, counts)| self.drops.has_unseen(*at, counts)).then_some(false)
     }
 
-    /// What the kernel had counted in the server's namespace while this client tried.
+    /// Dropped handshakes that the kernel counted in the server's namespace during this client's connect.
     #[must_use]
-    pub fn counted_of(&self, end: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Option<Counted> {
+    pub fn counted_of(&self, endpoint: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Option<Counted> {
         let netns = self.netns_of(container)?;
-        self.drops.counts_between(netns, end.opened, until).fold(None, |sum, (at, counts)| {
+        self.drops.counts_between(netns, endpoint.opened, until).fold(None, |sum, (at, counts)| {
             let sum = sum.unwrap_or(Counted { at: *at, netns, overflows: 0, drops: 0 });
             let overflows = sum.overflows.saturating_add(counts.overflows);
             Some(Counted { at: *at, overflows, drops: sum.drops.saturating_add(counts.drops), ..sum })

@@ -1,119 +1,38 @@
-//! Times in which a container could not be reached because its interface, or its bridge, was down or gone.
+//! Outages of containers and bridges, opened and ended by kernel and Docker events.
 //!
-//! Docker's word (a disconnect, a connect) and the kernel's (an interface went, came) describe one outage and come in
-//! either order, some twenty milliseconds apart: they are matched here.
+//! A Docker event (`disconnect`, `connect`) and a kernel event (interface removed, created) describe the same outage.
+//! They arrive in either order, about 20 ms apart, and are matched here.
 //!
-//! Bound: [`CAP`]; those that are over go first, then the oldest, and what they broke is told without them.
+//! Bound: [`OUTAGES_CAP`] outages; when reached, the oldest ended one is evicted, else the oldest, and its failures are
+//! attributed without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::model::event::DockerAction;
-use crate::model::ids::{ContainerId, NetnsId};
+use crate::model::ids::ContainerId;
 use crate::model::time::{Nanos, Stamp};
 
-use crate::engine::world::containers::{Container, Containers};
+use crate::engine::world::containers::Containers;
 use crate::engine::world::network::interfaces::{Fault, Interfaces};
 
-const CAP: usize = 1_024;
-/// Docker tells a disconnect at most this long after it took the interface away (22 ms here, more under load).
-const TOLD_WITHIN: Nanos = Nanos::from_secs(5);
-/// TCP doubles its waits: what was sent in an outage is sent again at the latest after as long again, and this.
-const SENT_AGAIN: Nanos = Nanos::from_secs(1);
-/// Bytes that were under way when the way was cut.
-const UNDER_WAY: Nanos = Nanos::from_millis(10);
+pub use crate::engine::world::network::outage::{Outage, OutageId, Place};
 
-/// An interface: its namespace and index.
-pub type Place = (NetnsId, u32);
+const OUTAGES_CAP: usize = 1_024;
+/// Docker emits `disconnect` at most this long after it removed the interface (22 ms measured, more under load).
+const DOCKER_DELAY: Nanos = Nanos::from_secs(5);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct OutageId(pub u64);
-
-#[derive(Clone, Debug)]
-pub struct Outage {
-    pub id: OutageId,
-    /// `None`: a bridge's, which cuts every container behind it.
-    pub container: Option<ContainerId>,
-    /// The container's interface, or the bridge; `None` while only Docker has told of it.
-    pub place: Option<Place>,
-    /// The interface that went down, or the network that Docker named.
-    pub name: String,
-    pub fault: Fault,
-    /// Addresses that cannot be reached.
-    pub addresses: BTreeSet<IpAddr>,
-    /// Docker's name of the network.
-    pub network: Option<String>,
-    /// When the kernel told that something was wrong.
-    pub down: Option<Stamp>,
-    /// When the interface went.
-    pub removed: Option<Stamp>,
-    /// When Docker told the disconnect.
-    pub docker: Option<Stamp>,
-    /// When the kernel told that all is well again, and when Docker told the connect.
-    back: Option<Stamp>,
-    connected: Option<Stamp>,
-    /// When the container itself went down.
-    gone: Option<Stamp>,
-    /// It was found so: when it began is not known.
-    pub found: bool,
-}
-
-impl Outage {
-    #[must_use]
-    pub fn since(&self) -> Stamp {
-        self.down.or(self.removed).or(self.docker).unwrap_or_default()
-    }
-
-    /// When the way was free again; `None` also where the container went down first.
-    #[must_use]
-    pub fn mended(&self) -> Option<Stamp> {
-        self.back.or(self.connected)
-    }
-
-    /// Its end, for whichever reason.
-    #[must_use]
-    pub fn until(&self) -> Option<Stamp> {
-        self.mended().or(self.gone)
-    }
-
-    /// Does it cut a container off at one of its addresses?
-    #[must_use]
-    pub fn cuts_off(&self, container: &Container, ip: IpAddr) -> bool {
-        let info = &container.info;
-        let shares = self.place.is_some_and(|(netns, _)| info.netns == Some(netns));
-        if self.container.as_ref() != Some(&info.id) && !shares {
-            return false;
-        }
-        if !self.addresses.is_empty() {
-            return self.addresses.contains(&ip);
-        }
-        let elsewhere = info.networks.iter().filter(|network| Some(&network.network) != self.network.as_ref());
-        !elsewhere.flat_map(|network| &network.addresses).any(|other| *other == ip)
-    }
-
-    /// Does it explain that an exchange which began at `begun` had got nothing by `at`? `received`: its last bytes.
-    #[must_use]
-    pub fn explains(&self, begun: Stamp, at: Stamp, received: Option<Stamp>) -> bool {
-        let since = self.since();
-        let fresh = |received: Stamp| received > since.plus(UNDER_WAY) && self.until().is_none_or(|end| received < end);
-        if since > at || received.is_some_and(fresh) {
-            return false;
-        }
-        self.until().is_none_or(|end| end > begun && at <= end.plus(end.since(since)).plus(SENT_AGAIN))
-    }
-}
-
-/// What is wrong with the way to a container.
+/// A fault on the path to a container.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::engine::world) struct Cut<'a> {
+pub(in crate::engine::world) struct PathFailure<'a> {
     /// The container's interface.
     pub place: Place,
-    /// The interface that it is wrong with.
+    /// The interface with the fault.
     pub name: &'a str,
     pub fault: Fault,
     pub addresses: &'a BTreeSet<IpAddr>,
-    /// The change itself was told.
-    pub seen: bool,
+    /// The change was reported; otherwise it was found by a reading.
+    pub reported: bool,
 }
 
 #[derive(Debug, Default)]
@@ -132,11 +51,12 @@ impl Outages {
         self.all.values()
     }
 
-    /// An outage of a container on this network that Docker was asked for, and that lasts at `from` or begins by `until`.
+    /// A container's outage on this network that was requested through Docker, in progress at `from` or begun by
+    /// `until`.
     #[must_use]
     pub fn of_network(&self, container: &ContainerId, network: &str, from: Stamp, until: Stamp) -> Option<&Outage> {
         self.all.values().rev().find(|outage| {
-            let lasts = outage.since() <= until && outage.until().is_none_or(|over| over > from);
+            let lasts = outage.since() <= until && outage.until().is_none_or(|ended| ended > from);
             let named = outage.docker.is_some() && outage.network.as_deref() == Some(network);
             outage.container.as_ref() == Some(container) && named && lasts
         })
@@ -150,33 +70,34 @@ impl Outages {
         self.next += 1;
         let id = OutageId(self.next);
         self.all.insert(id, Outage { id, ..new });
-        if self.all.len() > CAP {
-            let over = self.all.values().find(|outage| outage.until().is_some()).map(|outage| outage.id);
-            if let Some(oldest) = over.or(self.all.keys().next().copied()) {
+        if self.all.len() > OUTAGES_CAP {
+            let ended = self.all.values().find(|outage| outage.until().is_some()).map(|outage| outage.id);
+            if let Some(oldest) = ended.or(self.all.keys().next().copied()) {
                 self.all.remove(&oldest);
             }
         }
         id
     }
 
-    /// Something is wrong with the way to a container's interface. Returns the outage if that is news.
-    pub(in crate::engine::world) fn cut(
+    /// Records a fault on the path to a container's interface. Returns the outage if it is new.
+    pub(in crate::engine::world) fn path_failed(
         &mut self,
         at: Stamp,
         container: &ContainerId,
-        cut: &Cut,
+        failure: &PathFailure,
         containers: &Containers,
     ) -> Option<OutageId> {
-        let Cut { place, name, fault, addresses, seen } = *cut;
+        let PathFailure { place, name, fault, addresses, reported } = *failure;
         let network = network_of(containers, container, addresses);
-        let own = |outage: &&mut Outage| outage.container.as_ref() == Some(container);
-        let told = |outage: &Outage| outage.docker.is_some_and(|told| at.since(told).0.abs() <= TOLD_WITHIN.0);
-        let same = |outage: &Outage| {
+        let is_own = |outage: &&mut Outage| outage.container.as_ref() == Some(container);
+        let is_docker =
+            |outage: &Outage| outage.docker.is_some_and(|docker| at.since(docker).0.abs() <= DOCKER_DELAY.0);
+        let is_same = |outage: &Outage| {
             let network = outage.network.is_none() || network.is_none() || outage.network == network;
-            outage.place == Some(place) || (outage.place.is_none() && network && told(outage))
+            outage.place == Some(place) || (outage.place.is_none() && network && is_docker(outage))
         };
-        if let Some(outage) = self.open().filter(own).find(|outage| same(outage)) {
-            let news = outage.place.is_none() || (fault == Fault::Removed && outage.removed.is_none());
+        if let Some(outage) = self.open().filter(is_own).find(|outage| is_same(outage)) {
+            let is_new = outage.place.is_none() || (fault == Fault::Removed && outage.removed.is_none());
             outage.place = Some(place);
             outage.addresses.extend(addresses);
             outage.network = outage.network.take().or(network);
@@ -188,24 +109,24 @@ impl Outages {
                 outage.removed = outage.removed.or(Some(at));
                 outage.fault = fault;
             }
-            return news.then_some(outage.id);
+            return is_new.then_some(outage.id);
         }
         Some(self.add(Outage {
             container: Some(container.clone()),
             place: Some(place),
             addresses: addresses.clone(),
             network,
-            ..blank(at, name, fault, seen)
+            ..blank(at, name, fault, reported)
         }))
     }
 
-    pub(in crate::engine::world) fn bridge_cut(
+    pub(in crate::engine::world) fn bridge_failed(
         &mut self,
         at: Stamp,
         place: Place,
         name: &str,
         fault: Fault,
-        seen: bool,
+        reported: bool,
     ) -> Option<OutageId> {
         if let Some(outage) = self.open().find(|outage| outage.place == Some(place)) {
             if fault == Fault::Removed {
@@ -214,42 +135,42 @@ impl Outages {
             }
             return None;
         }
-        Some(self.add(Outage { place: Some(place), ..blank(at, name, fault, seen) }))
+        Some(self.add(Outage { place: Some(place), ..blank(at, name, fault, reported) }))
     }
 
-    /// Nothing is wrong with an interface, or a bridge, any more; a bridge that was removed comes back by its name.
-    pub(in crate::engine::world) fn mended(&mut self, at: Stamp, place: Place, name: &str) -> Option<OutageId> {
-        let back = |outage: &&mut Outage| {
+    /// Ends the outage of an interface or bridge. A bridge that was removed is recognised by its name.
+    pub(in crate::engine::world) fn recovered(&mut self, at: Stamp, place: Place, name: &str) -> Option<OutageId> {
+        let is_recovered = |outage: &&mut Outage| {
             let by_name = outage.container.is_none() && outage.removed.is_some() && outage.name == name;
             (outage.place == Some(place) && outage.removed.is_none()) || by_name
         };
-        let outage = self.open().find(back)?;
-        outage.back = Some(at);
+        let outage = self.open().find(is_recovered)?;
+        outage.recovered_at = Some(at);
         Some(outage.id)
     }
 
-    /// What Docker says of a container's networks.
-    pub(in crate::engine::world) fn told(
+    /// Applies a Docker event of a container.
+    pub(in crate::engine::world) fn docker_event(
         &mut self,
         at: Stamp,
         container: &ContainerId,
         action: &DockerAction,
     ) -> Vec<OutageId> {
-        let own = |outage: &&mut Outage| outage.container.as_ref() == Some(container);
+        let is_own = |outage: &&mut Outage| outage.container.as_ref() == Some(container);
         match action {
             DockerAction::NetworkDisconnect { network } => {
                 let fits = |outage: &&mut Outage| {
-                    let near = |cut: Stamp| at.since(cut).0.abs() <= TOLD_WITHIN.0;
+                    let is_near = |lost: Stamp| at.since(lost).0.abs() <= DOCKER_DELAY.0;
                     let named = outage.network.as_ref().is_none_or(|named| named == network);
-                    named && outage.docker.is_none() && near(outage.removed.unwrap_or(outage.since()))
+                    named && outage.docker.is_none() && is_near(outage.removed.unwrap_or(outage.since()))
                 };
-                if let Some(outage) = self.open().filter(own).rev().find(fits) {
+                if let Some(outage) = self.open().filter(is_own).rev().find(fits) {
                     outage.docker = Some(at);
                     outage.network = Some(network.clone());
                     return vec![outage.id];
                 }
-                let same = |outage: &Outage| outage.docker.is_some() && outage.network.as_ref() == Some(network);
-                if self.open().filter(own).any(|outage| same(outage)) {
+                let is_same = |outage: &Outage| outage.docker.is_some() && outage.network.as_ref() == Some(network);
+                if self.open().filter(is_own).any(|outage| is_same(outage)) {
                     return Vec::new();
                 }
                 vec![self.add(Outage {
@@ -263,8 +184,8 @@ impl Outages {
             }
             DockerAction::NetworkConnect { network } => {
                 let mut ended = Vec::new();
-                for outage in self.open().filter(own).filter(|outage| outage.network.as_ref() == Some(network)) {
-                    outage.connected = Some(at);
+                for outage in self.open().filter(is_own).filter(|outage| outage.network.as_ref() == Some(network)) {
+                    outage.connected_at = Some(at);
                     ended.push(outage.id);
                 }
                 ended
@@ -287,39 +208,42 @@ impl Outages {
         }
     }
 
-    /// A dead container has no way that could be cut.
+    /// Ends the outages of a container that went down.
     pub(in crate::engine::world) fn terminated(&mut self, at: Stamp, container: &ContainerId) {
         for outage in self.open().filter(|outage| outage.container.as_ref() == Some(container)) {
-            outage.gone = Some(at);
+            outage.terminated_at = Some(at);
         }
     }
 
-    /// Whether the interfaces that a container has now end an outage: one that carries the address, or belongs to the
-    /// network, that was cut off. Docker's word alone stands until then.
+    /// Ends a container's outages once a current interface carries the address, or belongs to the network, that was cut
+    /// off. Until then, Docker's `connect` alone counts.
     pub(in crate::engine::world) fn find_recovered(
-        links: &mut Interfaces,
+        interfaces: &mut Interfaces,
         containers: &Containers,
         id: &ContainerId,
     ) -> Vec<OutageId> {
         let Some(netns) = containers.get(id).and_then(|container| container.info.netns) else { return Vec::new() };
-        let fine: Vec<(Place, BTreeSet<IpAddr>, Stamp)> =
-            links.fine(netns).map(|(place, addresses, since)| (place, addresses.clone(), since)).collect();
+        let healthy: Vec<(Place, BTreeSet<IpAddr>, Stamp)> =
+            interfaces.healthy(netns).map(|(place, addresses, since)| (place, addresses.clone(), since)).collect();
         let mut ended = Vec::new();
-        for outage in links.outages.all.values_mut() {
-            let cut_off = outage.removed.or(outage.docker).filter(|_| outage.gone.is_none() && outage.back.is_none());
-            let Some(cut_off) = cut_off.filter(|_| outage.container.as_ref() == Some(id)) else { continue };
-            let connected = outage.connected;
-            let carries = |(_, addresses, since): &&(Place, BTreeSet<IpAddr>, Stamp)| {
+        for outage in interfaces.outages.all.values_mut() {
+            let lost_at = outage
+                .removed
+                .or(outage.docker)
+                .filter(|_| outage.terminated_at.is_none() && outage.recovered_at.is_none());
+            let Some(lost_at) = lost_at.filter(|_| outage.container.as_ref() == Some(id)) else { continue };
+            let connected_at = outage.connected_at;
+            let ends_outage = |(_, addresses, since): &&(Place, BTreeSet<IpAddr>, Stamp)| {
                 let network = network_of(containers, id, addresses);
-                let same = outage.network.is_some() && network == outage.network;
+                let is_same = outage.network.is_some() && network == outage.network;
                 let address = !outage.addresses.is_disjoint(addresses);
-                // Docker says which network the newest interface belongs to before an inspection does.
-                let near = |told: Stamp| told.since(*since).0.abs() <= TOLD_WITHIN.0;
-                let told = network.is_none() && connected.is_some_and(near);
-                *since > cut_off && connected.is_none_or(near) && (same || address || told)
+                // Docker's `connect` names the network of the newest interface before an inspection does.
+                let is_near = |docker: Stamp| docker.since(*since).0.abs() <= DOCKER_DELAY.0;
+                let by_docker = network.is_none() && connected_at.is_some_and(is_near);
+                *since > lost_at && connected_at.is_none_or(is_near) && (is_same || address || by_docker)
             };
-            if let Some((_, _, since)) = fine.iter().filter(carries).min_by_key(|(_, _, since)| *since) {
-                outage.back = Some(*since);
+            if let Some((_, _, since)) = healthy.iter().filter(ends_outage).min_by_key(|(_, _, since)| *since) {
+                outage.recovered_at = Some(*since);
                 ended.push(outage.id);
             }
         }
@@ -327,7 +251,7 @@ impl Outages {
     }
 }
 
-fn blank(at: Stamp, name: &str, fault: Fault, seen: bool) -> Outage {
+fn blank(at: Stamp, name: &str, fault: Fault, reported: bool) -> Outage {
     Outage {
         id: OutageId(0),
         container: None,
@@ -339,10 +263,10 @@ fn blank(at: Stamp, name: &str, fault: Fault, seen: bool) -> Outage {
         down: Some(at),
         removed: (fault == Fault::Removed).then_some(at),
         docker: None,
-        back: None,
-        connected: None,
-        gone: None,
-        found: !seen,
+        recovered_at: None,
+        connected_at: None,
+        terminated_at: None,
+        found: !reported,
     }
 }
 

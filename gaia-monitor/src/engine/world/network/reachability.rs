@@ -1,4 +1,4 @@
-//! Whether the way between two ends was cut: joins interfaces, Docker's word and what is known of containers.
+//! Reachability between two endpoints: joins interface outages and Docker's network events with containers.
 
 use std::net::IpAddr;
 
@@ -10,22 +10,23 @@ use crate::engine::world::network::interfaces::Fault;
 use crate::engine::world::network::outages::{Outage, OutageId, Outages};
 use crate::engine::world::{Change, World};
 
-/// A bridge that is deleted lets go of its ports shortly before (0.2 ms here).
-const LETS_GO: Nanos = Nanos::from_secs(1);
+/// A bridge releases its ports shortly before it is deleted (0.2 ms measured).
+const PORT_RELEASE: Nanos = Nanos::from_secs(1);
 
-/// An exchange, or a connect, that got nothing.
+/// An exchange or a connect without a response.
 #[derive(Clone, Copy, Debug)]
 pub struct Unanswered {
-    /// Its first byte, or SYN.
+    /// Time of its first byte, or of its SYN.
     pub begun: Stamp,
-    /// When its client gave it up, or now.
+    /// When the client abandoned it, or now.
     pub at: Stamp,
-    /// When the client last got any bytes.
+    /// When the client last received data.
     pub received: Option<Stamp>,
 }
 
 impl World {
-    /// What Docker says of a container's networks. It says `disconnect` after every death, too, which cuts off nobody.
+    /// Applies a network event of Docker. A `disconnect` of a container that is down is ignored: Docker emits one after
+    /// every termination.
     pub(in crate::engine::world) fn network_event(
         &mut self,
         at: Stamp,
@@ -36,61 +37,61 @@ impl World {
         if down && matches!(action, DockerAction::NetworkDisconnect { .. }) {
             return Vec::new();
         }
-        let mut changes = outages(self.interfaces.outages.told(at, container, action));
+        let mut changes = outage_changes(self.interfaces.outages.docker_event(at, container, action));
         if matches!(action, DockerAction::NetworkConnect { .. }) {
             changes.extend(self.find_recovered(container));
         }
         changes
     }
 
-    /// Interfaces of a namespace have changed: an outage may be over.
+    /// Interfaces of a namespace changed; an outage may have ended.
     pub(in crate::engine::world) fn interfaces_changed(
         &mut self,
         at: Stamp,
         netns: NetnsId,
         changed: Vec<OutageId>,
     ) -> Vec<Change> {
-        let mut changes = outages(changed);
+        let mut changes = outage_changes(changed);
         if let Some(owner) = self.containers.owner_of_netns(netns, at) {
             changes.extend(self.find_recovered(&owner));
         }
         changes
     }
 
-    /// Does an interface that a container has now end an outage?
+    /// Ends the container's outages that its current interfaces resolve.
     pub(in crate::engine::world) fn find_recovered(&mut self, container: &ContainerId) -> Vec<Change> {
-        outages(Outages::find_recovered(&mut self.interfaces, &self.containers, container))
+        outage_changes(Outages::find_recovered(&mut self.interfaces, &self.containers, container))
     }
 
-    /// The outage that explains why an exchange got no further. `ends`: the containers at its ends, each with the address
-    /// that it uses; the earliest outage of them is the cause. Within one container no interface is needed.
+    /// The outage that explains why an exchange stalled: the earliest of its endpoints. `endpoints`: their containers,
+    /// each with the address in use. Traffic within one container needs no interface.
     #[must_use]
-    pub fn outage_between(&self, ends: &[(ContainerId, IpAddr)], asked: Unanswered) -> Option<&Outage> {
-        if let [(one, _), (other, _)] = ends
-            && one == other
+    pub fn outage_between(&self, endpoints: &[(ContainerId, IpAddr)], unanswered: Unanswered) -> Option<&Outage> {
+        if let [(first, _), (second, _)] = endpoints
+            && first == second
         {
             return None;
         }
-        let mut found: Vec<&Outage> = Vec::new();
-        for (id, ip) in ends.iter().filter(|(_, ip)| !ip.is_loopback()) {
+        let mut matching: Vec<&Outage> = Vec::new();
+        for (id, ip) in endpoints.iter().filter(|(_, ip)| !ip.is_loopback()) {
             let Some(container) = self.containers.get(id) else { continue };
             let bridge = container.info.netns.and_then(|netns| self.interfaces.bridge_of(netns, *ip));
-            let explains = |outage: &&Outage| outage.explains(asked.begun, asked.at, asked.received);
-            found.extend(self.interfaces.outages.all().filter(explains).filter(|outage| match &outage.container {
+            let explains = |outage: &&Outage| outage.explains(unanswered.begun, unanswered.at, unanswered.received);
+            matching.extend(self.interfaces.outages.all().filter(explains).filter(|outage| match &outage.container {
                 None => outage.place.is_some() && outage.place == bridge,
                 Some(_) => outage.cuts_off(container, *ip),
             }));
         }
         let of_bridges: Vec<Stamp> =
-            found.iter().filter(|outage| outage.container.is_none()).map(|outage| outage.since()).collect();
-        found.retain(|outage| {
-            let near = |bridge: &Stamp| bridge.since(outage.since()).0.abs() <= LETS_GO.0;
-            outage.fault != Fault::OffBridge || !of_bridges.iter().any(near)
+            matching.iter().filter(|outage| outage.container.is_none()).map(|outage| outage.since()).collect();
+        matching.retain(|outage| {
+            let is_simultaneous = |bridge: &Stamp| bridge.since(outage.since()).0.abs() <= PORT_RELEASE.0;
+            outage.fault != Fault::OffBridge || !of_bridges.iter().any(is_simultaneous)
         });
-        found.into_iter().min_by_key(|outage| (outage.since(), outage.id))
+        matching.into_iter().min_by_key(|outage| (outage.since(), outage.id))
     }
 }
 
-fn outages(ids: Vec<OutageId>) -> Vec<Change> {
+fn outage_changes(ids: Vec<OutageId>) -> Vec<Change> {
     ids.into_iter().map(Change::Outage).collect()
 }
