@@ -92,7 +92,7 @@ impl<'a> FailoverPairs<'a> {
 
     fn near(self, one: &Container, other: &Container) -> bool {
         let together = one.info.project.is_some() && one.info.project == other.info.project;
-        together || self.names.were_together(&one.info.id, &other.info.id)
+        together || self.names.shared_network(&one.info.id, &other.info.id)
     }
 }
 

@@ -192,17 +192,17 @@ impl World {
             }
             // The published port alone joins both legs (see `route`); the proxy's own word is not needed.
             Fact::ProxySeen(_) | Fact::InventoryRead { .. } | Fact::Tick => Vec::new(),
-            Fact::LookUp(look_up) => self.looked_up(at, look_up),
+            Fact::LookUp(look_up) => self.dns_message(at, look_up),
             Fact::AskerClosed(closed) => {
-                let changes = self.lookups.closed(at, closed);
-                changes.into_iter().flat_map(|change| self.note_lookup(change)).collect()
+                let changes = self.lookups.socket_closed(at, closed);
+                changes.into_iter().flat_map(|change| self.apply_lookup_change(change)).collect()
             }
-            Fact::NameChecked(checked) => self.name_checked(at, checked),
+            Fact::NameChecked(checked) => self.dns_probe(at, checked),
             Fact::ContainerSeen(info) => {
                 self.names.inspected(info, at);
                 if let Some(gone) = self.containers.inspected(info, at) {
                     self.terminations.forget(&gone);
-                    self.names.forget(&gone);
+                    self.names.evict(&gone);
                 }
                 let mut changes = vec![Change::Docker(info.id.clone())];
                 self.name_listeners(&mut changes);
@@ -230,7 +230,7 @@ impl World {
                 }
                 if stage.starts_with("ring.") {
                     self.sockets.mark_doubtful();
-                    self.lookups.doubt();
+                    self.lookups.mark_doubtful();
                 }
                 vec![Change::Lost { stage: stage.clone(), count: *count }]
             }

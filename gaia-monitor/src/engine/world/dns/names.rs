@@ -1,10 +1,10 @@
-//! Names: which containers have or had one, on which network, and what name servers said of it over time.
+//! DNS names: the containers that hold or held each name, by network, and the DNS responses for it over time.
 //!
-//! A name stays with the container that last had it, also after its death. What is said is kept as spans: as long as
-//! the answers to one observer stay the same, one span grows.
+//! A name stays with its last holder after the container's termination. Responses are kept as spans: while the
+//! responses to one observer have the same result, one span is extended.
 //!
-//! Bound: names live as long as their containers are known ([`super::containers`]); [`KEYS`] pairs of name and observer,
-//! the longest known go first, with [`SPANS`] spans each: preexisting answers are then missing from timelines.
+//! Bound: a holder is evicted with its container (see `containers`). [`KEYS_CAP`] pairs of name and observer with
+//! [`SPANS_CAP`] spans each; when reached, the oldest is evicted, and older responses are missing from timelines.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -16,117 +16,116 @@ use crate::model::time::{Nanos, Stamp};
 use crate::engine::world::World;
 use crate::engine::world::network::outages::Outage;
 
-const KEYS: usize = 4_096;
-const SPANS: usize = 16;
-/// Docker tells a detachment after it has taken the name away: 1 to 21 ms, more on a loaded machine.
-const DETACHMENT_TOLD: Nanos = Nanos::from_millis(100);
+const KEYS_CAP: usize = 4_096;
+const SPANS_CAP: usize = 16;
+/// Docker emits `disconnect` 1 to 21 ms after it removed the name, later on a loaded machine.
+const DETACH_DELAY: Nanos = Nanos::from_millis(100);
 
 /// A container that has or had a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameHolder {
     pub container: ContainerId,
-    /// `None`: a name that no network knows.
+    /// `None`: the name of a container without networks.
     pub network: Option<String>,
     pub since: Stamp,
 }
 
-/// Who asked: a container by itself, or the monitor in its namespace.
+/// The client of a DNS query: a container, or the monitor (`monitor`) in the container's namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Observer {
     pub container: ContainerId,
     pub monitor: bool,
 }
 
-/// Answers that say the same.
+/// Consecutive responses with the same result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseSpan {
-    /// `None`: no address was given.
+    /// `None`: no address in the response.
     pub address: Option<IpAddr>,
     pub first: Stamp,
     pub last: Stamp,
-    /// Its first answer, in a word.
+    /// Text of its first response.
     pub said: &'static str,
 }
 
 #[derive(Debug, Default)]
 pub struct Names {
     holders: BTreeMap<String, Vec<NameHolder>>,
-    /// Networks that a container is or was on.
+    /// Current and past networks of a container.
     networks: BTreeMap<ContainerId, BTreeSet<String>>,
-    said: BTreeMap<(String, Observer), VecDeque<ResponseSpan>>,
+    responses: BTreeMap<(String, Observer), VecDeque<ResponseSpan>>,
     arrived: VecDeque<(String, Observer)>,
 }
 
 impl Names {
-    /// Notes the names that a container has: its own, its short id and its aliases, each alone and with the network's name
-    /// behind it, as Docker's name server knows them.
+    /// Records the names of a container: its own, its short id and its aliases, each alone and with the network's name
+    /// appended, as Docker's DNS server resolves them.
     pub(in crate::engine::world) fn inspected(&mut self, info: &ContainerInfo, at: Stamp) {
         let since = info.started_at.unwrap_or(at);
         if info.networks.is_empty() {
-            self.note(&info.name, None, since, &info.id);
+            self.record_holder(&info.name, None, since, &info.id);
         }
         for network in &info.networks {
             self.networks.entry(info.id.clone()).or_default().insert(network.network.clone());
             let own = [info.name.as_str(), info.id.short()];
             for name in own.into_iter().chain(network.aliases.iter().map(String::as_str)) {
-                self.note(name, Some(&network.network), since, &info.id);
-                self.note(&format!("{name}.{}", network.network), Some(&network.network), since, &info.id);
+                self.record_holder(name, Some(&network.network), since, &info.id);
+                self.record_holder(&format!("{name}.{}", network.network), Some(&network.network), since, &info.id);
             }
         }
     }
 
-    /// Docker gave a container another name; the old one stays with it as one that it had.
+    /// Records the new name of a renamed container; it stays a past holder of the old one.
     pub(in crate::engine::world) fn renamed(&mut self, id: &ContainerId, name: &str, at: Stamp) {
         for network in self.networks.get(id).cloned().unwrap_or_default() {
-            self.note(name, Some(&network), at, id);
+            self.record_holder(name, Some(&network), at, id);
         }
     }
 
-    fn note(&mut self, name: &str, network: Option<&str>, since: Stamp, id: &ContainerId) {
-        let name_holders = self.holders.entry(name.to_ascii_lowercase()).or_default();
-        let same =
-            |name_holder: &&mut NameHolder| name_holder.container == *id && name_holder.network.as_deref() == network;
-        match name_holders.iter_mut().find(same) {
+    fn record_holder(&mut self, name: &str, network: Option<&str>, since: Stamp, id: &ContainerId) {
+        let holders = self.holders.entry(name.to_ascii_lowercase()).or_default();
+        let same = |holder: &&mut NameHolder| holder.container == *id && holder.network.as_deref() == network;
+        match holders.iter_mut().find(same) {
             Some(known) => known.since = known.since.min(since),
             None => {
-                name_holders.push(NameHolder { container: id.clone(), network: network.map(str::to_owned), since });
-                name_holders.sort_by(|a, b| (a.since, &a.container).cmp(&(b.since, &b.container)));
+                holders.push(NameHolder { container: id.clone(), network: network.map(str::to_owned), since });
+                holders.sort_by(|a, b| (a.since, &a.container).cmp(&(b.since, &b.container)));
             }
         }
     }
 
-    /// Who has or had a name.
+    /// Current and past holders of a name.
     #[must_use]
     pub fn holders(&self, name: &str) -> &[NameHolder] {
         self.holders.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Was the container ever on this network?
+    /// Whether the container is or was on this network.
     #[must_use]
     pub fn was_on(&self, id: &ContainerId, network: &str) -> bool {
         self.networks.get(id).is_some_and(|networks| networks.contains(network))
     }
 
-    /// Are or were two containers on one network?
+    /// Whether two containers have or had a network in common.
     #[must_use]
-    pub fn were_together(&self, one: &ContainerId, other: &ContainerId) -> bool {
+    pub fn shared_network(&self, one: &ContainerId, other: &ContainerId) -> bool {
         let networks = |id| self.networks.get(id);
         networks(one).zip(networks(other)).is_some_and(|(one, other)| !one.is_disjoint(other))
     }
 
-    /// Can this observer mean that holder by the name? Docker knows names by network; of an observer whose networks are not known
-    /// nothing can be excluded.
+    /// Whether this observer can reach that container by the name. Docker resolves names per network; an observer with
+    /// unknown networks can reach every container.
     #[must_use]
-    pub fn can_mean(&self, observer: &ContainerId, name: &str, holder: &ContainerId) -> bool {
+    pub fn can_mean(&self, observer: &ContainerId, name: &str, container: &ContainerId) -> bool {
         let Some(networks) = self.networks.get(observer) else { return true };
         self.holders(name)
             .iter()
-            .filter(|name_holder| name_holder.container == *holder)
-            .any(|name_holder| name_holder.network.as_ref().is_none_or(|network| networks.contains(network)))
+            .filter(|holder| holder.container == *container)
+            .any(|holder| holder.network.as_ref().is_none_or(|network| networks.contains(network)))
     }
 
-    /// Notes an answer; returns whether a span began with it.
-    pub(in crate::engine::world) fn answered(
+    /// Records a response; returns whether it began a span.
+    pub(in crate::engine::world) fn record_response(
         &mut self,
         name: &str,
         observer: Observer,
@@ -138,35 +137,35 @@ impl Names {
             NameAnswer::NoData | NameAnswer::NoName | NameAnswer::Failed { .. } | NameAnswer::Silent => None,
         };
         let key = (name.to_owned(), observer);
-        if !self.said.contains_key(&key) {
+        if !self.responses.contains_key(&key) {
             self.arrived.push_back(key.clone());
-            if self.arrived.len() > KEYS
+            if self.arrived.len() > KEYS_CAP
                 && let Some(oldest) = self.arrived.pop_front()
             {
-                self.said.remove(&oldest);
+                self.responses.remove(&oldest);
             }
         }
-        let spans = self.said.entry(key).or_default();
+        let spans = self.responses.entry(key).or_default();
         if let Some(latest) = spans.back_mut().filter(|latest| latest.address == address) {
             latest.last = latest.last.max(at);
             return false;
         }
-        spans.push_back(ResponseSpan { address, first: at, last: at, said: in_a_word(answer) });
-        if spans.len() > SPANS {
+        spans.push_back(ResponseSpan { address, first: at, last: at, said: response_text(answer) });
+        if spans.len() > SPANS_CAP {
             spans.pop_front();
         }
         true
     }
 
-    /// What was said of a name, to each observer in turn.
+    /// The responses for a name, by observer.
     pub fn said(&self, name: &str) -> impl Iterator<Item = (&Observer, &VecDeque<ResponseSpan>)> {
         let first = Observer { container: ContainerId(String::new()), monitor: false };
-        let from = self.said.range((name.to_owned(), first)..);
+        let from = self.responses.range((name.to_owned(), first)..);
         let of_name = from.take_while(move |((other, _), _)| other == name);
         of_name.map(|((_, observer), spans)| (observer, spans))
     }
 
-    /// When somebody who had been refused the name was given it again, at or after an instant.
+    /// When an observer first got an address for the name again after a refusal, at or after an instant.
     #[must_use]
     pub fn back(&self, name: &str, from: Stamp) -> Option<Stamp> {
         let returns = self.said(name).flat_map(|(_, spans)| {
@@ -177,84 +176,84 @@ impl Names {
         returns.filter(|first| *first >= from).min()
     }
 
-    /// The last time before an instant at which anybody was given the name.
+    /// When any observer last got an address for the name, before an instant.
     #[must_use]
     pub fn last_given(&self, name: &str, before: Stamp) -> Option<Stamp> {
         let given = self.said(name).flat_map(|(_, spans)| spans).filter(|span| span.address.is_some());
         given.filter(|span| span.first <= before).map(|span| span.last.min(before)).max()
     }
 
-    /// Every name of a container.
+    /// Every current and past name of a container.
     pub fn of<'a>(&'a self, id: &'a ContainerId) -> impl Iterator<Item = &'a str> {
-        let held = |name_holders: &[NameHolder]| name_holders.iter().any(|name_holder| name_holder.container == *id);
-        self.holders.iter().filter(move |(_, name_holders)| held(name_holders)).map(|(name, _)| name.as_str())
+        let is_held = |holders: &[NameHolder]| holders.iter().any(|holder| holder.container == *id);
+        self.holders.iter().filter(move |(_, holders)| is_held(holders)).map(|(name, _)| name.as_str())
     }
 
-    /// A container is known no more.
-    pub(in crate::engine::world) fn forget(&mut self, id: &ContainerId) {
-        for name_holders in self.holders.values_mut() {
-            name_holders.retain(|name_holder| name_holder.container != *id);
+    /// Removes an evicted container.
+    pub(in crate::engine::world) fn evict(&mut self, id: &ContainerId) {
+        for holders in self.holders.values_mut() {
+            holders.retain(|holder| holder.container != *id);
         }
-        self.holders.retain(|_, name_holders| !name_holders.is_empty());
+        self.holders.retain(|_, holders| !holders.is_empty());
         self.networks.remove(id);
     }
 }
 
 impl World {
-    /// Does anybody on this host care for the name: is or was it a container's, or does an environment name it?
+    /// Whether the name matters on this host: a container holds or held it, or an environment declares it as an
+    /// endpoint.
     #[must_use]
     pub fn is_name_of_interest(&self, name: &str) -> bool {
         let endpoints = || self.containers.all().flat_map(|container| &container.info.endpoints);
         !self.names.holders(name).is_empty() || endpoints().any(|endpoint| endpoint.host.eq_ignore_ascii_case(name))
     }
 
-    /// The container that last had a name at an instant. Networks that the client is or was on come first: elsewhere the
-    /// same name may be another's.
+    /// The last holder of a name at an instant. Networks of the client take precedence: on another network the same
+    /// name may belong to another container.
     #[must_use]
     pub fn last_holder(&self, name: &str, client: &ContainerId, at: Stamp) -> Option<ContainerId> {
-        let shared = |name_holder: &NameHolder| {
-            let network = name_holder.network.as_ref();
+        let shared = |holder: &NameHolder| {
+            let network = holder.network.as_ref();
             network.is_some_and(|network| self.names.was_on(client, network))
         };
-        let held = self.names.holders(name).iter().filter(|name_holder| name_holder.since <= at);
-        let last = held.max_by_key(|name_holder| {
-            (shared(name_holder), self.held_until(name_holder, at), name_holder.since, &name_holder.container)
-        });
-        last.map(|name_holder| name_holder.container.clone())
+        let holders = self.names.holders(name).iter().filter(|holder| holder.since <= at);
+        let last =
+            holders.max_by_key(|holder| (shared(holder), self.held_until(holder, at), holder.since, &holder.container));
+        last.map(|holder| holder.container.clone())
     }
 
-    /// Until when a name was a container's, as seen at an instant; the end of time while it still is.
-    fn held_until(&self, name_holder: &NameHolder, at: Stamp) -> Stamp {
-        if let Some(termination) = self.terminations.current(&name_holder.container, at) {
+    /// Until when a holder had its name, as known at an instant; the maximum while it still has it.
+    fn held_until(&self, holder: &NameHolder, at: Stamp) -> Stamp {
+        if let Some(termination) = self.terminations.current(&holder.container, at) {
             return termination.down().unwrap_or(termination.since());
         }
-        let Some(container) = self.containers.get(&name_holder.container) else { return Stamp(0) };
-        let network = name_holder.network.as_deref();
+        let Some(container) = self.containers.get(&holder.container) else { return Stamp(0) };
+        let network = holder.network.as_deref();
         if let Some(outage) =
             network.and_then(|network| self.interfaces.outages.of_network(&container.info.id, network, at, at))
         {
             return outage.since();
         }
-        let ran = container.info.running || self.terminations.of_container(&name_holder.container).next().is_some();
+        let ran = container.info.running || self.terminations.of_container(&holder.container).next().is_some();
         if ran { Stamp(i64::MAX) } else { Stamp(0) }
     }
 
-    /// The time in which one of the two was off the network on which the client would find the name.
+    /// The outage that detached the container or the client from the network on which the client resolves the name.
     #[must_use]
-    pub fn cut_off(&self, name: &str, holder: &ContainerId, client: &ContainerId, at: Stamp) -> Option<&Outage> {
-        let networks = self.names.holders(name).iter().filter(|name_holder| name_holder.container == *holder);
+    pub fn cut_off(&self, name: &str, container: &ContainerId, client: &ContainerId, at: Stamp) -> Option<&Outage> {
+        let networks = self.names.holders(name).iter().filter(|holder| holder.container == *container);
         let networks: Vec<&String> = networks
-            .filter_map(|name_holder| name_holder.network.as_ref())
+            .filter_map(|holder| holder.network.as_ref())
             .filter(|network| self.names.was_on(client, network))
             .collect();
-        [holder, client].into_iter().find_map(|id| {
-            let until = at.plus(DETACHMENT_TOLD);
+        [container, client].into_iter().find_map(|id| {
+            let until = at.plus(DETACH_DELAY);
             networks.iter().find_map(|network| self.interfaces.outages.of_network(id, network, at, until))
         })
     }
 }
 
-fn in_a_word(answer: &NameAnswer) -> &'static str {
+fn response_text(answer: &NameAnswer) -> &'static str {
     match answer {
         NameAnswer::Addresses(_) => "an address",
         NameAnswer::NoData => "no address",
@@ -268,7 +267,7 @@ fn in_a_word(answer: &NameAnswer) -> &'static str {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::{KEYS, Names, Observer};
+    use super::{KEYS_CAP, Names, Observer};
     use crate::model::event::NameAnswer;
     use crate::model::ids::ContainerId;
     use crate::model::time::Stamp;
@@ -282,24 +281,24 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_back_for_whom_it_had_gone() {
+    fn reports_return_only_for_an_observer_that_was_refused() {
         let mut names = Names::default();
-        for (who, at, answer) in
+        for (client, at, answer) in
             [("a", 1, given()), ("b", 2, given()), ("a", 5, NameAnswer::NoName), ("b", 6, given()), ("a", 9, given())]
         {
-            names.answered("core", observer(who), Stamp(at), &answer);
+            names.record_response("core", observer(client), Stamp(at), &answer);
         }
         assert_eq!(names.back("core", Stamp(5)), Some(Stamp(9)), "b was never refused");
         assert_eq!(names.back("core", Stamp(10)), None);
-        assert_eq!(names.last_given("core", Stamp(5)), Some(Stamp(5)), "b was given it before and after");
+        assert_eq!(names.last_given("core", Stamp(5)), Some(Stamp(5)), "b got it before and after");
         assert_eq!(names.said("cor").count(), 0);
     }
 
     #[test]
-    fn who_asks_for_many_names_pushes_the_oldest_out() {
+    fn evicts_the_oldest_name_when_an_observer_queries_many() {
         let mut names = Names::default();
-        for index in 0..=KEYS {
-            names.answered(&format!("n{index}"), observer("a"), Stamp(1), &given());
+        for index in 0..=KEYS_CAP {
+            names.record_response(&format!("n{index}"), observer("a"), Stamp(1), &given());
         }
         assert_eq!(names.said("n0").count(), 0);
         assert_eq!(names.said("n1").count(), 1);
