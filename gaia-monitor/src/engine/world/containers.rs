@@ -1,6 +1,10 @@
-//! Containers, and by what a fact is joined to one: cgroup, namespace, address, published port.
+//! All containers, and the keys that join a fact to one: cgroup, network namespace, address and published port.
 //!
-//! Bound: [`CAP`] containers; the longest gone go first, and facts about them are then nobody's.
+//! Namespaces, addresses and published ports are kept as histories, because they are reused, and facts may refer to a
+//! terminated container.
+//!
+//! Bound: [`CONTAINERS_CAP`] containers, terminated ones included; when reached, the oldest is evicted, and facts about
+//! it are unattributed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,62 +13,15 @@ use crate::model::event::{ContainerInfo, DockerAction, DockerEvent, Socket};
 use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
 use crate::model::time::Stamp;
 
-/// Containers kept, dead ones included.
-const CAP: usize = 4_096;
-/// Docker's events kept for each container.
-const SAID: usize = 64;
-/// Pauses, orphaned ports and starts kept for each container.
-const PERIODS: usize = 16;
-/// Docker's embedded name server listens here in every container's namespace; it is no port of the container.
+use crate::engine::world::container::{DOCKER_RECORDS_CAP, PERIODS_CAP, begin_period, end_period};
+
+pub use crate::engine::world::container::{Container, DockerRecord, OrphanedPort};
+
+const CONTAINERS_CAP: usize = 4_096;
+/// Docker's embedded DNS server listens here in every container's namespace; it is no port of the container.
 const EMBEDDED_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
-#[derive(Clone, Debug)]
-pub struct Container {
-    pub info: ContainerInfo,
-    /// What Docker said, oldest first.
-    pub said: VecDeque<DockerRecord>,
-    /// Ports on which it listens now, since when.
-    pub listening: BTreeMap<u16, Stamp>,
-    /// Every port that it ever listened on.
-    pub ports: BTreeMap<u16, Stamp>,
-    /// When its last listener closed.
-    pub listeners_closed: Option<Stamp>,
-    /// Ports whose listener went with a dying process.
-    pub orphaned_ports: VecDeque<OrphanedPort>,
-    /// Times in which it stood still, by Docker's pause or by SIGSTOP.
-    pub pauses: VecDeque<Period>,
-    /// When it was started, each time.
-    pub starts: VecDeque<Stamp>,
-    /// Since when its first process has been dead.
-    pub down: Option<Stamp>,
-}
-
-/// A port without its listener, by the process that took it along.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrphanedPort {
-    pub port: u16,
-    pub by: Pid,
-    pub since: Stamp,
-    pub until: Option<Stamp>,
-}
-
-/// A time with a beginning and, once it is over, an end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Period {
-    pub since: Stamp,
-    pub until: Option<Stamp>,
-    /// The signal.
-    pub what: Option<String>,
-}
-
-#[derive(Clone, Debug)]
-pub struct DockerRecord {
-    pub at: Stamp,
-    pub seen: Stamp,
-    pub action: DockerAction,
-}
-
-/// Who had a key from when on.
+/// The holders of a key, each with the start of its use.
 type History<K> = BTreeMap<K, Vec<(Stamp, ContainerId)>>;
 
 /// A port of the host that leads to a container.
@@ -73,9 +30,9 @@ struct Published {
     since: Stamp,
     container: ContainerId,
     /// The container's own port.
-    own: u16,
-    /// The address on the host; unspecified: each of them.
-    at: IpAddr,
+    container_port: u16,
+    /// The address on the host; unspecified: every address.
+    host_ip: IpAddr,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +40,7 @@ pub struct Containers {
     by_id: BTreeMap<ContainerId, Container>,
     arrived: VecDeque<ContainerId>,
     cgroups: BTreeMap<CgroupId, ContainerId>,
-    firsts: BTreeMap<Pid, ContainerId>,
+    first_processes: BTreeMap<Pid, ContainerId>,
     namespaces: History<NetnsId>,
     addresses: History<IpAddr>,
     /// By port of the host.
@@ -107,15 +64,15 @@ impl Containers {
 
     #[must_use]
     pub fn of_first_process(&self, pid: Pid) -> Option<ContainerId> {
-        self.firsts.get(&pid).cloned()
+        self.first_processes.get(&pid).cloned()
     }
 
     #[must_use]
     pub fn of_netns(&self, netns: NetnsId, at: Stamp) -> Option<ContainerId> {
-        holder(&self.namespaces, &netns, at)
+        holder_at(&self.namespaces, &netns, at)
     }
 
-    /// Whose interfaces a namespace holds: of containers that share one, the one that has networks of its own.
+    /// The owner of a namespace's interfaces: of the containers that share it, the one with networks of its own.
     #[must_use]
     pub fn owner_of_netns(&self, netns: NetnsId, at: Stamp) -> Option<ContainerId> {
         let last = self.of_netns(netns, at)?;
@@ -123,23 +80,23 @@ impl Containers {
         if self.get(&last).as_ref().is_some_and(has_networks) {
             return Some(last);
         }
-        let sharing = self.all().filter(|other| other.info.netns == Some(netns) && other.down.is_none());
-        sharing.filter(has_networks).map(|other| other.info.id.clone()).next().or(Some(last))
+        let in_namespace = self.all().filter(|other| other.info.netns == Some(netns) && other.down.is_none());
+        in_namespace.filter(has_networks).map(|other| other.info.id.clone()).next().or(Some(last))
     }
 
     #[must_use]
     pub fn of_address(&self, ip: IpAddr, at: Stamp) -> Option<ContainerId> {
-        holder(&self.addresses, &ip, at)
+        holder_at(&self.addresses, &ip, at)
     }
 
     /// The container, and its own port, behind a published address.
     #[must_use]
     pub fn published_to(&self, address: SocketAddr, at: Stamp) -> Option<(ContainerId, u16)> {
         let holders = self.published.get(&address.port())?;
-        let here = |holder: &&Published| holder.at.is_unspecified() || holder.at == address.ip();
-        let latest = holders.iter().rev().filter(here).find(|holder| holder.since <= at);
-        let found = latest.or_else(|| holders.iter().find(here));
-        found.map(|holder| (holder.container.clone(), holder.own))
+        let is_bound = |holder: &&Published| holder.host_ip.is_unspecified() || holder.host_ip == address.ip();
+        let latest = holders.iter().rev().filter(is_bound).find(|holder| holder.since <= at);
+        let found = latest.or_else(|| holders.iter().find(is_bound));
+        found.map(|holder| (holder.container.clone(), holder.container_port))
     }
 
     #[must_use]
@@ -147,14 +104,14 @@ impl Containers {
         self.published.contains_key(&port)
     }
 
-    /// The creating cgroup decides, because a namespace may be shared; the namespace stands in where the cgroup is
-    /// not known yet.
+    /// The container of a socket. The creating cgroup decides, because a namespace may be shared; the namespace is the
+    /// fallback while the cgroup is unknown.
     #[must_use]
     pub fn of_socket(&self, socket: &Socket, at: Stamp) -> Option<ContainerId> {
         self.of_cgroup(socket.cgroup).or_else(|| self.of_netns(socket.netns, at))
     }
 
-    /// Returns the container that had to be forgotten for it.
+    /// Records an inspection. Returns the container that was evicted for it, if any.
     pub(super) fn inspected(&mut self, info: &ContainerInfo, at: Stamp) -> Option<ContainerId> {
         let id = &info.id;
         let since = info.started_at.unwrap_or(at);
@@ -162,17 +119,18 @@ impl Containers {
             self.cgroups.insert(cgroup, id.clone());
         }
         if let Some(pid) = info.pid {
-            self.firsts.insert(pid, id.clone());
+            self.first_processes.insert(pid, id.clone());
         }
         if let Some(netns) = info.netns.filter(|_| !info.host_network) {
-            note(&mut self.namespaces, netns, since, id);
+            record_holder(&mut self.namespaces, netns, since, id);
         }
         for ip in info.networks.iter().flat_map(|network| &network.addresses) {
-            note(&mut self.addresses, *ip, since, id);
+            record_holder(&mut self.addresses, *ip, since, id);
         }
         for port in &info.published {
             let holders = self.published.entry(port.host_port).or_default();
-            let holder = Published { since, container: id.clone(), own: port.container_port, at: port.host_ip };
+            let holder =
+                Published { since, container: id.clone(), container_port: port.container_port, host_ip: port.host_ip };
             if !holders.contains(&holder) {
                 holders.push(holder);
                 holders.sort();
@@ -180,9 +138,9 @@ impl Containers {
         }
         match self.by_id.get_mut(id) {
             Some(container) => {
-                container.note_start(info.started_at);
+                container.record_start(info.started_at);
                 let mut info = info.clone();
-                keep_what_death_takes(&mut info, &container.info);
+                keep_last_known(&mut info, &container.info);
                 if container.down.is_some() && !info.running {
                     info.name.clone_from(&container.info.name);
                 }
@@ -190,29 +148,29 @@ impl Containers {
             }
             None => {
                 let mut container = Container::new(info.clone());
-                container.note_start(info.started_at);
+                container.record_start(info.started_at);
                 if info.paused {
-                    begin(&mut container.pauses, at, None);
+                    begin_period(&mut container.pauses, at, None);
                 }
                 self.by_id.insert(id.clone(), container);
                 self.arrived.push_back(id.clone());
-                return self.forget_oldest();
+                return self.evict_oldest();
             }
         }
         None
     }
 
-    pub(super) fn told(&mut self, at: Stamp, seen: Stamp, event: &DockerEvent) {
+    pub(super) fn docker_event(&mut self, at: Stamp, seen: Stamp, event: &DockerEvent) {
         let Some(container) = self.by_id.get_mut(&event.container) else { return };
         match &event.action {
-            DockerAction::Pause => begin(&mut container.pauses, at, None),
-            DockerAction::Unpause => end(&mut container.pauses, at, None),
+            DockerAction::Pause => begin_period(&mut container.pauses, at, None),
+            DockerAction::Unpause => end_period(&mut container.pauses, at, None),
             DockerAction::Die { .. } => {
-                end(&mut container.pauses, at, None);
+                end_period(&mut container.pauses, at, None);
                 container.down = container.down.or(Some(at));
             }
             DockerAction::Start => container.down = container.down.filter(|down| *down > at),
-            // What died keeps the name that it had then: Compose renames what it replaces.
+            // A container that is down keeps its name: Compose renames a container before it replaces it.
             DockerAction::Rename { .. } if container.down.is_some() => {}
             DockerAction::Rename { .. } => container.info.name.clone_from(&event.name),
             DockerAction::HealthStatus { status } => container.info.health = Some(status.clone()),
@@ -226,7 +184,7 @@ impl Containers {
             | DockerAction::Destroy => {}
         }
         container.said.push_back(DockerRecord { at, seen, action: event.action.clone() });
-        if container.said.len() > SAID {
+        if container.said.len() > DOCKER_RECORDS_CAP {
             container.said.pop_front();
         }
     }
@@ -237,22 +195,26 @@ impl Containers {
         }
         if let Some(container) = self.by_id.get_mut(id) {
             container.listening.insert(local.port(), at);
-            let back = |orphan: &&mut OrphanedPort| orphan.port == local.port() && orphan.until.is_none();
-            for orphan in container.orphaned_ports.iter_mut().filter(back) {
+            let is_reopened = |orphan: &&mut OrphanedPort| orphan.port == local.port() && orphan.until.is_none();
+            for orphan in container.orphaned_ports.iter_mut().filter(is_reopened) {
                 orphan.until = Some(at);
             }
             container.ports.entry(local.port()).or_insert(at);
         }
     }
 
-    /// SIGSTOP and SIGCONT to the first process stand for pause and unpause.
+    /// SIGSTOP and SIGCONT of the first process count as pause and unpause.
     pub(super) fn stopped_by_signal(&mut self, id: &ContainerId, at: Stamp, stopped: bool) {
         let Some(container) = self.by_id.get_mut(id) else { return };
-        let by = Some("SIGSTOP");
-        if stopped { begin(&mut container.pauses, at, by) } else { end(&mut container.pauses, at, by) }
+        let what = Some("SIGSTOP");
+        if stopped {
+            begin_period(&mut container.pauses, at, what)
+        } else {
+            end_period(&mut container.pauses, at, what)
+        }
     }
 
-    /// A dead container listens on nothing, whether or not each closing was seen.
+    /// A terminated container listens on no port, whether or not every close was reported.
     pub(super) fn terminated(&mut self, id: &ContainerId, at: Stamp) {
         if let Some(container) = self.by_id.get_mut(id) {
             container.listening.clear();
@@ -261,7 +223,7 @@ impl Containers {
         }
     }
 
-    /// `dying`: the process that went with it.
+    /// `dying`: the process whose exit closed the listener.
     pub(super) fn stopped_listening(&mut self, id: &ContainerId, local: SocketAddr, at: Stamp, dying: Option<Pid>) {
         let Some(container) = self.by_id.get_mut(id) else { return };
         if container.listening.remove(&local.port()).is_some() {
@@ -269,22 +231,22 @@ impl Containers {
         }
         if let Some(by) = dying {
             container.orphaned_ports.push_back(OrphanedPort { port: local.port(), by, since: at, until: None });
-            if container.orphaned_ports.len() > PERIODS {
+            if container.orphaned_ports.len() > PERIODS_CAP {
                 container.orphaned_ports.pop_front();
             }
         }
     }
 
-    fn forget_oldest(&mut self) -> Option<ContainerId> {
-        if self.arrived.len() <= CAP {
+    fn evict_oldest(&mut self) -> Option<ContainerId> {
+        if self.arrived.len() <= CONTAINERS_CAP {
             return None;
         }
         let id = self.arrived.pop_front()?;
         self.by_id.remove(&id);
         self.cgroups.retain(|_, holder| *holder != id);
-        self.firsts.retain(|_, holder| *holder != id);
-        forget(&mut self.namespaces, &id);
-        forget(&mut self.addresses, &id);
+        self.first_processes.retain(|_, holder| *holder != id);
+        evict(&mut self.namespaces, &id);
+        evict(&mut self.addresses, &id);
         for holders in self.published.values_mut() {
             holders.retain(|holder| holder.container != id);
         }
@@ -293,115 +255,20 @@ impl Containers {
     }
 }
 
-impl Container {
-    fn new(info: ContainerInfo) -> Self {
-        Self {
-            info,
-            said: VecDeque::new(),
-            listening: BTreeMap::new(),
-            ports: BTreeMap::new(),
-            listeners_closed: None,
-            orphaned_ports: VecDeque::new(),
-            pauses: VecDeque::new(),
-            starts: VecDeque::new(),
-            down: None,
-        }
-    }
-
-    fn note_start(&mut self, start: Option<Stamp>) {
-        self.down = self.down.filter(|down| start.is_none_or(|start| start < *down));
-        if let Some(start) = start
-            && self.starts.back() != Some(&start)
-        {
-            self.starts.push_back(start);
-            if self.starts.len() > PERIODS {
-                self.starts.pop_front();
-            }
-        }
-    }
-
-    /// The start that a fact at this instant belongs to.
-    #[must_use]
-    pub fn started_before(&self, at: Stamp) -> Option<Stamp> {
-        self.starts.iter().rev().copied().find(|start| *start <= at).or(self.info.started_at)
-    }
-
-    /// The pause that an instant falls into.
-    #[must_use]
-    pub fn paused_at(&self, at: Stamp) -> Option<&Period> {
-        self.pauses.iter().rev().find(|period| period.covers(at))
-    }
-
-    /// The process that took the listener of a port along, if the port was closed by it at an instant.
-    #[must_use]
-    pub fn orphaned_by(&self, port: u16, at: Stamp) -> Option<Pid> {
-        let closed = |orphan: &&OrphanedPort| orphan.since <= at && orphan.until.is_none_or(|until| until > at);
-        self.orphaned_ports.iter().rev().filter(closed).find(|orphan| orphan.port == port).map(|orphan| orphan.by)
-    }
-
-    /// Compose's service, else the name: what metrics and policies call it.
-    #[must_use]
-    pub fn service_or_name(&self) -> &str {
-        self.info.service.as_deref().unwrap_or(&self.info.name)
-    }
-
-    /// The same container, or its successor by name or Compose service.
-    #[must_use]
-    pub fn succeeds(&self, other: &Container) -> bool {
-        let same_service = self.info.service.is_some()
-            && self.info.service == other.info.service
-            && self.info.project == other.info.project;
-        self.info.id == other.info.id || self.info.name == other.info.name || same_service
-    }
-
-    /// What Docker said at or after `from` of the life that `at` falls into: from its start to the next one.
-    pub fn events_of_run(&self, from: Stamp, at: Stamp) -> impl Iterator<Item = &DockerRecord> {
-        let start = |said: &&DockerRecord| said.action == DockerAction::Start;
-        let began = self.said.iter().filter(start).map(|said| said.at).filter(|start| *start <= at).max();
-        let next = self.said.iter().filter(start).map(|said| said.at).filter(|start| *start > at).min();
-        let from = began.map_or(from, |began| began.max(from));
-        self.events_since(from).filter(move |said| next.is_none_or(|next| said.at < next))
-    }
-
-    /// What Docker said at or after `from`.
-    pub fn events_since(&self, from: Stamp) -> impl Iterator<Item = &DockerRecord> {
-        self.said.iter().filter(move |said| said.at >= from)
-    }
-}
-
-impl Period {
-    fn covers(&self, at: Stamp) -> bool {
-        self.since <= at && self.until.is_none_or(|until| until > at)
-    }
-}
-
-fn begin(periods: &mut VecDeque<Period>, at: Stamp, what: Option<&str>) {
-    periods.push_back(Period { since: at, until: None, what: what.map(str::to_owned) });
-    if periods.len() > PERIODS {
-        periods.pop_front();
-    }
-}
-
-fn end(periods: &mut VecDeque<Period>, at: Stamp, what: Option<&str>) {
-    for period in periods.iter_mut().filter(|period| period.until.is_none() && period.what.as_deref() == what) {
-        period.until = Some(at);
-    }
-}
-
-/// A dead container has no addresses, pid or namespace any more: the last known ones stay.
-fn keep_what_death_takes(info: &mut ContainerInfo, before: &ContainerInfo) {
-    info.pid = info.pid.or(before.pid);
-    info.cgroup = info.cgroup.or(before.cgroup);
-    info.netns = info.netns.or(before.netns);
+/// Docker reports no addresses, pid or namespace of a terminated container: keep the last known ones.
+fn keep_last_known(info: &mut ContainerInfo, previous: &ContainerInfo) {
+    info.pid = info.pid.or(previous.pid);
+    info.cgroup = info.cgroup.or(previous.cgroup);
+    info.netns = info.netns.or(previous.netns);
     if info.networks.iter().all(|network| network.addresses.is_empty()) {
-        info.networks.clone_from(&before.networks);
+        info.networks.clone_from(&previous.networks);
     }
     if info.published.is_empty() {
-        info.published.clone_from(&before.published);
+        info.published.clone_from(&previous.published);
     }
 }
 
-fn note<K: Ord>(history: &mut History<K>, key: K, since: Stamp, id: &ContainerId) {
+fn record_holder<K: Ord>(history: &mut History<K>, key: K, since: Stamp, id: &ContainerId) {
     let holders = history.entry(key).or_default();
     if holders.iter().any(|(from, holder)| *from == since && holder == id) {
         return;
@@ -410,15 +277,15 @@ fn note<K: Ord>(history: &mut History<K>, key: K, since: Stamp, id: &ContainerId
     holders.sort();
 }
 
-/// Who held the key at an instant: the last that had it by then, else the first that ever had it (a namespace is
-/// made a moment before Docker says `start`).
-fn holder<K: Ord>(history: &History<K>, key: &K, at: Stamp) -> Option<ContainerId> {
+/// The holder of a key at an instant: the latest by then, else the first (a namespace is created just before Docker
+/// emits `start`).
+fn holder_at<K: Ord>(history: &History<K>, key: &K, at: Stamp) -> Option<ContainerId> {
     let holders = history.get(key)?;
     let found = holders.iter().rev().find(|(from, _)| *from <= at).or_else(|| holders.first());
     found.map(|(_, id)| id.clone())
 }
 
-fn forget<K: Ord>(history: &mut History<K>, id: &ContainerId) {
+fn evict<K: Ord>(history: &mut History<K>, id: &ContainerId) {
     for holders in history.values_mut() {
         holders.retain(|(_, holder)| holder != id);
     }

@@ -1,7 +1,8 @@
-//! What containers wrote, as far as it was asked for.
+//! Log lines of containers, as requested by the engine.
 //!
-//! Bound: [`PER_CONTAINER`] lines each, of [`CONTAINERS`] containers; the oldest lines, and the containers that came
-//! first, go first. An incident keeps the lines that it told (see `draft/traces`), so only a later incident misses them.
+//! Bound: [`LINES_CAP`] lines of each of [`CONTAINERS_CAP`] containers; when reached, the oldest line, or the container
+//! first recorded, is evicted. An incident keeps its published lines (see `report/log_lines`), so only a later incident
+//! misses them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,10 +11,10 @@ use crate::model::event::{LogLine, LogStream};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
 
-const PER_CONTAINER: usize = 256;
-const CONTAINERS: usize = 256;
+const LINES_CAP: usize = 256;
+const CONTAINERS_CAP: usize = 256;
 
-/// One line. It sorts by its instant.
+/// One log line, ordered by its instant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
     pub at: Stamp,
@@ -30,33 +31,33 @@ impl Line {
 
 #[derive(Debug, Default)]
 pub struct Logs {
-    of: BTreeMap<ContainerId, BTreeSet<Line>>,
+    by_container: BTreeMap<ContainerId, BTreeSet<Line>>,
     arrived: VecDeque<ContainerId>,
 }
 
 impl Logs {
-    /// The lines of a container in a span of time, both ends included.
+    /// The lines of a container between two instants, both included.
     pub fn between(&self, container: &ContainerId, from: Stamp, until: Stamp) -> impl Iterator<Item = &Line> {
-        let lines = self.of.get(container).into_iter().flatten();
+        let lines = self.by_container.get(container).into_iter().flatten();
         lines.skip_while(move |line| line.at < from).take_while(move |line| line.at <= until)
     }
 
-    /// Takes a line in; `None` if it is known already.
-    pub(super) fn take(&mut self, at: Stamp, said: &LogLine) -> Option<Line> {
-        let line = Line { at, stream: said.stream, text: said.text.clone() };
-        if !self.of.contains_key(&said.container) {
-            self.arrived.push_back(said.container.clone());
-            if self.arrived.len() > CONTAINERS
+    /// Records a line; `None` if it is a duplicate.
+    pub(super) fn record(&mut self, at: Stamp, log: &LogLine) -> Option<Line> {
+        let line = Line { at, stream: log.stream, text: log.text.clone() };
+        if !self.by_container.contains_key(&log.container) {
+            self.arrived.push_back(log.container.clone());
+            if self.arrived.len() > CONTAINERS_CAP
                 && let Some(oldest) = self.arrived.pop_front()
             {
-                self.of.remove(&oldest);
+                self.by_container.remove(&oldest);
             }
         }
-        let lines = self.of.entry(said.container.clone()).or_default();
+        let lines = self.by_container.entry(log.container.clone()).or_default();
         if !lines.insert(line.clone()) {
             return None;
         }
-        if lines.len() > PER_CONTAINER {
+        if lines.len() > LINES_CAP {
             lines.pop_first();
         }
         Some(line)
@@ -65,7 +66,7 @@ impl Logs {
 
 #[cfg(test)]
 mod tests {
-    use super::{CONTAINERS, Logs, PER_CONTAINER};
+    use super::{CONTAINERS_CAP, LINES_CAP, Logs};
     use crate::model::event::{LogLine, LogStream};
     use crate::model::ids::ContainerId;
     use crate::model::time::Stamp;
@@ -75,18 +76,18 @@ mod tests {
     }
 
     #[test]
-    fn a_line_counts_once_and_the_oldest_go_first() {
+    fn ignores_duplicate_lines_and_evicts_the_oldest() {
         let mut logs = Logs::default();
-        assert!(logs.take(Stamp(1), &line(0, "a")).is_some());
-        assert!(logs.take(Stamp(1), &line(0, "a")).is_none());
-        for at in (2..).take(PER_CONTAINER) {
-            logs.take(Stamp(at), &line(0, "b"));
+        assert!(logs.record(Stamp(1), &line(0, "a")).is_some());
+        assert!(logs.record(Stamp(1), &line(0, "a")).is_none());
+        for at in (2..).take(LINES_CAP) {
+            logs.record(Stamp(at), &line(0, "b"));
         }
         let first = ContainerId("0".into());
         let kept = logs.between(&first, Stamp(0), Stamp(i64::MAX));
         assert_eq!(kept.map(|line| line.at).next(), Some(Stamp(2)));
-        for container in 1..=CONTAINERS {
-            logs.take(Stamp(1), &line(container, "a"));
+        for container in 1..=CONTAINERS_CAP {
+            logs.record(Stamp(1), &line(container, "a"));
         }
         assert_eq!(logs.between(&first, Stamp(0), Stamp(i64::MAX)).count(), 0);
     }

@@ -1,18 +1,21 @@
-//! Processes of containers: who started whom, who serves, who was signalled by whom, who ended how.
+//! Processes of containers: parents, sockets served, signals received, and exits.
 //!
-//! Bound: [`CAP`] dead that count, and as many that do not; the longest dead go first, then nothing is known of their end any more.
+//! Bound: [`EXITED_CAP`] exited processes that an incident may refer to, and as many others; when reached, the process
+//! that exited first is evicted, and its exit explains no later failure. [`SIGNALS_CAP`] signals of each process; when
+//! reached, the oldest is evicted.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::event::{CoreDump, ExitStatus, MemoryUse, Process as Named, ProcessExited, Signal, SignalSender};
+use crate::model::event::{
+    CoreDump, ExitStatus, MemoryUse, Process as ProcessFact, ProcessExited, Signal, SignalSender,
+};
 use crate::model::ids::{CgroupId, NetnsId, Pid};
 use crate::model::time::Stamp;
 
-/// Dead processes kept. A death is joined to the connections that it broke within seconds.
-const CAP: usize = 4_096;
-/// Signals kept for each process; the oldest go first.
-const SIGNALS: usize = 16;
-/// First processes that only look after one child (docker run --init, and what images bring along).
+/// Attribution joins an exit to its broken connections within seconds.
+const EXITED_CAP: usize = 4_096;
+const SIGNALS_CAP: usize = 16;
+/// First processes that only supervise one child (`docker run --init`, and those of common images).
 const INITS: [&str; 4] = ["docker-init", "tini", "dumb-init", "catatonit"];
 
 #[derive(Clone, Debug)]
@@ -24,16 +27,16 @@ pub struct Process {
     pub netns: NetnsId,
     pub comm: String,
     pub parent: Pid,
-    /// `None`: before the monitor, or not seen.
+    /// `None`: started before the monitor, or not reported.
     pub started: Option<Stamp>,
-    /// It, or an ancestor, came into the container from outside: docker exec, a health check.
+    /// It, or an ancestor, was started from outside the container: `docker exec`, a health check.
     pub entered: bool,
-    /// It holds or held a listening socket or an accepted connection.
+    /// It has or had a listening socket or an accepted connection.
     pub serves: bool,
     pub oom: Option<Stamp>,
-    /// What its container's memory cgroup said after that.
+    /// A reading of its container's memory cgroup after the OOM kill.
     pub memory: Option<MemoryUse>,
-    /// How its core would be written.
+    /// How its core file would be written.
     pub core: Option<CoreDump>,
     pub signals: VecDeque<SignalSeen>,
     pub exit: Option<Exit>,
@@ -42,7 +45,7 @@ pub struct Process {
 #[derive(Clone, Debug)]
 pub struct Exit {
     pub at: Stamp,
-    /// When the engine learned of it.
+    /// When the engine received it.
     pub seen: Stamp,
     pub status: ExitStatus,
 }
@@ -53,16 +56,16 @@ pub struct SignalSeen {
     pub signal: String,
     pub delivered: bool,
     /// `None`: the kernel.
-    pub sender: Option<Named>,
+    pub sender: Option<ProcessFact>,
 }
 
 #[derive(Debug, Default)]
 pub struct Processes {
     by_pid: BTreeMap<Pid, Process>,
-    /// The dead that an incident may be told from.
-    dead: VecDeque<(Pid, Stamp)>,
-    /// All other dead: health checks and short children, which must not push those out.
-    passing: VecDeque<(Pid, Stamp)>,
+    /// Exited processes that an incident may refer to.
+    relevant: VecDeque<(Pid, Stamp)>,
+    /// All other exited processes (health checks, short-lived children), which must not evict those.
+    short_lived: VecDeque<(Pid, Stamp)>,
 }
 
 impl Processes {
@@ -71,7 +74,8 @@ impl Processes {
         self.by_pid.get(&pid)
     }
 
-    /// It stands for its container: the first process, or the only child of an init that is the first process.
+    /// Whether it is the main process of its container: the first process, or the only child of an init that is the
+    /// first process.
     #[must_use]
     pub fn stands_for_container(&self, pid: Pid) -> bool {
         let Some(process) = self.by_pid.get(&pid) else { return false };
@@ -81,54 +85,55 @@ impl Processes {
         process.ns_pid == 1 || (!process.entered && self.is_init(process.parent))
     }
 
-    /// A first process that is an init.
+    /// Whether it is a first process that is an init.
     #[must_use]
     pub fn is_init(&self, pid: Pid) -> bool {
         self.by_pid.get(&pid).is_some_and(|p| p.ns_level > 0 && p.ns_pid == 1 && INITS.contains(&p.comm.as_str()))
     }
 
-    /// Processes that count and ended at or after an instant, the latest first.
-    pub fn dead_since(&self, from: Stamp) -> impl Iterator<Item = &Process> {
-        let recent = self.dead.iter().rev().take_while(move |(_, at)| *at >= from);
+    /// Relevant processes that exited at or after an instant, the latest first.
+    pub fn exited_since(&self, from: Stamp) -> impl Iterator<Item = &Process> {
+        let recent = self.relevant.iter().rev().take_while(move |(_, at)| *at >= from);
         recent.filter_map(|(pid, _)| self.by_pid.get(pid))
     }
 
-    pub(super) fn started(&mut self, at: Stamp, named: &Named, parent: Pid, parent_outside: bool) {
-        // A pid that starts again is another process.
-        self.by_pid.remove(&named.pid);
-        let entered = self.is_entered(named, parent, parent_outside);
-        // A forked child shares its parent's sockets until it closes them; an exec keeps what it was given.
-        self.by_pid.insert(named.pid, Process { parent, started: Some(at), entered, ..bare(named) });
+    pub(super) fn started(&mut self, at: Stamp, fact: &ProcessFact, parent: Pid, parent_outside: bool) {
+        // The pid was reused by a new process.
+        self.by_pid.remove(&fact.pid);
+        let entered = self.is_entered(fact, parent, parent_outside);
+        // `serves` starts false: a forked child shares its parent's sockets only until it closes them. An exec keeps
+        // it.
+        self.by_pid.insert(fact.pid, Process { parent, started: Some(at), entered, ..from_fact(fact) });
     }
 
-    pub(super) fn executed(&mut self, named: &Named) {
-        if let Some(process) = self.by_pid.get_mut(&named.pid) {
-            process.comm.clone_from(&named.comm);
-            process.cgroup = named.cgroup;
-            process.netns = named.netns;
+    pub(super) fn executed(&mut self, fact: &ProcessFact) {
+        if let Some(process) = self.by_pid.get_mut(&fact.pid) {
+            process.comm.clone_from(&fact.comm);
+            process.cgroup = fact.cgroup;
+            process.netns = fact.netns;
         }
     }
 
-    pub(super) fn found(&mut self, named: &Named, parent: Pid, parent_outside: bool, serves: bool) {
-        if let Some(process) = self.by_pid.get_mut(&named.pid) {
+    pub(super) fn record_preexisting(&mut self, fact: &ProcessFact, parent: Pid, parent_outside: bool, serves: bool) {
+        if let Some(process) = self.by_pid.get_mut(&fact.pid) {
             process.serves |= serves;
             return;
         }
-        let entered = self.is_entered(named, parent, parent_outside);
-        self.insert(named, parent, entered, serves);
+        let entered = self.is_entered(fact, parent, parent_outside);
+        self.insert(fact, parent, entered, serves);
     }
 
-    pub(super) fn serves(&mut self, pid: Pid) {
+    pub(super) fn mark_serving(&mut self, pid: Pid) {
         if let Some(process) = self.by_pid.get_mut(&pid) {
             process.serves = true;
         }
     }
 
     pub(super) fn signalled(&mut self, at: Stamp, signal: &Signal) {
-        let process = self.known(&signal.target, None);
+        let process = self.get_or_insert(&signal.target, None);
         let sender = match &signal.sender {
             SignalSender::Kernel => None,
-            SignalSender::Process(named) => Some(named.clone()),
+            SignalSender::Process(fact) => Some(fact.clone()),
         };
         process.signals.push_back(SignalSeen {
             at,
@@ -136,7 +141,7 @@ impl Processes {
             delivered: signal.delivered,
             sender,
         });
-        if process.signals.len() > SIGNALS {
+        if process.signals.len() > SIGNALS_CAP {
             process.signals.pop_front();
         }
     }
@@ -147,71 +152,71 @@ impl Processes {
         }
     }
 
-    pub(super) fn measured(&mut self, found: &MemoryUse) {
-        if let Some(process) = self.by_pid.get_mut(&found.victim) {
-            process.memory = Some(found.clone());
+    pub(super) fn memory_read(&mut self, read: &MemoryUse) {
+        if let Some(process) = self.by_pid.get_mut(&read.victim) {
+            process.memory = Some(read.clone());
         }
     }
 
-    /// What was read while it still lived says the most.
-    pub(super) fn dumps_by(&mut self, found: &CoreDump) {
-        if let Some(process) = self.by_pid.get_mut(&found.pid)
-            && (process.core.is_none() || found.cwd.is_some())
+    /// Records the core settings. A reading with `cwd` was made while the process was alive, and takes precedence.
+    pub(super) fn core_dump(&mut self, dump: &CoreDump) {
+        if let Some(process) = self.by_pid.get_mut(&dump.pid)
+            && (process.core.is_none() || dump.cwd.is_some())
         {
-            process.core = Some(found.clone());
+            process.core = Some(dump.clone());
         }
     }
 
     pub(super) fn exited(&mut self, at: Stamp, seen: Stamp, exited: &ProcessExited) {
-        // The record's own comm is often that of the thread which went last: a known one stays.
-        let process = self.known(&exited.process, Some((exited.parent, exited.parent_outside)));
+        // Keep a known comm: the record's comm is often that of the thread that exited last.
+        let process = self.get_or_insert(&exited.process, Some((exited.parent, exited.parent_outside)));
         process.serves |= exited.listens;
         process.exit = Some(Exit { at, seen, status: exited.status.clone() });
         let pid = exited.process.pid;
-        let kept = self.stands_for_container(pid)
+        let is_relevant = self.stands_for_container(pid)
             || self.is_init(pid)
             || self.get(pid).is_some_and(|process| process.serves || process.oom.is_some());
-        let dead = if kept { &mut self.dead } else { &mut self.passing };
-        dead.push_back((pid, at));
-        if dead.len() > CAP
-            && let Some((pid, died)) = dead.pop_front()
-            && self.by_pid.get(&pid).and_then(|p| p.exit.as_ref()).is_some_and(|exit| exit.at == died)
+        let list = if is_relevant { &mut self.relevant } else { &mut self.short_lived };
+        list.push_back((pid, at));
+        if list.len() > EXITED_CAP
+            && let Some((pid, exited_at)) = list.pop_front()
+            && self.by_pid.get(&pid).and_then(|p| p.exit.as_ref()).is_some_and(|exit| exit.at == exited_at)
         {
             self.by_pid.remove(&pid);
         }
     }
 
-    /// A process that was not seen to start: known from now on by what this fact says of it.
-    fn known(&mut self, named: &Named, parent: Option<(Pid, bool)>) -> &mut Process {
-        if !self.by_pid.contains_key(&named.pid) {
+    /// The process of a fact; inserted if its start was not reported.
+    fn get_or_insert(&mut self, fact: &ProcessFact, parent: Option<(Pid, bool)>) -> &mut Process {
+        if !self.by_pid.contains_key(&fact.pid) {
             let (parent, outside) = parent.unwrap_or((Pid(0), false));
-            let entered = self.is_entered(named, parent, outside);
-            self.insert(named, parent, entered, false);
+            let entered = self.is_entered(fact, parent, outside);
+            self.insert(fact, parent, entered, false);
         }
-        self.by_pid.entry(named.pid).or_insert_with(|| bare(named))
+        self.by_pid.entry(fact.pid).or_insert_with(|| from_fact(fact))
     }
 
-    fn is_entered(&self, named: &Named, parent: Pid, parent_outside: bool) -> bool {
-        if named.ns_level == 0 || named.ns_pid == 1 {
+    fn is_entered(&self, fact: &ProcessFact, parent: Pid, parent_outside: bool) -> bool {
+        if fact.ns_level == 0 || fact.ns_pid == 1 {
             return false;
         }
         parent_outside || self.by_pid.get(&parent).is_some_and(|p| p.entered)
     }
 
-    fn insert(&mut self, named: &Named, parent: Pid, entered: bool, serves: bool) {
-        let process = Process { parent, entered, serves, ..bare(named) };
-        self.by_pid.insert(named.pid, process);
+    fn insert(&mut self, fact: &ProcessFact, parent: Pid, entered: bool, serves: bool) {
+        let process = Process { parent, entered, serves, ..from_fact(fact) };
+        self.by_pid.insert(fact.pid, process);
     }
 }
 
-fn bare(named: &Named) -> Process {
+fn from_fact(fact: &ProcessFact) -> Process {
     Process {
-        pid: named.pid,
-        ns_pid: named.ns_pid,
-        ns_level: named.ns_level,
-        cgroup: named.cgroup,
-        netns: named.netns,
-        comm: named.comm.clone(),
+        pid: fact.pid,
+        ns_pid: fact.ns_pid,
+        ns_level: fact.ns_level,
+        cgroup: fact.cgroup,
+        netns: fact.netns,
+        comm: fact.comm.clone(),
         parent: Pid(0),
         started: None,
         entered: false,
@@ -226,13 +231,13 @@ fn bare(named: &Named) -> Process {
 
 #[cfg(test)]
 mod tests {
-    use super::{CAP, Processes};
-    use crate::model::event::{ExitStatus, Process as Named, ProcessExited};
+    use super::{EXITED_CAP, Processes};
+    use crate::model::event::{ExitStatus, Process as ProcessFact, ProcessExited};
     use crate::model::ids::{CgroupId, NetnsId, Pid};
     use crate::model::time::Stamp;
 
     fn exited(pid: u32, ns_pid: u32) -> ProcessExited {
-        let process = Named {
+        let process = ProcessFact {
             pid: Pid(pid),
             ns_pid,
             ns_level: 1,
@@ -245,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn health_checks_do_not_push_out_the_death_that_an_incident_tells() {
+    fn keeps_the_exit_of_an_incident_when_many_health_checks_end() {
         let mut processes = Processes::default();
         processes.exited(Stamp(1), Stamp(1), &exited(10, 1));
-        for (pid, at) in (1_000..).zip(2..).take(2 * CAP) {
+        for (pid, at) in (1_000..).zip(2..).take(2 * EXITED_CAP) {
             processes.exited(Stamp(at), Stamp(at), &exited(pid, 2));
         }
         assert!(processes.get(Pid(10)).is_some_and(|first| first.exit.is_some()));
-        assert!(processes.get(Pid(1_000)).is_none(), "the others are bounded");
+        assert!(processes.get(Pid(1_000)).is_none(), "other exits are bounded");
     }
 }

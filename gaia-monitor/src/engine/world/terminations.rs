@@ -1,8 +1,9 @@
-//! How containers go down: one [`Termination`] from the first signal that asks for it, or from the exit, until the
-//! container, or its successor, listens again on every port that it listened on.
+//! Terminations of containers: one [`Termination`] from the first signal that requests it, or from the exit, until the
+//! container, or its successor, listens again on all of its ports.
 //!
-//! Bound: [`PER_CONTAINER`] for each container. What is over goes first; of a crash loop the first ones stay, which its
-//! incidents are told from, and the latest, which connections meet.
+//! Bound: [`PER_CONTAINER`] terminations of each container. When reached, the oldest is evicted if it has recovered. In
+//! a crash loop, one from the middle is evicted instead: incidents refer to the first ones, and new failures to the
+//! latest.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +11,12 @@ use crate::model::event::ExitStatus;
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::time::{Nanos, Stamp};
 
-/// Terminations kept for each container: as many as the lines of a timeline.
+/// As many as the lines of a timeline.
 const PER_CONTAINER: usize = 200;
-/// A signal that a process handles is forgotten after this time; a `docker stop` may have a long grace, so it is long.
-const ASKED_FOR: Nanos = Nanos::from_secs(300);
+/// A request without an exit is ignored after this time. It is long because `docker stop` may have a long grace period.
+const REQUEST_WINDOW: Nanos = Nanos::from_secs(300);
 /// Docker's `die` follows the exit within 50 ms, 185 ms on a loaded machine.
-const DIE_FOLLOWS: Nanos = Nanos::from_secs(10);
+const DIE_DELAY: Nanos = Nanos::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TerminationId(pub u64);
@@ -24,19 +25,19 @@ pub struct TerminationId(pub u64);
 pub struct Termination {
     pub id: TerminationId,
     pub container: ContainerId,
-    /// The process that stands for the container.
+    /// The container's main process.
     pub pid: Option<Pid>,
-    /// The signal under way that opened it.
+    /// The signal that requested it.
     pub requested: Option<(Stamp, String)>,
     pub exit: Option<Exit>,
     pub die: Option<Die>,
-    /// A worker whose death took the container along.
+    /// The worker whose exit caused the termination.
     pub root: Option<Pid>,
-    /// It, or its successor, serves again.
+    /// When the container, or its successor, served again.
     pub recovered: Option<Stamp>,
-    /// The termination before it in a crash loop: the container had not listened again.
+    /// The previous termination of a crash loop, from which the container had not recovered.
     pub previous: Option<TerminationId>,
-    /// When the engine learned of its last fact.
+    /// When the engine received its last fact.
     pub seen: Stamp,
 }
 
@@ -56,8 +57,11 @@ impl Termination {
     /// When it began.
     #[must_use]
     pub fn since(&self) -> Stamp {
-        let asked = self.requested.as_ref().map(|(at, _)| *at);
-        asked.or(self.exit.as_ref().map(|exit| exit.at)).or(self.die.as_ref().map(|die| die.at)).unwrap_or(self.seen)
+        let requested = self.requested.as_ref().map(|(at, _)| *at);
+        requested
+            .or(self.exit.as_ref().map(|exit| exit.at))
+            .or(self.die.as_ref().map(|die| die.at))
+            .unwrap_or(self.seen)
     }
 
     /// When the container was down.
@@ -67,17 +71,17 @@ impl Termination {
     }
 
     fn covers(&self, at: Stamp) -> bool {
-        if self.since() > at || self.recovered.is_some_and(|over| over <= at) {
+        if self.since() > at || self.recovered.is_some_and(|recovered| recovered <= at) {
             return false;
         }
-        self.down().is_some() || at.since(self.since()) <= ASKED_FOR
+        self.down().is_some() || at.since(self.since()) <= REQUEST_WINDOW
     }
 }
 
 #[derive(Debug, Default)]
 pub struct Terminations {
     all: BTreeMap<TerminationId, Termination>,
-    of: BTreeMap<ContainerId, Vec<TerminationId>>,
+    by_container: BTreeMap<ContainerId, Vec<TerminationId>>,
     next: u64,
 }
 
@@ -87,27 +91,27 @@ impl Terminations {
         self.all.get(&id)
     }
 
-    /// The termination that a fact about this container at this instant belongs to; the latest, if several.
+    /// The termination in progress at an instant; the latest, if several.
     #[must_use]
     pub fn current(&self, container: &ContainerId, at: Stamp) -> Option<&Termination> {
         self.of_container(container).rev().find(|termination| termination.covers(at))
     }
 
     pub fn of_container(&self, container: &ContainerId) -> impl DoubleEndedIterator<Item = &Termination> {
-        self.of.get(container).into_iter().flatten().filter_map(|id| self.all.get(id))
+        self.by_container.get(container).into_iter().flatten().filter_map(|id| self.all.get(id))
     }
 
-    /// Containers that are down and have not come back.
+    /// Terminations of containers that have not recovered.
     pub fn down(&self) -> impl Iterator<Item = &Termination> {
         self.all.values().filter(|termination| termination.down().is_some() && termination.recovered.is_none())
     }
 
-    pub(super) fn asked(&mut self, at: Stamp, seen: Stamp, container: &ContainerId, pid: Pid, signal: &str) {
-        if let Some(open) = self.under_way(container) {
-            open.seen = seen;
+    pub(super) fn request(&mut self, at: Stamp, seen: Stamp, container: &ContainerId, pid: Pid, signal: &str) {
+        if let Some(requested) = self.requested(container) {
+            requested.seen = seen;
             return;
         }
-        let termination = self.open(container, seen);
+        let termination = self.begin(container, seen);
         termination.pid = Some(pid);
         termination.requested = Some((at, signal.to_owned()));
     }
@@ -122,22 +126,23 @@ impl Terminations {
         init: Option<Pid>,
         status: &ExitStatus,
     ) -> TerminationId {
-        let known = match self.latest(container) {
-            // A killed init ends first, and the kernel ends the rest of its namespace with it: one end, the child's.
-            Some(termination) if init.is_some() && termination.pid == init && near(termination, at) => {
+        let existing = match self.latest(container) {
+            // A killed init exits first, and the kernel then kills the rest of its namespace: one termination, of the
+            // child.
+            Some(termination) if init.is_some() && termination.pid == init && is_near(termination, at) => {
                 Some(termination.id)
             }
-            // Docker's word came first.
+            // Docker's `die` arrived first.
             Some(termination)
-                if termination.exit.is_none() && (termination.down().is_none() || near(termination, at)) =>
+                if termination.exit.is_none() && (termination.down().is_none() || is_near(termination, at)) =>
             {
                 Some(termination.id)
             }
             Some(_) | None => None,
         };
-        let termination = match known.and_then(|id| self.all.get_mut(&id)) {
+        let termination = match existing.and_then(|id| self.all.get_mut(&id)) {
             Some(termination) => termination,
-            None => self.open(container, seen),
+            None => self.begin(container, seen),
         };
         termination.pid = Some(pid);
         termination.exit = Some(Exit { at, status: status.clone() });
@@ -145,16 +150,24 @@ impl Terminations {
         termination.id
     }
 
-    pub(super) fn died(&mut self, at: Stamp, seen: Stamp, container: &ContainerId, code: Option<i64>) -> TerminationId {
-        let known = match self.latest(container) {
-            Some(termination) if termination.die.is_none() && (termination.exit.is_none() || near(termination, at)) => {
+    pub(super) fn docker_die(
+        &mut self,
+        at: Stamp,
+        seen: Stamp,
+        container: &ContainerId,
+        code: Option<i64>,
+    ) -> TerminationId {
+        let existing = match self.latest(container) {
+            Some(termination)
+                if termination.die.is_none() && (termination.exit.is_none() || is_near(termination, at)) =>
+            {
                 Some(termination.id)
             }
             Some(_) | None => None,
         };
-        let termination = match known.and_then(|id| self.all.get_mut(&id)) {
+        let termination = match existing.and_then(|id| self.all.get_mut(&id)) {
             Some(termination) => termination,
-            None => self.open(container, seen),
+            None => self.begin(container, seen),
         };
         termination.die = Some(Die { at, exit_code: code });
         termination.seen = seen;
@@ -162,13 +175,13 @@ impl Terminations {
     }
 
     /// The container serves again.
-    pub(super) fn over(&mut self, at: Stamp, id: TerminationId) {
+    pub(super) fn mark_recovered(&mut self, at: Stamp, id: TerminationId) {
         if let Some(termination) = self.all.get_mut(&id) {
             termination.recovered = Some(at);
         }
     }
 
-    pub(super) fn root(&mut self, id: TerminationId, worker: Pid) {
+    pub(super) fn set_root(&mut self, id: TerminationId, worker: Pid) {
         if let Some(termination) = self.all.get_mut(&id) {
             termination.root = Some(worker);
         }
@@ -178,25 +191,25 @@ impl Terminations {
         self.of_container(container).next_back()
     }
 
-    /// A termination that was asked for and has not been seen to end.
-    fn under_way(&mut self, container: &ContainerId) -> Option<&mut Termination> {
+    /// A termination that was requested, without an exit yet.
+    fn requested(&mut self, container: &ContainerId) -> Option<&mut Termination> {
         let id = self.latest(container).filter(|termination| termination.down().is_none())?.id;
         self.all.get_mut(&id)
     }
 
-    fn open(&mut self, container: &ContainerId, seen: Stamp) -> &mut Termination {
-        let before = self
+    fn begin(&mut self, container: &ContainerId, seen: Stamp) -> &mut Termination {
+        let unrecovered = self
             .latest(container)
             .filter(|termination| termination.down().is_some() && termination.recovered.is_none());
-        let previous = before.map(|termination| termination.id);
+        let previous = unrecovered.map(|termination| termination.id);
         self.next += 1;
         let id = TerminationId(self.next);
-        let of = self.of.entry(container.clone()).or_default();
-        of.push(id);
-        if of.len() > PER_CONTAINER {
-            let lasts =
-                of.first().and_then(|oldest| self.all.get(oldest)).is_some_and(|oldest| oldest.recovered.is_none());
-            self.all.remove(&of.remove(if lasts { PER_CONTAINER / 2 } else { 0 }));
+        let ids = self.by_container.entry(container.clone()).or_default();
+        ids.push(id);
+        if ids.len() > PER_CONTAINER {
+            let is_unrecovered =
+                ids.first().and_then(|oldest| self.all.get(oldest)).is_some_and(|oldest| oldest.recovered.is_none());
+            self.all.remove(&ids.remove(if is_unrecovered { PER_CONTAINER / 2 } else { 0 }));
         }
         self.all.entry(id).or_insert(Termination {
             id,
@@ -212,13 +225,13 @@ impl Terminations {
         })
     }
 
-    pub(super) fn forget(&mut self, container: &ContainerId) {
-        for id in self.of.remove(container).unwrap_or_default() {
+    pub(super) fn evict(&mut self, container: &ContainerId) {
+        for id in self.by_container.remove(container).unwrap_or_default() {
             self.all.remove(&id);
         }
     }
 }
 
-fn near(termination: &Termination, at: Stamp) -> bool {
-    termination.down().is_some_and(|down| at.since(down).0.abs() <= DIE_FOLLOWS.0)
+fn is_near(termination: &Termination, at: Stamp) -> bool {
+    termination.down().is_some_and(|down| at.since(down).0.abs() <= DIE_DELAY.0)
 }

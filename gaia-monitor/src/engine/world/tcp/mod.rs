@@ -9,6 +9,9 @@ pub mod sockets;
 // Meaning of each TCP state transition.
 mod transitions;
 
+// TCP events of the whole world.
+mod events;
+
 // Endpoints on other hosts.
 mod remote;
 

@@ -1,0 +1,154 @@
+//! Container: its Docker inspection, ports, runs and pauses.
+//!
+//! Bound: [`DOCKER_RECORDS_CAP`] Docker events, and [`PERIODS_CAP`] pauses, orphaned ports and starts; when reached,
+//! the oldest is evicted.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::event::{ContainerInfo, DockerAction};
+use crate::model::ids::Pid;
+use crate::model::time::Stamp;
+
+pub(super) const DOCKER_RECORDS_CAP: usize = 64;
+pub(super) const PERIODS_CAP: usize = 16;
+
+#[derive(Clone, Debug)]
+pub struct Container {
+    pub info: ContainerInfo,
+    /// Docker's events, oldest first.
+    pub said: VecDeque<DockerRecord>,
+    /// Current listening ports, and since when.
+    pub listening: BTreeMap<u16, Stamp>,
+    /// Every port that it has listened on.
+    pub ports: BTreeMap<u16, Stamp>,
+    /// When its latest listener closed.
+    pub listeners_closed: Option<Stamp>,
+    /// Ports whose listener was closed by an exiting process.
+    pub orphaned_ports: VecDeque<OrphanedPort>,
+    /// Periods in which it was paused by Docker or stopped by SIGSTOP.
+    pub pauses: VecDeque<Period>,
+    /// Every start.
+    pub starts: VecDeque<Stamp>,
+    /// Since when its first process has been terminated.
+    pub down: Option<Stamp>,
+}
+
+/// A port whose listener was closed by the exit of process `by`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrphanedPort {
+    pub port: u16,
+    pub by: Pid,
+    pub since: Stamp,
+    pub until: Option<Stamp>,
+}
+
+/// A period, open while `until` is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Period {
+    pub since: Stamp,
+    pub until: Option<Stamp>,
+    /// The signal that began it; `None`: Docker.
+    pub what: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct DockerRecord {
+    pub at: Stamp,
+    pub seen: Stamp,
+    pub action: DockerAction,
+}
+
+impl Container {
+    pub(super) fn new(info: ContainerInfo) -> Self {
+        Self {
+            info,
+            said: VecDeque::new(),
+            listening: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            listeners_closed: None,
+            orphaned_ports: VecDeque::new(),
+            pauses: VecDeque::new(),
+            starts: VecDeque::new(),
+            down: None,
+        }
+    }
+
+    pub(super) fn record_start(&mut self, start: Option<Stamp>) {
+        self.down = self.down.filter(|down| start.is_none_or(|start| start < *down));
+        if let Some(start) = start
+            && self.starts.back() != Some(&start)
+        {
+            self.starts.push_back(start);
+            if self.starts.len() > PERIODS_CAP {
+                self.starts.pop_front();
+            }
+        }
+    }
+
+    /// The start of the run at an instant.
+    #[must_use]
+    pub fn started_before(&self, at: Stamp) -> Option<Stamp> {
+        self.starts.iter().rev().copied().find(|start| *start <= at).or(self.info.started_at)
+    }
+
+    /// The pause in progress at an instant.
+    #[must_use]
+    pub fn paused_at(&self, at: Stamp) -> Option<&Period> {
+        self.pauses.iter().rev().find(|period| period.covers(at))
+    }
+
+    /// The process whose exit closed the listener of a port, if the port was closed at an instant.
+    #[must_use]
+    pub fn orphaned_by(&self, port: u16, at: Stamp) -> Option<Pid> {
+        let is_closed = |orphan: &&OrphanedPort| orphan.since <= at && orphan.until.is_none_or(|until| until > at);
+        self.orphaned_ports.iter().rev().filter(is_closed).find(|orphan| orphan.port == port).map(|orphan| orphan.by)
+    }
+
+    /// The Compose service, else the name: its label in metrics and policies.
+    #[must_use]
+    pub fn service_or_name(&self) -> &str {
+        self.info.service.as_deref().unwrap_or(&self.info.name)
+    }
+
+    /// Whether it is the other container, or its successor by name or Compose service.
+    #[must_use]
+    pub fn succeeds(&self, other: &Container) -> bool {
+        let same_service = self.info.service.is_some()
+            && self.info.service == other.info.service
+            && self.info.project == other.info.project;
+        self.info.id == other.info.id || self.info.name == other.info.name || same_service
+    }
+
+    /// Docker's events at or after `from` of the run at `at`: from its start to the next start.
+    pub fn events_of_run(&self, from: Stamp, at: Stamp) -> impl Iterator<Item = &DockerRecord> {
+        let start = |record: &&DockerRecord| record.action == DockerAction::Start;
+        let began = self.said.iter().filter(start).map(|record| record.at).filter(|start| *start <= at).max();
+        let next = self.said.iter().filter(start).map(|record| record.at).filter(|start| *start > at).min();
+        let from = began.map_or(from, |began| began.max(from));
+        self.events_since(from).filter(move |record| next.is_none_or(|next| record.at < next))
+    }
+
+    /// Docker's events at or after `from`.
+    pub fn events_since(&self, from: Stamp) -> impl Iterator<Item = &DockerRecord> {
+        self.said.iter().filter(move |record| record.at >= from)
+    }
+}
+
+impl Period {
+    fn covers(&self, at: Stamp) -> bool {
+        self.since <= at && self.until.is_none_or(|until| until > at)
+    }
+}
+
+pub(super) fn begin_period(periods: &mut VecDeque<Period>, at: Stamp, what: Option<&str>) {
+    periods.push_back(Period { since: at, until: None, what: what.map(str::to_owned) });
+    if periods.len() > PERIODS_CAP {
+        periods.pop_front();
+    }
+}
+
+pub(super) fn end_period(periods: &mut VecDeque<Period>, at: Stamp, what: Option<&str>) {
+    for period in periods.iter_mut().filter(|period| period.until.is_none() && period.what.as_deref() == what) {
+        period.until = Some(at);
+    }
+}
