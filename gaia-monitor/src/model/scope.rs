@@ -1,14 +1,17 @@
-//! Which containers a run is about: projects, name globs and labels, all of which must match.
+//! Scope of a run: whether a container is selected by the given Compose projects, name globs and labels.
+
+use wildmatch::WildMatch;
 
 use crate::model::event::ContainerInfo;
 use crate::model::settings::Scope;
 
-/// Empty lists limit nothing.
+/// Whether the scope excludes anything; a scope of empty lists selects every container.
 #[must_use]
 pub fn is_limited(scope: &Scope) -> bool {
     !(scope.projects.is_empty() && scope.containers.is_empty() && scope.labels.is_empty())
 }
 
+/// Whether each non-empty list of the scope has a match for the container.
 #[must_use]
 pub fn contains(scope: &Scope, info: &ContainerInfo) -> bool {
     let project = info.project.as_ref();
@@ -25,27 +28,9 @@ fn has_label(info: &ContainerInfo, wanted: &str) -> bool {
     }
 }
 
-/// `*` stands for any text, `?` for one character.
+/// Matches the whole name: `*` is any text, `?` one character, and no other character is special.
 fn matches(glob: &str, name: &str) -> bool {
-    let (glob, name): (Vec<char>, Vec<char>) = (glob.chars().collect(), name.chars().collect());
-    // One row of the usual table: which prefixes of the name the glob so far can match.
-    let mut reach = vec![false; name.len() + 1];
-    if let Some(first) = reach.first_mut() {
-        *first = true;
-    }
-    for wanted in glob {
-        let mut next = vec![false; name.len() + 1];
-        for (at, slot) in next.iter_mut().enumerate() {
-            let before = at > 0 && reach.get(at - 1).copied().unwrap_or(false);
-            *slot = match wanted {
-                '*' => reach.iter().take(at + 1).any(|reached| *reached),
-                '?' => before,
-                exact => before && name.get(at - 1) == Some(&exact),
-            };
-        }
-        reach = next;
-    }
-    reach.last().copied().unwrap_or(false)
+    WildMatch::new(glob).matches(name)
 }
 
 #[cfg(test)]
@@ -53,13 +38,25 @@ mod tests {
     use super::matches;
 
     #[test]
-    fn a_glob_matches_whole_names() {
+    fn matches_whole_names() {
         for (glob, name) in
             [("gaia-*", "gaia-core"), ("*", ""), ("gaia-?ore", "gaia-core"), ("*-candidate", "a-candidate")]
         {
             assert!(matches(glob, name), "{glob} {name}");
         }
         for (glob, name) in [("gaia-*", "my-gaia-core"), ("gaia-?", "gaia-"), ("core", "gaia-core"), ("", "x")] {
+            assert!(!matches(glob, name), "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn treats_no_character_but_the_two_wildcards_as_special() {
+        for (glob, name) in
+            [("a/*", "a/b/c"), ("a?c", "aäc"), ("[a]", "[a]"), ("{a,b}", "{a,b}"), (r"\*", r"\x"), ("", "")]
+        {
+            assert!(matches(glob, name), "{glob} {name}");
+        }
+        for (glob, name) in [("[a]", "a"), ("{a,b}", "a"), (r"\*", "*"), ("A*", "abc")] {
             assert!(!matches(glob, name), "{glob} {name}");
         }
     }
