@@ -1,49 +1,50 @@
-//! What the engine tells: sinks are folds over these.
+//! Effects of the engine; outputs are folds over them.
 
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{CauseKind, HttpxClass, Incident};
 use crate::model::time::{Nanos, Stamp};
 
+/// One result of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A new revision of an incident. The first one has `revision` 1.
     Incident(Box<Incident>),
-    /// Why a rule acted or held back; printed by `replay --explain` only.
+    /// Why a rule applied or did not; only `replay --explain` prints it.
     Explained { at: Stamp, text: String },
-    /// Something that is counted and is no incident.
+    /// A count of something that is not an incident.
     Counted(Counted),
-    /// Further facts that would help to tell an incident. A live run looks them up; a replay has them already.
+    /// A request for facts that enrich an incident. A live run collects them; a recording already contains them.
     Wanted(Wanted),
 }
 
-/// What is to be looked up. Nothing waits for it: what comes too late, or never, is not told.
+/// A request for enrichment. Nothing waits for the result; a late or missing one is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// What the subject wrote since then, and which errors its clients' logs name.
+    /// Log lines of the subject since an instant, and lines of its clients that name an error.
     Logs { subject: Option<ContainerId>, clients: Vec<ContainerId>, since: Stamp },
-    /// The memory that a container holds whose process the OOM killer has just chosen.
+    /// Memory use of a container, right after the OOM killer selected one of its processes.
     Memory { container: ContainerId, victim: Pid },
-    /// How cores are written here, and what the pattern's placeholders stand for in this process.
+    /// The core pattern of the host, and the values of its placeholders for this process.
     Core { pid: Pid },
 }
 
-/// What is only counted.
+/// An increment of a counter. Names of clients, servers and services are the labels of metrics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Counted {
-    /// A client left with an answer owed.
+    /// A client disconnected before its response.
     ClientCancelled { client: String, server: String },
     /// A server closed an idle connection.
     IdleClose { server: String },
-    /// Docker cannot give a container's log back.
+    /// Docker could not return a container's log.
     LogsUnread { container: String, why: String },
     /// Events lost before the engine.
     Lost { stage: String, count: u64 },
-    /// A broken connection, once its cause can be relied on; see `stats`. Services as metrics call them.
+    /// A client failure, counted once its cause has settled; see `stats/failures.rs`.
     Broken { client: String, server: String, httpx: HttpxClass, cause: CauseKind, retried: bool },
-    /// A container that had run before was started again.
+    /// A container was restarted.
     Restarted { container: String, service: String },
-    /// The kernel chose a process of this container when memory ran out.
+    /// The OOM killer selected a process of this container.
     OomKill { container: String, service: String },
-    /// After its container went down, a service, or its candidate, gave its first complete answer.
+    /// A service, or its candidate, sent its first complete response after the exit of the service's container.
     ServedAgain { service: String, after: Nanos },
 }

@@ -1,5 +1,5 @@
-//! The engine's alarms. An timer belongs to a case, an expected exit, a look-up or the stats, and each owner has one at
-//! most.
+//! Timers of the engine. A timer belongs to a case, an expected exit, a lookup or the statistics; each [`Timer`] has at
+//! most one deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,52 +9,54 @@ use crate::model::time::Stamp;
 use crate::engine::types::ids::CaseId;
 use crate::engine::world::dns::lookups::LookupId;
 
+/// The identity of a timer. Timers with equal deadlines fire in the order of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Timer {
-    /// A case may be told, revised, settled or closed.
+    /// A case may be published, revised, settled or closed.
     Case(CaseId),
-    /// The logs of a case are asked for once more.
+    /// The logs of a case are requested once more.
     Logs(CaseId),
-    /// Containers that are down are looked at: one without ports comes back by running.
+    /// Recovery of terminated containers is checked: one without ports has recovered when it runs.
     RecoverySweep,
-    /// A process closed sockets while dying, and its exit should have been seen by now.
+    /// A process closed sockets while it exited, and its exit is overdue.
     ExitOverdue(Pid),
-    /// A look-up should have been answered by now.
+    /// The response to a lookup is overdue.
     LookupOverdue(LookupId),
-    /// A broken connection has had its cause long enough to be counted.
+    /// A client failure has kept its cause long enough to be counted.
     Count,
 }
 
-/// Bounded by its owners: open cases, awaited exits and look-ups.
+/// All set timers by deadline. Bounded by their owners: open cases, awaited exits and lookups.
 #[derive(Debug, Default)]
 pub struct TimerQueue {
-    due: BTreeSet<(Stamp, Timer)>,
-    set: BTreeMap<Timer, Stamp>,
+    by_deadline: BTreeSet<(Stamp, Timer)>,
+    deadlines: BTreeMap<Timer, Stamp>,
 }
 
 impl TimerQueue {
-    /// Sets or moves the owner's timer; `None` takes it away.
+    /// Sets or moves a timer; `None` cancels it.
     pub fn set(&mut self, timer: Timer, at: Option<Stamp>) {
-        if let Some(old) = self.set.remove(&timer) {
-            self.due.remove(&(old, timer));
+        if let Some(old) = self.deadlines.remove(&timer) {
+            self.by_deadline.remove(&(old, timer));
         }
         if let Some(at) = at {
-            self.set.insert(timer, at);
-            self.due.insert((at, timer));
+            self.deadlines.insert(timer, at);
+            self.by_deadline.insert((at, timer));
         }
     }
 
-    /// Takes the earliest timer that is due at `now`, with its own deadline.
+    /// Removes the earliest timer that is due at `now`, and returns it with its deadline.
     pub fn pop(&mut self, now: Stamp) -> Option<(Stamp, Timer)> {
-        let first = self.due.first().copied().filter(|(at, _)| *at <= now)?;
-        self.due.remove(&first);
-        self.set.remove(&first.1);
+        let first = self.by_deadline.first().copied().filter(|(at, _)| *at <= now)?;
+        self.by_deadline.remove(&first);
+        self.deadlines.remove(&first.1);
         Some(first)
     }
 
+    /// The earliest deadline.
     #[must_use]
     pub fn next(&self) -> Option<Stamp> {
-        self.due.first().map(|(at, _)| *at)
+        self.by_deadline.first().map(|(at, _)| *at)
     }
 }
 
@@ -65,7 +67,7 @@ mod tests {
     use crate::model::time::Stamp;
 
     #[test]
-    fn a_moved_alarm_fires_once_at_its_new_time() {
+    fn fires_once_at_the_new_deadline_when_moved() {
         let mut timers = TimerQueue::default();
         let timer = Timer::ExitOverdue(Pid(1));
         timers.set(timer, Some(Stamp(10)));

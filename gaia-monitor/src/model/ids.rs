@@ -1,4 +1,5 @@
-//! Identities: what a fact is about. Each is a newtype, so that a pid never passes for a port or a namespace.
+//! Identities of processes, sockets, namespaces, containers and incidents. Each is a newtype, so that a pid cannot be
+//! used as a port or a namespace.
 
 use std::fmt;
 
@@ -10,35 +11,38 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Pid(pub u32);
 
-/// The kernel's socket cookie: unique since boot, 0 where the kernel had no full socket.
+/// The kernel's socket cookie: unique since boot, 0 if the kernel had no full socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Cookie(pub u64);
 
 impl Cookie {
-    /// No full socket stood behind the fact.
+    /// The cookie of a fact without a full socket.
     pub const NONE: Cookie = Cookie(0);
-    /// The kernel counts cookies from 1 (net/core/sock_diag.c, `__sock_gen_cookie`) and never comes here.
+    /// A bit that the kernel never sets: it counts cookies from 1 (net/core/sock_diag.c, `__sock_gen_cookie`).
     const OUTSIDE: u64 = 1 << 63;
 
-    /// The end on another host of this socket's connection: it has no cookie, so it gets one that the kernel never gives.
+    /// A cookie for the peer of this socket on another host. The peer has no cookie of its own, so it gets one that the
+    /// kernel never assigns.
     #[must_use]
     pub const fn remote_peer(self) -> Cookie {
         Cookie(self.0 | Self::OUTSIDE)
     }
 
+    /// Whether this is the cookie of a peer on another host.
     #[must_use]
     pub const fn is_outside(self) -> bool {
         self.0 & Self::OUTSIDE != 0
     }
 }
 
-/// The inode number of a network namespace. Reused after the namespace is gone: never a key without a time.
+/// The inode number of a network namespace. The kernel reuses it after the namespace has ended, so it is a key only
+/// together with a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NetnsId(pub u64);
 
-/// The id of a cgroup in the v2 tree: the inode number of its directory.
+/// The id of a cgroup in the v2 hierarchy: the inode number of its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CgroupId(pub u64);
@@ -49,14 +53,14 @@ pub struct CgroupId(pub u64);
 pub struct ContainerId(pub String);
 
 impl ContainerId {
-    /// The twelve characters that Docker itself prints.
+    /// The first twelve characters, as Docker prints them.
     #[must_use]
     pub fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)
     }
 }
 
-/// The id of an incident: derived from what opened it, so that a replay gives the same one.
+/// The id of an incident, derived from the facts that opened it, so that a replay yields the same id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct IncidentId(pub String);

@@ -1,6 +1,7 @@
-//! The incident line, schema `gaia-monitor.incident/1`. Stable: a change here is a change of the schema's version.
+//! The incident line, schema `gaia-monitor.incident/1`. Stable: a change of a field is a change of the schema version.
 //!
-//! Every field is always written; what does not exist is `null`, lists may be empty.
+//! Every field is always present: an absent value is `null`, and lists may be empty. The doc comments are the
+//! descriptions in the JSON Schema (`assets incident-schema`).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::ids::{ContainerId, IncidentId, Pid};
 use super::time::{Nanos, Utc};
 
-/// The value of every incident's `schema` field.
+/// The value of the field `schema` of every incident.
 pub const SCHEMA: &str = "gaia-monitor.incident/1";
 
-/// One revision of one incident. The last revision stands.
+/// One revision of one incident. The last revision is valid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Incident {
     /// Always `gaia-monitor.incident/1`.
@@ -23,26 +24,28 @@ pub struct Incident {
     /// Counts from 1.
     pub revision: u32,
     pub state: State,
-    /// The incident that this one turned out to be part of; only with state `withdrawn`.
+    /// The incident that contains this one; only with state `withdrawn`.
     pub merged_into: Option<IncidentId>,
     pub cause: Cause,
     pub moment: Moment,
     pub subject: Subject,
-    /// The open incident of the primary whose candidate the subject is.
+    /// The open incident of the primary, if the subject is its candidate.
     pub failover_of: Option<IncidentId>,
     pub condition: Option<Condition>,
-    /// How often the subject died in this incident.
+    /// Number of deaths of the subject in this incident.
     pub deaths: u32,
-    /// What it broke, in order of `at`, the first 100.
+    /// The failures that clients observed, in order of `at`; the first 100.
     pub affected: Vec<Affected>,
-    /// All that it broke, also beyond 100; entries of class `none` are not counted.
+    /// Number of all failures, including those beyond 100; entries of class `none` are not counted.
     pub affected_total: u64,
+    /// `affected_total` by class.
     pub affected_by_class: BTreeMap<HttpxClass, u64>,
     pub alternatives: Vec<Alternative>,
-    /// Sorted; the first 150 and the last 50.
+    /// Sorted by `at`; the first 150 and the last 50 entries.
     pub timeline: Vec<TimelineEntry>,
+    /// Number of entries that are left out between them.
     pub timeline_left_out: u64,
-    /// Events lost while it was open, by stage.
+    /// Events lost while the incident was open, by stage.
     pub lost_events: BTreeMap<String, u64>,
 }
 
@@ -58,16 +61,17 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cause {
     pub kind: CauseKind,
-    /// One sentence for a person.
+    /// One sentence for people.
     pub summary: String,
     pub confidence: Confidence,
-    /// SIGKILL …; for a death exactly one of `signal` and `exit_code`, as in the exit status.
+    /// SIGKILL …; a death has exactly one of `signal` and `exit_code`, as in the exit status.
     pub signal: Option<String>,
     pub exit_code: Option<i32>,
     /// How the worker died; only for `worker_died`.
     pub how: Option<How>,
+    /// The sender of the signal; null if the process itself or the kernel sent it.
     pub sender: Option<Sender>,
-    /// The incident behind this one.
+    /// The incident that caused this one.
     pub because: Option<IncidentId>,
 }
 
@@ -99,8 +103,8 @@ pub enum CauseKind {
     Unknown,
 }
 
-/// `certain`: the deciding kernel fact was seen and nothing needed was lost. `likely`: inferred by order or time.
-/// `possible`: alternatives are not excluded, or there was loss at a needed stage.
+/// `certain`: the deciding kernel fact was observed and no required event was lost. `likely`: inferred from order or
+/// time. `possible`: alternatives are not excluded, or events were lost at a required stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
@@ -118,17 +122,17 @@ pub enum How {
     ProcessExited,
 }
 
-/// Who sent the signal.
+/// The sender of a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sender {
     pub pid: Option<Pid>,
     pub comm: Option<String>,
-    /// The container that it lives in; null on the host.
+    /// The container of the sender; null on the host.
     pub container: Option<String>,
     pub via: Option<Via>,
 }
 
-/// The order to Docker behind a signal.
+/// The Docker command that sent a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Via {
     #[serde(rename = "docker kill")]
@@ -172,7 +176,7 @@ pub struct Subject {
     pub project: Option<String>,
     pub service: Option<String>,
     pub role: Role,
-    /// Docker's health status at the moment.
+    /// Docker's health status at the moment of the incident.
     pub health: Option<String>,
     pub started_at: Option<Utc>,
     pub pid: Option<Pid>,
@@ -187,7 +191,7 @@ pub enum Role {
     None,
 }
 
-/// What lasts beyond the moment.
+/// A state that lasts beyond the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Condition {
     pub kind: ConditionKind,
@@ -207,10 +211,10 @@ pub enum ConditionKind {
     Filtered,
 }
 
-/// One broken connection, connect or look-up.
+/// One failed connection, connect or lookup of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Affected {
-    /// When the client's socket got the fact; for timeouts, when the client gave up.
+    /// When the client's socket received the error; for timeouts, when the client timed out.
     pub at: Utc,
     pub client: Party,
     pub server: Party,
@@ -228,20 +232,21 @@ pub struct Party {
     pub comm: Option<String>,
 }
 
-/// What metrics and policies call an end in no container of this host, and one that is not on this host at all.
+/// The name, in metrics and policies, of an endpoint on this host that is in no container.
 pub const HOST: &str = "host";
+/// The name, in metrics and policies, of an endpoint that is not on this host.
 pub const EXTERNAL: &str = "external";
 
 impl Party {
-    /// What it can be asked for by: its container, its service, or the word that metrics have for an end without one.
+    /// The names that select it in queries: its container and service, or without a container the names in metrics.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        // Without a pid the line does not say which of the two it is.
-        let ends: &[&str] = match (&self.container, &self.pid) {
+        // Without a pid the endpoint may be on this host or outside it.
+        let places: &[&str] = match (&self.container, &self.pid) {
             (Some(_), _) => &[],
             (None, Some(_)) => &[HOST],
             (None, None) => &[HOST, EXTERNAL],
         };
-        [&self.container, &self.service].into_iter().flatten().map(String::as_str).chain(ends.iter().copied())
+        [&self.container, &self.service].into_iter().flatten().map(String::as_str).chain(places.iter().copied())
     }
 }
 
@@ -257,15 +262,15 @@ pub struct Hop {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClientError {
-    /// The class that httpx raises on what this socket got, whatever the client is.
+    /// The class that httpx raises for what this socket received, whatever the client is.
     pub httpx: HttpxClass,
-    /// The other class that the same packets allow.
+    /// Another class that the same packets allow.
     pub or: Option<HttpxClass>,
     pub detail: Option<Detail>,
-    /// Its name, as the kernel put it on the socket, or the resolver's.
+    /// The name of the error that the kernel set on the socket, or of the resolver's error.
     pub errno: Option<String>,
     pub phase: Phase,
-    /// Is the class one that the client's policy retries?
+    /// Whether the client's policy retries this class.
     pub retried: bool,
 }
 
@@ -309,11 +314,11 @@ pub enum Phase {
     Idle,
 }
 
-/// A cause that was weighed and not chosen.
+/// A cause that was considered and rejected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Alternative {
     pub kind: CauseKind,
-    /// One sentence: what speaks against it.
+    /// One sentence: the evidence against it.
     pub against: String,
 }
 
@@ -339,9 +344,7 @@ pub enum TimelineSource {
     Monitor,
 }
 
-/// The name of a unit variant as it stands in the JSON.
-///
-/// One table instead of two: serde's own names serve people, too.
+/// The name of a unit variant in the JSON. serde's names are also the names for people, so there is no second table.
 #[must_use]
 pub fn name_of<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {

@@ -1,10 +1,19 @@
-//! What flows through the program: plain data with public fields, and a newtype for every id and instant.
+//! Data that flows through the program: plain types with public fields, and a newtype for every id and instant.
 //!
-//! Nothing in here decides anything; that is the engine's work.
+//! The types decide nothing; decisions belong to the engine. The matching of containers against a [`settings::Scope`]
+//! is the exception, because sources and the engine share it.
 
-pub mod event;
+/// Newtypes of identities: process, socket, namespace, cgroup, container, incident.
 pub mod ids;
-pub mod incident;
-pub mod scope;
-pub mod settings;
+/// Newtypes of instants and spans.
 pub mod time;
+
+/// Input of the engine: facts from every source.
+pub mod event;
+/// Output of the engine: the incident line.
+pub mod incident;
+
+/// Matching of containers against a scope.
+pub mod scope;
+/// What a run is configured to report: scope, retry policies, log lines.
+pub mod settings;

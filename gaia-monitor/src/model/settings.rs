@@ -1,4 +1,4 @@
-//! What a run is told about its incidents: the scope and the clients' retry policies. Recordings carry it.
+//! Settings of a run that affect incidents: scope, retry policies, log lines. Recordings contain them.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,22 @@ use serde::{Deserialize, Serialize};
 use crate::model::incident::HttpxClass;
 use crate::model::time::Nanos;
 
+/// All settings of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     pub scope: Scope,
     pub policy: Policy,
-    /// Report clients that leave first, too (with class `none`).
+    /// Also report clients that disconnect before the response (class `none`).
     pub include_cancelled: bool,
-    /// Recordings from before this setting had no log lines.
+    /// Recordings older than this setting contain no log lines.
     #[serde(default)]
     pub logs: Logs,
 }
 
-/// What is told of containers' logs.
+/// How many log lines of containers an incident contains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logs {
-    /// Lines of the subject, and of the clients', that an incident tells at most, each. 0: logs are not read at all.
+    /// The most lines of the subject, and the most of all clients, in one incident. 0: logs are not read.
     pub lines: usize,
 }
 
@@ -31,39 +32,40 @@ impl Default for Logs {
     }
 }
 
-/// Limits incidents to what has an end in scope. Empty lists limit nothing; a container is in scope when each
-/// non-empty list has a match for it.
+/// Limits incidents to those with an endpoint in scope. A container is in scope if each non-empty list has a match for
+/// it; empty lists limit nothing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scope {
     /// Compose projects.
     pub projects: Vec<String>,
-    /// Globs (`*`, `?`) over container names.
+    /// Globs (`*`, `?`) that match whole container names.
     pub containers: Vec<String>,
     /// `KEY=VALUE`, or `KEY` for any value.
     pub labels: Vec<String>,
 }
 
-/// Which classes a client's own code retries and fails over on.
+/// The error classes on which clients retry and fail over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
-    /// For every client that `services` does not name.
+    /// For each client without an entry in `services`.
     pub default: Vec<HttpxClass>,
-    /// By client service (container name without Compose).
+    /// By service of the client (without Compose by container name).
     pub services: BTreeMap<String, Vec<HttpxClass>>,
-    /// How long clients wait before they ask again.
+    /// The delays before each retry.
     #[serde(default)]
     pub waits: Waits,
 }
 
-/// The pauses between a client's attempts: one attempt more than there are pauses, then the fallback once.
+/// The delays between a client's attempts: with n delays there are n + 1 attempts, followed by one at the fallback.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waits {
     pub default: Vec<Nanos>,
-    /// By client service.
+    /// By service of the client.
     pub services: BTreeMap<String, Vec<Nanos>>,
 }
 
 impl Waits {
+    /// The delays of a client's service.
     #[must_use]
     pub fn of(&self, service: &str) -> &[Nanos] {
         self.services.get(service).unwrap_or(&self.default)
@@ -78,7 +80,7 @@ impl Default for Waits {
 }
 
 impl Default for Policy {
-    /// gaia-web's `post_with_retry`: a refused or unanswered question is asked again, a reset is not.
+    /// gaia-web's `post_with_retry`: it retries refused connections and missing responses, but not resets.
     fn default() -> Self {
         Self {
             default: vec![HttpxClass::ConnectError, HttpxClass::RemoteProtocolError],

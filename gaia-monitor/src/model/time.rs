@@ -1,16 +1,16 @@
-//! Instants and spans, in nanoseconds. Reading a clock is not possible here; `pipeline/clock.rs` alone does that.
+//! Instants and spans in nanoseconds. Only `pipeline/clock.rs` reads clocks; nothing here does.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An instant: nanoseconds since the Unix epoch, UTC. Recordings carry it as an integer.
+/// An instant: nanoseconds since the Unix epoch, UTC. An integer in recordings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Stamp(pub i64);
 
-/// A span of time in nanoseconds; negative when it points back.
+/// A span of time in nanoseconds; negative if it points backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Nanos(pub i64);
@@ -38,7 +38,7 @@ impl Stamp {
         Self(self.0.saturating_sub(span.0))
     }
 
-    /// How long after `earlier` this is; negative if it is before it.
+    /// The time from `earlier` to this instant; negative if this instant is the earlier one.
     #[must_use]
     pub fn since(self, earlier: Stamp) -> Nanos {
         Nanos(self.0.saturating_sub(earlier.0))
@@ -50,7 +50,7 @@ impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_nanosecond(i128::from(self.0)) {
             Ok(instant) => write!(f, "{instant:.9}"),
-            // Out of jiff's range of years; such an instant cannot come from a clock, but must not panic either.
+            // Outside jiff's range of years: no clock returns such an instant, but a recording may contain one.
             Err(_) => write!(f, "{}ns", self.0),
         }
     }
@@ -59,7 +59,7 @@ impl fmt::Display for Stamp {
 impl std::str::FromStr for Stamp {
     type Err = jiff::Error;
 
-    /// Reads RFC 3339 with any offset; digits below the nanosecond are an error.
+    /// Parses RFC 3339 with any offset; digits below the nanosecond are an error.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let instant: jiff::Timestamp = text.parse()?;
         let nanos = i64::try_from(instant.as_nanosecond()).unwrap_or(i64::MAX);
@@ -67,7 +67,7 @@ impl std::str::FromStr for Stamp {
     }
 }
 
-/// A [`Stamp`] as incidents carry it: RFC 3339 in UTC with nanoseconds.
+/// A [`Stamp`] in an incident: RFC 3339 in UTC with nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Utc(pub Stamp);
 
@@ -110,7 +110,7 @@ mod tests {
     use super::{Stamp, Utc};
 
     #[test]
-    fn an_instant_is_written_with_nine_digits_and_read_back() {
+    fn formats_instants_with_nine_digits_and_parses_them_back() {
         let stamp = Stamp(1_700_000_000_000_000_001);
         assert_eq!(stamp.to_string(), "2023-11-14T22:13:20.000000001Z");
         assert_eq!("2023-11-14T23:13:20.000000001+01:00".parse::<Stamp>().unwrap(), stamp);

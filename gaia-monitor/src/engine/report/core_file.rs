@@ -1,24 +1,25 @@
-//! Where a core file went, by the host's pattern (core(5), `format_corename` in fs/coredump.c). Pure text.
+//! Location of a core file, from the host's core pattern (core(5), `format_corename` in fs/coredump.c). Pure text.
 //!
-//! What is not known stands as `*`. Nothing looks for the file: a container's file system is not the monitor's.
+//! Unknown values are shown as `*`. Nothing searches for the file, because the monitor does not access the file systems
+//! of containers.
 
 use crate::model::event::CoreDump;
 use crate::model::time::Stamp;
 
-/// What the placeholders stand for, beside what [`CoreDump`] says.
+/// Values of the placeholders that [`CoreDump`] does not contain.
 #[derive(Clone, Copy, Debug)]
 pub struct Dead<'a> {
     pub pid: u32,
-    /// In its own pid namespace.
+    /// The pid in the process's own pid namespace.
     pub ns_pid: u32,
     pub comm: &'a str,
     pub signal: &'a str,
     pub at: Stamp,
-    /// By name, where it is one.
+    /// The name of its container.
     pub container: Option<&'a str>,
 }
 
-/// A sentence for the timeline, without its subject.
+/// The predicate of a sentence for the timeline.
 #[must_use]
 pub fn place(dump: &CoreDump, dead: Dead<'_>) -> String {
     let pattern = dump.pattern.trim();
@@ -33,12 +34,12 @@ pub fn place(dump: &CoreDump, dead: Dead<'_>) -> String {
         };
     }
     if pattern.starts_with('@') {
-        // A socket of the host's, since 6.16.
+        // A socket of the host (6.16 and newer).
         return format!("handed to the host's socket {}", pattern.trim_start_matches('@'));
     }
-    let mut path = expanded(pattern, dump, dead);
-    // The kernel adds the pid where it is asked to and the pattern has none.
-    if dump.uses_pid && !names_pid(pattern) {
+    let mut path = expand(pattern, dump, dead);
+    // The kernel appends the pid if core_uses_pid is set and the pattern does not contain it.
+    if dump.uses_pid && !contains_pid(pattern) {
         path.push_str(&format!(".{}", dead.ns_pid));
     }
     let place = match dead.container {
@@ -70,8 +71,8 @@ pub fn place(dump: &CoreDump, dead: Dead<'_>) -> String {
     }
 }
 
-/// `%p` alone counts (`pid_in_pattern`).
-fn names_pid(pattern: &str) -> bool {
+/// Only `%p` counts, as in the kernel (`pid_in_pattern`).
+fn contains_pid(pattern: &str) -> bool {
     let mut rest = pattern.chars();
     while let Some(character) = rest.next() {
         if character == '%' && rest.next() == Some('p') {
@@ -81,7 +82,7 @@ fn names_pid(pattern: &str) -> bool {
     false
 }
 
-fn expanded(pattern: &str, dump: &CoreDump, dead: Dead<'_>) -> String {
+fn expand(pattern: &str, dump: &CoreDump, dead: Dead<'_>) -> String {
     let mut path = String::new();
     let mut rest = pattern.chars();
     while let Some(character) = rest.next() {
@@ -89,23 +90,23 @@ fn expanded(pattern: &str, dump: &CoreDump, dead: Dead<'_>) -> String {
             path.push(character);
             continue;
         }
-        // A single % at the end is dropped, and an unknown placeholder with it.
+        // The kernel drops a single % at the end, and unknown placeholders.
         let Some(placeholder) = rest.next() else { break };
         let executable = || dump.executable.clone().unwrap_or_else(|| "*".to_owned());
         match placeholder {
             '%' => path.push('%'),
             'p' => path.push_str(&dead.ns_pid.to_string()),
             'P' => path.push_str(&dead.pid.to_string()),
-            'u' => path.push_str(&known(dump.uid)),
-            'g' => path.push_str(&known(dump.gid)),
-            's' => path.push_str(&known(number(dead.signal))),
+            'u' => path.push_str(&or_star(dump.uid)),
+            'g' => path.push_str(&or_star(dump.gid)),
+            's' => path.push_str(&or_star(number(dead.signal))),
             't' => path.push_str(&dead.at.0.div_euclid(1_000_000_000).to_string()),
             'h' => path.push_str(&dump.hostname.clone().unwrap_or_else(|| "*".to_owned())),
-            // A thread may have another name than its process.
+            // The name of the thread, which may differ from that of its process.
             'e' => path.push_str(&dead.comm.replace('/', "!")),
             'f' => path.push_str(executable().rsplit('/').next().unwrap_or("*")),
             'E' => path.push_str(&executable().replace('/', "!")),
-            // Thread ids, the dump mode, the limit, the processor, a pidfd: not known here.
+            // Unknown here: thread ids, the dump mode, the limit, the processor, a pidfd.
             'i' | 'I' | 'd' | 'c' | 'C' | 'F' => path.push('*'),
             _ => {}
         }
@@ -113,11 +114,11 @@ fn expanded(pattern: &str, dump: &CoreDump, dead: Dead<'_>) -> String {
     path
 }
 
-fn known<T: ToString>(value: Option<T>) -> String {
+fn or_star<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "*".to_owned(), |value| value.to_string())
 }
 
-/// Of the signals that dump a core (signal(7), x86 and arm).
+/// The number of a signal whose default action dumps core (signal(7), x86 and arm).
 fn number(signal: &str) -> Option<u8> {
     Some(match signal {
         "SIGQUIT" => 3,
@@ -163,42 +164,42 @@ mod tests {
         container: Some("core"),
     };
 
-    fn told(pattern: &str) -> String {
+    fn text(pattern: &str) -> String {
         place(&dump(pattern), DEAD)
     }
 
     #[test]
-    fn an_absolute_path_lies_in_the_containers_file_system() {
+    fn places_an_absolute_path_in_the_file_system_of_the_container() {
         let path = "/cores/core.python3.1.4242.11.1700000000.ab12.1000";
         let wanted = format!("{path} in the file system of core (docker cp core:{path} .)");
-        assert_eq!(told("/cores/core.%e.%p.%P.%s.%t.%h.%u"), wanted);
-        assert!(told("/c/%f-%E-%%").starts_with("/c/python3.11-!usr!bin!python3.11-% in"));
+        assert_eq!(text("/cores/core.%e.%p.%P.%s.%t.%h.%u"), wanted);
+        assert!(text("/c/%f-%E-%%").starts_with("/c/python3.11-!usr!bin!python3.11-% in"));
         assert_eq!(place(&dump("/c/%p\n"), Dead { container: None, ..DEAD }), "/c/1");
     }
 
     #[test]
-    fn what_is_not_known_is_a_star_and_no_path_to_copy() {
-        assert_eq!(told("/c/%i.%g.%x"), "/c/*.*. in the file system of core");
+    fn shows_a_star_and_no_copy_command_when_a_value_is_unknown() {
+        assert_eq!(text("/c/%i.%g.%x"), "/c/*.*. in the file system of core");
         assert_eq!(place(&dump("/c/%s"), Dead { signal: "SIGRTMIN", ..DEAD }), "/c/* in the file system of core");
     }
 
     #[test]
-    fn a_relative_path_begins_where_the_process_worked() {
-        assert_eq!(told("core"), "core in the directory of core that the process worked in");
+    fn resolves_a_relative_path_against_the_working_directory() {
+        assert_eq!(text("core"), "core in the directory of core that the process worked in");
         let known = CoreDump { cwd: Some("/".to_owned()), ..dump("core") };
         assert_eq!(place(&known, DEAD), "/core in the file system of core (docker cp core:/core .)");
         let known = CoreDump { cwd: Some("/app".to_owned()), uses_pid: true, ..dump("core") };
         assert!(place(&known, DEAD).starts_with("/app/core.1 in"));
         let named = CoreDump { uses_pid: true, ..dump("/c/%p") };
-        assert!(place(&named, DEAD).starts_with("/c/1 in"), "the pid stands in it already");
+        assert!(place(&named, DEAD).starts_with("/c/1 in"), "the pattern already contains the pid");
     }
 
     #[test]
-    fn a_pipe_is_read_by_a_program_of_the_host() {
-        let systemd = told("|/usr/lib/systemd/systemd-coredump %P %u %g %s %t %c %h");
+    fn names_the_program_or_socket_that_receives_the_core() {
+        let systemd = text("|/usr/lib/systemd/systemd-coredump %P %u %g %s %t %c %h");
         assert_eq!(systemd, "handed to systemd-coredump on the host: coredumpctl info 4242");
-        assert!(told("|/usr/share/apport/apport -p%p").contains("/usr/share/apport/apport"));
-        assert_eq!(told("|/opt/mine %p"), "handed to /opt/mine on the host");
-        assert_eq!(told("@/run/core.sock"), "handed to the host's socket /run/core.sock");
+        assert!(text("|/usr/share/apport/apport -p%p").contains("/usr/share/apport/apport"));
+        assert_eq!(text("|/opt/mine %p"), "handed to /opt/mine on the host");
+        assert_eq!(text("@/run/core.sock"), "handed to the host's socket /run/core.sock");
     }
 }

@@ -1,4 +1,4 @@
-//! Lines of the timeline from what a container left behind: its log, its memory, its core.
+//! Timeline entries from enrichment: log lines, memory use, core files.
 
 use std::collections::BTreeSet;
 
@@ -13,33 +13,34 @@ use crate::model::incident::TimelineSource;
 use crate::model::time::{Nanos, Stamp};
 
 use crate::engine::context::Context;
-use crate::engine::report::timeline::Line as Told;
+use crate::engine::report::timeline::Line as Entry;
 use crate::engine::types::verdict::Verdict;
 
-/// Lines of the subject so long before its end, and after it, belong to the incident.
+/// Log lines of the subject up to this long before its end belong to the incident.
 const LEAD: Nanos = Nanos::from_secs(10);
+/// Log lines of the subject up to this long after its end belong to the incident.
 const TAIL: Nanos = Nanos::from_secs(1);
-/// Docker stamps a line when it has read it: a last word may come after the exit.
-const LAST_WORDS: Nanos = Nanos::from_millis(200);
-/// Without a limit reached, the peak is of any time. The kernel charges in batches, so that a full cgroup stays a little
-/// below its limit.
+/// Docker stamps a line when it reads it, so the last line before an exit may have a later time stamp.
+const STAMP_DELAY: Nanos = Nanos::from_millis(200);
+/// Percentage of the limit from which a peak counts as reaching it. The kernel charges in batches, so a full cgroup
+/// stays a little below its limit. A lower peak may be from any time.
 const FULL: u64 = 98;
 
-/// The subject's lines that are told, at most `most`: a crash's own words first, then its last ones, then what it wrote
-/// while facts came.
+/// The log lines of the subject that the incident contains, at most `most`: first those of a crash message, then those
+/// nearest before an end, then those nearest after one.
 pub fn of_subject(ctx: Context, case: &Case, verdict: &Verdict, most: usize) -> BTreeSet<Line> {
     let Some(container) = &verdict.container else { return BTreeSet::new() };
     let ends: Vec<Stamp> = {
         let deaths = case.terminations.iter().filter_map(|id| ctx.world.terminations.get(*id)?.down());
         let mut ends: Vec<Stamp> = deaths.chain([verdict.at]).collect();
-        ends.extend(ctx.failures_of(case).last().map(|found| found.at()));
+        ends.extend(ctx.failures_of(case).last().map(|failure| failure.at()));
         ends
     };
     let mut ranked: BTreeSet<(Rank, Line)> = BTreeSet::new();
     let mut seen: BTreeSet<Line> = case.log.clone();
     let starts = ctx.world.containers.get(container).map(|container| &container.starts);
     for end in &ends {
-        // What its next life writes is no word of this one's end.
+        // Lines logged after a restart belong to the next run.
         let next = starts.into_iter().flatten().copied().find(|start| start > end);
         let until = next.map_or(end.plus(TAIL), |next| end.plus(TAIL).min(next));
         seen.extend(ctx.world.logs.between(container, end.minus(LEAD), until).cloned());
@@ -47,8 +48,8 @@ pub fn of_subject(ctx: Context, case: &Case, verdict: &Verdict, most: usize) -> 
     let crash = crash_lines(&seen);
     for line in seen {
         let distance = ends.iter().map(|end| line.at.since(*end).0.abs()).min().unwrap_or(i64::MAX);
-        let last = ends.iter().any(|end| line.at <= end.plus(LAST_WORDS));
-        let rank = match (crash.contains(&line), last) {
+        let before_end = ends.iter().any(|end| line.at <= end.plus(STAMP_DELAY));
+        let rank = match (crash.contains(&line), before_end) {
             (true, _) => Rank(0, line.at.0),
             (false, true) => Rank(1, distance),
             (false, false) => Rank(2, distance),
@@ -58,11 +59,11 @@ pub fn of_subject(ctx: Context, case: &Case, verdict: &Verdict, most: usize) -> 
     ranked.into_iter().take(most).map(|(_, line)| line).collect()
 }
 
-/// By kind, then of a crash the first lines, of all else the nearest.
+/// By kind; within a crash message the first lines, otherwise the nearest lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank(u8, i64);
 
-/// The lines that begin a crash's words, and those that follow on the same stream.
+/// The lines that begin a crash message, and those that follow on the same stream.
 fn crash_lines(lines: &BTreeSet<Line>) -> BTreeSet<Line> {
     let mut crash = BTreeSet::new();
     let mut left = [0_usize; 3];
@@ -85,8 +86,8 @@ fn crash_lines(lines: &BTreeSet<Line>) -> BTreeSet<Line> {
     crash
 }
 
-/// The log lines of a case: the subject's, and those of clients that are joined to what it broke.
-pub fn log(ctx: Context, case: &Case, container: Option<&ContainerId>, most: usize, lines: &mut Vec<Told>) {
+/// The log lines of a case: those of the subject, and those of clients that are matched to its failures.
+pub fn log(ctx: Context, case: &Case, container: Option<&ContainerId>, most: usize, lines: &mut Vec<Entry>) {
     let subject = container.and_then(|id| ctx.world.containers.get(id));
     let subject = subject.map_or("its process", |container| container.info.name.as_str());
     for line in &case.log {
@@ -97,38 +98,38 @@ pub fn log(ctx: Context, case: &Case, container: Option<&ContainerId>, most: usi
         };
         lines.push((line.at, TimelineSource::Log, format!("{subject} {stream}: {}", line.text)));
     }
-    let named = ctx.failures_of(case).flat_map(|found| found.log.iter().map(move |line| (found, line)));
-    for (found, (line, name)) in named.take(most) {
-        let client = found.entry.client.container.as_deref().unwrap_or("host");
+    let named = ctx.failures_of(case).flat_map(|failure| failure.log.iter().map(move |line| (failure, line)));
+    for (failure, (line, name)) in named.take(most) {
+        let client = failure.entry.client.container.as_deref().unwrap_or("host");
         lines.push((line.at, TimelineSource::Log, format!("{client}'s log names {name}: {}", line.text)));
     }
 }
 
-/// The memory that the victim's container held.
-pub fn memory(process: &Process, lines: &mut Vec<Told>) {
-    if let (Some(at), Some(found)) = (process.oom, &process.memory) {
-        lines.push((at, TimelineSource::Process, in_use(found)));
+/// The memory use of the container of an OOM victim.
+pub fn memory(process: &Process, lines: &mut Vec<Entry>) {
+    if let (Some(at), Some(memory)) = (process.oom, &process.memory) {
+        lines.push((at, TimelineSource::Process, in_use(memory)));
     }
 }
 
-fn in_use(found: &MemoryUse) -> String {
-    let of_now = || found.in_use.map(|bytes| format!("{} in use when it was read right after", amount(bytes)));
-    match (found.limit, found.peak) {
+fn in_use(memory: &MemoryUse) -> String {
+    let when_read = || memory.in_use.map(|bytes| format!("{} in use when it was read right after", amount(bytes)));
+    match (memory.limit, memory.peak) {
         (Some(limit), Some(peak)) if peak / 100 >= limit / 100 * FULL / 100 => {
             format!("memory limit {}, in use {} when the OOM killer came", amount(limit), amount(peak))
         }
         (Some(limit), Some(peak)) => {
-            let now = of_now().map_or_else(String::new, |now| format!("{now}, "));
+            let now = when_read().map_or_else(String::new, |now| format!("{now}, "));
             let peak = amount(peak);
             format!("memory limit {} not reached: {now}{peak} at most; the memory ran out above it", amount(limit))
         }
         (Some(limit), None) => {
-            let now = of_now().map_or_else(String::new, |now| format!(", {now}"));
+            let now = when_read().map_or_else(String::new, |now| format!(", {now}"));
             format!("memory limit {}{now}", amount(limit))
         }
         (None, peak) => {
             let peak = peak.map_or_else(String::new, |peak| format!(", {} at most", amount(peak)));
-            let now = of_now().map_or_else(String::new, |now| format!(", {now}"));
+            let now = when_read().map_or_else(String::new, |now| format!(", {now}"));
             format!("no memory limit of its own{now}{peak}: the memory ran out above it")
         }
     }
@@ -137,13 +138,13 @@ fn in_use(found: &MemoryUse) -> String {
 fn amount(bytes: u64) -> String {
     match bytes {
         0..1_048_576 => format!("{} KiB", bytes >> 10),
-        // A limit of 96 MiB is full at 95.99 MiB: rounded, not cut off.
+        // A limit of 96 MiB is full at 95.99 MiB, so round instead of truncating.
         1_048_576.. => format!("{} MiB", (bytes + (1 << 19)) >> 20),
     }
 }
 
-/// Where its core went.
-pub fn core(process: &Process, container: Option<&str>, lines: &mut Vec<Told>) {
+/// The location of the core file of a process.
+pub fn core(process: &Process, container: Option<&str>, lines: &mut Vec<Entry>) {
     let Some(exit) = &process.exit else { return };
     if let (ExitStatus::Signal { signal, core: true }, Some(dump)) = (&exit.status, &process.core) {
         let dead =

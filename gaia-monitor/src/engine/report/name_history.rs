@@ -1,4 +1,4 @@
-//! What the timeline says of names: gone, still answered after the death, answered again.
+//! Timeline entries about names: no longer resolved, still resolved after a termination, resolved again.
 
 use crate::engine::incidents::case::Case;
 use crate::engine::world::containers::Container;
@@ -11,7 +11,7 @@ use crate::engine::context::Context;
 use crate::engine::report::timeline::Line;
 use crate::engine::types::verdict::Verdict;
 
-/// Lines about the names of the case's container, and of those that were looked up in vain.
+/// Entries about the names of the case's container, and about names of failed lookups.
 pub fn lines(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Line>) {
     let container = verdict.container.as_ref().filter(|_| causes::of(&case.key).is_event());
     let mut names = ctx.names_of(case);
@@ -21,47 +21,48 @@ pub fn lines(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &
             container.is_none_or(|holder| ctx.world.names.can_mean(&observer.container, name, holder))
         };
         for (observer, spans) in ctx.world.names.said(name).filter(|(observer, _)| concerns(observer)) {
-            let to = teller(ctx, observer);
+            let observer = observer_name(ctx, observer);
             let before = std::iter::once(None).chain(spans.iter().map(Some));
             for (span, before) in spans.iter().zip(before) {
                 if span.first >= from {
-                    turn(name, &to, span, before, lines);
+                    push_change(name, &observer, span, before, lines);
                 }
-                let fallen = container.and_then(|id| ctx.world.containers.get(id));
-                if let Some(text) = fallen.and_then(|fallen| stale(ctx, case, fallen, span)) {
-                    lines.push((span.last, TimelineSource::Dns, format!("{name} was still answered to {to}: {text}")));
+                let terminated = container.and_then(|id| ctx.world.containers.get(id));
+                if let Some(place) = terminated.and_then(|terminated| stale(ctx, case, terminated, span)) {
+                    let text = format!("{name} was still answered to {observer}: {place}");
+                    lines.push((span.last, TimelineSource::Dns, text));
                 }
             }
         }
     }
 }
 
-fn teller(ctx: Context, observer: &Observer) -> String {
+fn observer_name(ctx: Context, observer: &Observer) -> String {
     let container = ctx.world.containers.get(&observer.container);
     let name = container.map_or(observer.container.short(), |container| container.info.name.as_str());
     if observer.monitor { format!("the monitor inside {name}") } else { name.to_owned() }
 }
 
-fn turn(name: &str, to: &str, span: &ResponseSpan, before: Option<&ResponseSpan>, lines: &mut Vec<Line>) {
+fn push_change(name: &str, observer: &str, span: &ResponseSpan, before: Option<&ResponseSpan>, lines: &mut Vec<Line>) {
     let refused_before = before.is_some_and(|before| before.address.is_none());
     let text = match (span.address, refused_before) {
-        (None, _) => format!("{name} is not answered to {to}: {}", span.said),
-        (Some(address), true) => format!("{name} is answered to {to} again: {address}"),
+        (None, _) => format!("{name} is not answered to {observer}: {}", span.said),
+        (Some(address), true) => format!("{name} is answered to {observer} again: {address}"),
         (Some(_), false) => return,
     };
     lines.push((span.first, TimelineSource::Dns, text));
 }
 
-/// An address of a container that was down by then, and had not been started again.
-fn stale(ctx: Context, case: &Case, fallen: &Container, span: &ResponseSpan) -> Option<String> {
+/// The text about a response that contains the address of a terminated container which had not been restarted.
+fn stale(ctx: Context, case: &Case, terminated: &Container, span: &ResponseSpan) -> Option<String> {
     let address = span.address?;
     let terminations = case.terminations.iter().filter_map(|id| ctx.world.terminations.get(*id));
     let down = terminations.filter_map(|termination| termination.down()).filter(|down| *down < span.last).max()?;
-    let started = fallen.starts.iter().find(|start| **start > down);
+    let started = terminated.starts.iter().find(|start| **start > down);
     if started.is_some_and(|start| *start <= span.last) {
         return None;
     }
     let holder = ctx.world.containers.of_address(address, span.last)?;
     let millis = span.last.since(down).0 / 1_000_000;
-    (holder == fallen.info.id).then(|| format!("{address}, where nobody was any more for {millis} ms"))
+    (holder == terminated.info.id).then(|| format!("{address}, where nobody was any more for {millis} ms"))
 }

@@ -1,4 +1,5 @@
-//! Words for packets that were kept away: which place did it, and what the two ends went through meanwhile.
+//! Text about packets that were not delivered: the place that dropped or rejected them, and the effect on both
+//! endpoints.
 
 use crate::engine::causes::accept_queue;
 use crate::engine::failures::table::Failure;
@@ -14,47 +15,47 @@ use crate::model::time::Stamp;
 use crate::engine::context::Context;
 use crate::engine::report::timeline::Line;
 
-/// What is done to the packets, by whom and where.
+/// The predicate of the summary: what happened to the packets, by which filter, in which namespace.
 pub fn summary(ctx: Context, case: &Case) -> String {
     let met = ctx.failures_of(case).find_map(|failure| match &failure.evidence {
         Evidence::Drop(evidence) => Some((evidence, failure.at())),
         _ => None,
     });
     let Some((met, at)) = met else { return "packets on its connections do not arrive".to_owned() };
-    let answer = match (met.filter.rejects, met.icmp) {
+    let action = match (met.filter.rejects, met.icmp) {
         (false, _) => "dropped".to_owned(),
         (true, None) => "rejected".to_owned(),
         (true, Some(code)) => format!("rejected with ICMP ({})", icmp(code)),
     };
     match &met.filter.place {
         Some((netns, reason)) => {
-            format!("packets on its connections are {answer} by {} {}", by(reason), place(ctx, *netns, met, at))
+            format!("packets on its connections are {action} by {} {}", dropper(reason), place(ctx, *netns, met, at))
         }
-        None => format!("its connections are {answer} by a packet filter: no socket and no closed port sent the reset"),
+        None => format!("its connections are {action} by a packet filter: no socket and no closed port sent the reset"),
     }
 }
 
-/// The steps of one broken connection that nobody but the network took: what was dropped, and what was sent again.
-pub fn steps(ctx: Context, found: &Failure, client: &str, server: &str, lines: &mut Vec<Line>) {
-    let leg = found.route.proxy.as_ref().and_then(|hop| hop.backend_leg);
-    for cookie in [Some(found.route.client), leg].into_iter().flatten() {
-        let Some(end) = ctx.world.sockets.get(cookie) else { continue };
-        dropped(ctx, found, end, (client, server), lines);
-        retransmitted(end, client, lines);
+/// Timeline entries of one failure about its packets: dropped, rejected, retransmitted, or met by a full accept queue.
+pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines: &mut Vec<Line>) {
+    let leg = failure.route.proxy.as_ref().and_then(|hop| hop.backend_leg);
+    for cookie in [Some(failure.route.client), leg].into_iter().flatten() {
+        let Some(endpoint) = ctx.world.sockets.get(cookie) else { continue };
+        dropped(ctx, failure, endpoint, (client, server), lines);
+        retransmitted(endpoint, client, lines);
         if let Some(peer) = ctx.world.sockets.peer(cookie) {
             retransmitted(peer, server, lines);
         }
     }
-    if let Evidence::AcceptQueue { since, observed } = &found.evidence {
+    if let Evidence::AcceptQueue { since, observed } = &failure.evidence {
         let how = if *observed { "met a full queue" } else { "was not answered while the queue overflowed" };
         lines.push((*since, TimelineSource::Tcp, format!("the SYN of {client} to {server} {how}")));
     }
-    counted(ctx, found, lines);
+    counted(ctx, failure, lines);
 }
 
-/// What the kernel itself counted of dropped handshakes, where one of them may have been this one.
-fn counted(ctx: Context, found: &Failure, lines: &mut Vec<Line>) {
-    let Some(counted) = accept_queue::counted(ctx.world, found) else { return };
+/// The kernel's counters of dropped handshakes, if one of the counted packets may belong to this failure.
+fn counted(ctx: Context, failure: &Failure, lines: &mut Vec<Line>) {
+    let Some(counted) = accept_queue::counted(ctx.world, failure) else { return };
     let what = match counted.overflows {
         0 => "handshakes that listeners dropped, none for a full queue,".to_owned(),
         1 => "1 packet that met a full queue".to_owned(),
@@ -69,34 +70,40 @@ fn counted(ctx: Context, found: &Failure, lines: &mut Vec<Line>) {
     lines.push((counted.at, TimelineSource::Tcp, text));
 }
 
-fn dropped(ctx: Context, found: &Failure, end: &Endpoint, (client, server): (&str, &str), lines: &mut Vec<Line>) {
-    let packets = ctx.world.dropped_of(end, found.route.container.as_ref(), found.at());
+fn dropped(
+    ctx: Context,
+    failure: &Failure,
+    endpoint: &Endpoint,
+    (client, server): (&str, &str),
+    lines: &mut Vec<Line>,
+) {
+    let packets = ctx.world.dropped_of(endpoint, failure.route.container.as_ref(), failure.at());
     let (Some(first), Some(last)) = (packets.first(), packets.last()) else { return };
-    let (from, to) = if first.source == end.socket.local { (client, server) } else { (server, client) };
+    let (from, to) = if first.source == endpoint.socket.local { (client, server) } else { (server, client) };
     let what = if first.syn { "SYN" } else { "packet" };
     let hook = format!(" ({})", name_of(&first.hook));
     let at = namespace(ctx, first.netns, first.at);
     let text =
-        format!("a {what} of {from} to {to} was dropped by {} in the namespace of {at}{hook}", by(&first.reason));
+        format!("a {what} of {from} to {to} was dropped by {} in the namespace of {at}{hook}", dropper(&first.reason));
     lines.push((first.at, TimelineSource::Tcp, text));
     if packets.len() > 1 {
         let text = format!("{} packets between {client} and {server} had been dropped by now", packets.len());
         lines.push((last.at, TimelineSource::Tcp, text));
     }
-    for refused in ctx.world.refused_of(end, found.route.container.as_ref(), found.at()).iter().take(1) {
+    for refused in ctx.world.refused_of(endpoint, failure.route.container.as_ref(), failure.at()).iter().take(1) {
         let text = format!("{client} was answered with ICMP ({})", icmp(refused.code));
         lines.push((refused.at, TimelineSource::Tcp, text));
     }
 }
 
-fn retransmitted(end: &Endpoint, who: &str, lines: &mut Vec<Line>) {
-    let Some(again) = end.retransmits else { return };
-    let what = if end.established.is_none() { "its SYN" } else { "what was not acknowledged" };
+fn retransmitted(endpoint: &Endpoint, party: &str, lines: &mut Vec<Line>) {
+    let Some(again) = endpoint.retransmits else { return };
+    let what = if endpoint.established.is_none() { "its SYN" } else { "what was not acknowledged" };
     let times = if again.count == 1 { "once".to_owned() } else { format!("{} times", again.count) };
-    lines.push((again.last, TimelineSource::Tcp, format!("{who} had sent {what} again {times}")));
+    lines.push((again.last, TimelineSource::Tcp, format!("{party} had sent {what} again {times}")));
 }
 
-fn by(reason: &str) -> String {
+fn dropper(reason: &str) -> String {
     match reason {
         "NETFILTER_DROP" => "a packet filter".to_owned(),
         other if is_filter(other) => format!("a filter ({other})"),
@@ -109,7 +116,7 @@ fn place(ctx: Context, netns: NetnsId, met: &DropEvidence, at: Stamp) -> String 
     format!("in the network namespace of {}{hook}", namespace(ctx, netns, at))
 }
 
-/// A namespace that no container has is the host's.
+/// The name of the namespace's container, or the host.
 fn namespace(ctx: Context, netns: NetnsId, at: Stamp) -> String {
     let container = ctx.world.containers.of_netns(netns, at).and_then(|id| ctx.world.containers.get(&id));
     container.map_or_else(|| "the host".to_owned(), |container| container.info.name.clone())

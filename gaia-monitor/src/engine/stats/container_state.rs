@@ -1,8 +1,9 @@
-//! Which containers there are and which of them run, told by whoever knows first: the kernel of an end, Docker of a start.
+//! Known containers and whether each is running, from the source that reports first: the kernel an exit, Docker a
+//! start.
 //!
-//! Bound: the world's own bound of containers; the lowest go first.
+//! Bound: the world's own bound of containers; beyond it the lowest ids are evicted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::event::DockerAction;
 use crate::model::ids::ContainerId;
@@ -11,112 +12,116 @@ use crate::model::time::{Nanos, Stamp};
 use crate::engine::world::containers::Container;
 
 const CONTAINERS: usize = 4_096;
-/// Docker's `State.StartedAt` lies a little before its `start` event, and a restart loop's starts at least 350 ms apart.
+/// Docker's `State.StartedAt` is slightly before its `start` event, while the starts of a restart loop are at least 350
+/// ms apart.
 const SAME_START: Nanos = Nanos::from_millis(250);
 
+#[derive(Debug, Default)]
+pub(super) struct ContainerStates {
+    by_id: BTreeMap<ContainerId, State>,
+    dirty: bool,
+}
+
 #[derive(Clone, Debug, Default)]
-struct Life {
+struct State {
     up: bool,
-    /// Was it ever seen running?
-    ran: bool,
+    /// The container was observed running at least once.
+    has_run: bool,
     started: Option<Stamp>,
     down: Option<Stamp>,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct ContainerStates {
-    lives: BTreeMap<ContainerId, Life>,
-    dirty: bool,
-}
-
 impl ContainerStates {
-    /// Something changed that gauges depend on.
+    /// Records that something changed on which gauges depend.
     pub(super) fn mark_dirty(&mut self) {
         self.dirty = true;
     }
 
-    /// Did anything change since the last call?
+    /// Whether anything changed since the last call.
     pub(super) fn take_dirty(&mut self) -> bool {
         std::mem::take(&mut self.dirty)
     }
 
-    /// A container that was not removed.
+    /// Whether the container exists: it was reported and not removed.
     pub(super) fn is_there(&self, id: &ContainerId) -> bool {
-        self.lives.contains_key(id)
+        self.by_id.contains_key(id)
     }
 
     pub(super) fn is_up(&self, id: &ContainerId) -> bool {
-        self.lives.get(id).is_some_and(|life| life.up)
+        self.by_id.get(id).is_some_and(|state| state.up)
     }
 
-    /// While it was watched.
+    /// Whether the container was running at any time while it was observed.
     pub(super) fn has_run(&self, id: &ContainerId) -> bool {
-        self.lives.get(id).is_some_and(|life| life.ran)
+        self.by_id.get(id).is_some_and(|state| state.has_run)
     }
 
+    /// Records an exit that the kernel reported.
     pub(super) fn down(&mut self, id: &ContainerId, at: Stamp) {
-        if let Some(life) = self.lives.get_mut(id)
-            && life.started.is_none_or(|started| started <= at)
+        if let Some(state) = self.by_id.get_mut(id)
+            && state.started.is_none_or(|started| started <= at)
         {
-            life.up = false;
-            life.down = life.down.max(Some(at));
+            state.stop(at);
         }
         self.mark_dirty();
     }
 
-    /// Docker said something of a container (`action`), or it was inspected. Returns whether it was started again.
-    pub(super) fn told(&mut self, container: &Container, action: Option<(Stamp, &DockerAction)>) -> bool {
+    /// Records an event of Docker (`action`) or an inspection (`None`). Returns whether it is a restart.
+    pub(super) fn update(&mut self, container: &Container, action: Option<(Stamp, &DockerAction)>) -> bool {
         self.mark_dirty();
         let id = &container.info.id;
         if matches!(action, Some((_, DockerAction::Destroy))) {
-            self.lives.remove(id);
+            self.by_id.remove(id);
             return false;
         }
-        let known = self.lives.contains_key(id);
-        let life = self.lives.entry(id.clone()).or_default();
-        let mut again = false;
+        let known = self.by_id.contains_key(id);
+        let state = self.by_id.entry(id.clone()).or_default();
+        let mut restarted = false;
         match action {
-            Some((at, DockerAction::Start)) => again = life.start(at, known),
-            Some((at, DockerAction::Die { .. })) => {
-                life.up = false;
-                life.down = life.down.max(Some(at));
-            }
+            Some((at, DockerAction::Start)) => restarted = state.start(at, known),
+            Some((at, DockerAction::Die { .. })) => state.stop(at),
             Some(_) => {}
             None => {
                 if let Some(started) = container.info.started_at {
-                    again = life.start(started, known);
+                    restarted = state.start(started, known);
                 }
-                // An inspection may have been read before the end that is known already.
-                let stale = life.down.is_some_and(|down| life.started.is_none_or(|started| started <= down));
-                life.up = container.info.running && !stale;
+                // The inspection may be older than an exit that is already known.
+                let stale = state.down.is_some_and(|down| state.started.is_none_or(|started| started <= down));
+                state.up = container.info.running && !stale;
             }
         }
-        life.ran |= life.up;
-        while self.lives.len() > CONTAINERS {
-            self.lives.pop_first();
+        state.has_run |= state.up;
+        while self.by_id.len() > CONTAINERS {
+            self.by_id.pop_first();
         }
-        again
+        restarted
     }
 
-    /// A full listing: what is not in it was removed.
-    pub(super) fn listed(&mut self, there: &[ContainerId]) {
-        let there: std::collections::BTreeSet<&ContainerId> = there.iter().collect();
-        self.lives.retain(|id, _| there.contains(id));
+    /// Removes the containers that are missing in a full listing.
+    pub(super) fn listed(&mut self, listed: &[ContainerId]) {
+        let listed: BTreeSet<&ContainerId> = listed.iter().collect();
+        self.by_id.retain(|id, _| listed.contains(id));
         self.mark_dirty();
     }
 }
 
-impl Life {
-    /// Returns whether it is a start that follows another one.
+impl State {
+    /// Returns whether an earlier start was known, so that this one is a restart.
     fn start(&mut self, at: Stamp, known: bool) -> bool {
+        let after_exit = self.down.is_none_or(|down| down < at);
         if self.started.is_some_and(|started| at.since(started) < SAME_START) {
-            // Known already, or an preexisting one.
-            self.up |= self.down.is_none_or(|down| down < at);
+            // The same start from another source, or an older one.
+            self.up |= after_exit;
             return false;
         }
-        let again = known && self.started.is_some();
+        let restarted = known && self.started.is_some();
         self.started = Some(at);
-        self.up = self.down.is_none_or(|down| down < at);
-        again
+        self.up = after_exit;
+        restarted
+    }
+
+    fn stop(&mut self, at: Stamp) {
+        self.up = false;
+        self.down = self.down.max(Some(at));
     }
 }

@@ -1,10 +1,11 @@
-//! Names as the monitor itself is answered, and which of the answers say something.
+//! Results of the monitor's own lookups, and which of them are reported as gauges.
 //!
-//! On a network one container asks for all names, and which one changes with who runs: an answer stands for as long as
-//! its observer runs and nobody beside it was answered later. A name that is gone is told where somebody counts on it: an
-//! endpoint of the observer has it, or its container ran while it was watched and is no job that is done.
+//! One container per network resolves all names, and which one changes with the running containers. So a result is
+//! valid while its observer runs and no other container on a network of the observer has a later result. A name that
+//! does not resolve is reported only if it is relied on: an endpoint of the observer contains it, or its container ran
+//! while it was observed and is not a completed job.
 //!
-//! Bounds: [`NAMES`] answers and [`DEPARTED`] removed containers; the lowest go first.
+//! Bounds: [`NAMES`] results and [`DEPARTED`] removed containers; beyond them the lowest are evicted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,38 +21,39 @@ use crate::engine::world::failover_pairs::{FailoverPairs, names_of};
 
 const NAMES: usize = 1_024;
 const DEPARTED: usize = 1_024;
-/// For so long the name of a removed container counts as gone; then it was meant to go.
-const MISSED: Nanos = Nanos::from_secs(600);
+/// The names of a removed container are relied on for this long; after it the removal counts as intended.
+const RELIED_ON: Nanos = Nanos::from_secs(600);
 
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    answers: BTreeMap<(String, ContainerId), Answer>,
-    /// Removed after they had run, since when.
+pub(super) struct DnsProbes {
+    /// By name and observer.
+    results: BTreeMap<(String, ContainerId), ProbeResult>,
+    /// Containers that had run, and the instant of their removal.
     departed: BTreeMap<ContainerId, Stamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Answer {
+struct ProbeResult {
     up: bool,
     at: Stamp,
 }
 
-impl Names {
-    /// Returns whether it is news.
-    pub(super) fn checked(&mut self, at: Stamp, checked: &NameChecked) -> bool {
+impl DnsProbes {
+    /// Records a result. Returns whether it differs from the previous one.
+    pub(super) fn record(&mut self, at: Stamp, checked: &NameChecked) -> bool {
         let up = match &checked.answer {
             NameAnswer::Addresses(_) | NameAnswer::NoData => true,
             NameAnswer::NoName | NameAnswer::Failed { .. } | NameAnswer::Silent => false,
         };
-        let before = self.answers.insert((checked.name.clone(), checked.observer.clone()), Answer { up, at });
-        while self.answers.len() > NAMES {
-            self.answers.pop_first();
+        let before = self.results.insert((checked.name.clone(), checked.observer.clone()), ProbeResult { up, at });
+        while self.results.len() > NAMES {
+            self.results.pop_first();
         }
         before.is_none_or(|before| before.up != up)
     }
 
     pub(super) fn removed(&mut self, at: Stamp, id: &ContainerId, has_run: bool) {
-        self.answers.retain(|(_, observer), _| observer != id);
+        self.results.retain(|(_, observer), _| observer != id);
         if has_run {
             self.departed.insert(id.clone(), at);
         }
@@ -60,16 +62,16 @@ impl Names {
         }
     }
 
-    /// A full listing: what is not in it was removed.
-    pub(super) fn listed(&mut self, there: &[ContainerId]) {
-        let there: BTreeSet<&ContainerId> = there.iter().collect();
-        self.answers.retain(|(_, observer), _| there.contains(observer));
+    /// Removes the results of observers that are missing in a full listing.
+    pub(super) fn listed(&mut self, listed: &[ContainerId]) {
+        let listed: BTreeSet<&ContainerId> = listed.iter().collect();
+        self.results.retain(|(_, observer), _| listed.contains(observer));
     }
 
-    /// Returns whether anything was forgotten.
-    pub(super) fn forget(&mut self, now: Stamp) -> bool {
+    /// Evicts containers that were removed long ago. Returns whether there were any.
+    pub(super) fn expire(&mut self, now: Stamp) -> bool {
         let before = self.departed.len();
-        self.departed.retain(|_, since| now.since(*since) < MISSED);
+        self.departed.retain(|_, since| now.since(*since) < RELIED_ON);
         self.departed.len() != before
     }
 
@@ -81,20 +83,21 @@ impl Names {
     ) -> Vec<NameLevel> {
         let all: Vec<&Container> = world.containers.all().collect();
         let pairs = FailoverPairs::among(&all, &world.names);
-        // Containers of one service ask for the same name: it is up if it is for all of them.
+        // Containers of one service resolve the same name, which is up only if it is up for all of them.
         let mut gauges: BTreeMap<(&str, &str), bool> = BTreeMap::new();
-        for ((name, id), answer) in &self.answers {
+        for ((name, id), result) in &self.results {
             let Some(observer) =
                 world.containers.get(id).filter(|observer| container_states.is_up(id) && inside(observer))
             else {
                 continue;
             };
             let is_declared = observer.info.endpoints.iter().any(|endpoint| is_same(&endpoint.host, name));
-            let counts =
-                || answer.up || all.iter().any(|other| self.is_missed(pairs, observer, name, other, container_states));
-            if is_declared || (!self.is_outdated(world, name, observer, *answer) && counts()) {
+            let counts = || {
+                result.up || all.iter().any(|other| self.is_relied_on(pairs, observer, name, other, container_states))
+            };
+            if is_declared || (!self.is_outdated(world, name, observer, *result) && counts()) {
                 let level = gauges.entry((name, observer.service_or_name())).or_insert(true);
-                *level &= answer.up;
+                *level &= result.up;
             }
         }
         let level = |((name, observer), up): ((&str, &str), bool)| NameLevel {
@@ -105,15 +108,16 @@ impl Names {
         gauges.into_iter().map(level).collect()
     }
 
-    /// Somebody on a network of the observer's was answered later.
-    fn is_outdated(&self, world: &World, name: &str, observer: &Container, answer: Answer) -> bool {
+    /// Whether another container on a network of the observer has a later result for the name.
+    fn is_outdated(&self, world: &World, name: &str, observer: &Container, result: ProbeResult) -> bool {
         let first = (name.to_owned(), ContainerId(String::new()));
-        let same = self.answers.range(first..).take_while(|((other, _), _)| other == name);
-        let mut later = same.filter(|(_, other)| other.at > answer.at);
+        let same = self.results.range(first..).take_while(|((other, _), _)| other == name);
+        let mut later = same.filter(|(_, other)| other.at > result.at);
         later.any(|((_, id), _)| world.containers.get(id).is_some_and(|other| share_a_network(observer, other)))
     }
 
-    fn is_missed<'a>(
+    /// Whether the observer may expect that the name resolves to this container.
+    fn is_relied_on<'a>(
         &self,
         pairs: FailoverPairs<'a>,
         observer: &'a Container,
@@ -124,13 +128,13 @@ impl Names {
         let id = &container.info.id;
         let mut own = names_of(container).filter(|own| is_same(own, name));
         (container_states.has_run(id) || self.departed.contains_key(id))
-            && !is_done(container)
+            && !is_completed_job(container)
             && own.any(|own| pairs.meant(observer, own).any(|meant| meant.info.id == *id))
     }
 }
 
-/// It never listened, and ended by itself with exit code 0.
-fn is_done(container: &Container) -> bool {
+/// Whether the container never listened and exited with code 0 without a request to Docker.
+fn is_completed_job(container: &Container) -> bool {
     let since_start = || {
         let newest = container.said.iter().rev().map(|said| &said.action);
         newest.take_while(|action| !matches!(action, DockerAction::Start))

@@ -1,9 +1,10 @@
-//! How long a service was away: from the end of its container to the first complete answer that the service itself, or
-//! a candidate of it, gives to a request that was begun afterwards.
+//! Failover duration of a service: from the exit of its container to the first complete response that the service or
+//! its candidate sends to a request that began after the exit.
 //!
-//! Requests that were under way tell nothing of it, and neither do those that a container asks of itself (its own health
-//! check). A service that listened on no port has no answers. Bound: [`AWAY`] services; the one longest away goes first
-//! and is then not measured, as is one that nobody asks for [`GIVEN_UP`].
+//! Requests that were in progress at the exit are ignored, and so are requests of a container to itself (its own health
+//! check). A service without a listening port has no responses and is not measured. Bound: [`DOWNTIMES`] services;
+//! beyond it the longest downtime is evicted and not measured, as is a downtime without a response within
+//! [`ABANDONED_AFTER`].
 
 use std::collections::BTreeMap;
 
@@ -14,83 +15,85 @@ use crate::engine::world::World;
 use crate::engine::world::containers::Container;
 use crate::engine::world::terminations::TerminationId;
 
-const AWAY: usize = 256;
-const GIVEN_UP: Nanos = Nanos::from_secs(3_600);
+const DOWNTIMES: usize = 256;
+const ABANDONED_AFTER: Nanos = Nanos::from_secs(3_600);
 
 #[derive(Debug, Default)]
 pub(super) struct Failovers {
-    by_service: BTreeMap<String, Away>,
-    /// How many have not been served again: mostly none, and then an answer costs nothing here.
+    by_service: BTreeMap<String, Downtime>,
+    /// Number of downtimes that are not over. Usually zero, and then a response costs nothing here.
     open: usize,
 }
 
 #[derive(Debug)]
-struct Away {
-    /// The end that began it, and the latest one: of each end two sources tell.
+struct Downtime {
+    /// The exit that began the downtime.
     since: Stamp,
+    /// The latest termination: two sources report each of them.
     latest: TerminationId,
-    gone: ContainerId,
+    container: ContainerId,
     over: bool,
 }
 
 impl Failovers {
-    /// A further death before the first answer is part of the same absence.
+    /// Begins a downtime. A further death before the first response belongs to the same downtime.
     pub(super) fn down(&mut self, container: &Container, termination: TerminationId, at: Stamp) {
         if container.ports.is_empty() {
             return;
         }
         let service = container.service_or_name();
-        if let Some(away) = self.by_service.get_mut(service) {
-            if away.latest >= termination {
+        let downtime = Downtime { since: at, latest: termination, container: container.info.id.clone(), over: false };
+        if let Some(known) = self.by_service.get_mut(service) {
+            if known.latest >= termination {
                 return;
             }
-            away.latest = termination;
-            if !away.over && at.since(away.since) < GIVEN_UP {
+            known.latest = termination;
+            if !known.over && at.since(known.since) < ABANDONED_AFTER {
                 return;
             }
-            *away = Away { since: at, latest: termination, gone: container.info.id.clone(), over: false };
+            *known = downtime;
         } else {
-            let away = Away { since: at, latest: termination, gone: container.info.id.clone(), over: false };
-            self.by_service.insert(service.to_owned(), away);
+            self.by_service.insert(service.to_owned(), downtime);
         }
-        if self.by_service.len() > AWAY
+        if self.by_service.len() > DOWNTIMES
             && let Some(oldest) =
-                self.by_service.iter().min_by_key(|(_, away)| away.since).map(|(name, _)| name.clone())
+                self.by_service.iter().min_by_key(|(_, downtime)| downtime.since).map(|(service, _)| service.clone())
         {
             self.by_service.remove(&oldest);
         }
         self.recount();
     }
 
-    pub(super) fn answered(&mut self, world: &World, server: Cookie, at: Stamp, mut tell: impl FnMut(String, Nanos)) {
+    /// Ends the downtimes that a complete response of the socket `server` ends, and passes each duration to `emit`.
+    pub(super) fn responded(&mut self, world: &World, server: Cookie, at: Stamp, mut emit: impl FnMut(String, Nanos)) {
         if self.open == 0 {
             return;
         }
         let Some(client) = world.sockets.peer(server) else { return };
         let Some(begun) = client.http.begun_at else { return };
-        let Some(answering) = world.container_of_end(server) else { return };
-        if world.container_of_end(client.socket.cookie).as_ref() == Some(&answering) {
+        let Some(responder) = world.container_of_end(server) else { return };
+        if world.container_of_end(client.socket.cookie).as_ref() == Some(&responder) {
             return;
         }
-        let Some(answering) = world.containers.get(&answering) else { return };
-        for (service, away) in self.by_service.iter_mut().filter(|(_, away)| !away.over) {
-            if at.since(away.since) >= GIVEN_UP {
-                away.over = true;
+        let Some(responder) = world.containers.get(&responder) else { return };
+        for (service, downtime) in self.by_service.iter_mut().filter(|(_, downtime)| !downtime.over) {
+            if at.since(downtime.since) >= ABANDONED_AFTER {
+                downtime.over = true;
                 continue;
             }
-            let stands_in = || {
-                let gone = world.containers.get(&away.gone);
-                gone.is_some_and(|gone| world.is_pair(gone, answering))
+            let is_candidate = || {
+                let container = world.containers.get(&downtime.container);
+                container.is_some_and(|container| world.is_pair(container, responder))
             };
-            if begun >= away.since && (answering.service_or_name() == service.as_str() || stands_in()) {
-                away.over = true;
-                tell(service.clone(), at.since(away.since));
+            if begun >= downtime.since && (responder.service_or_name() == service.as_str() || is_candidate()) {
+                downtime.over = true;
+                emit(service.clone(), at.since(downtime.since));
             }
         }
         self.recount();
     }
 
     fn recount(&mut self) {
-        self.open = self.by_service.values().filter(|away| !away.over).count();
+        self.open = self.by_service.values().filter(|downtime| !downtime.over).count();
     }
 }

@@ -1,9 +1,9 @@
-//! When a broken connection is counted: once, under the cause that it has by then, because a counter cannot go down.
+//! Counting of client failures: each once, under the cause it has at that time, because a counter cannot decrease.
 //!
-//! That is when its incident settles or closes, or [`STANDS`] after it was put down to that incident, whichever is first:
-//! a client that asks a dead server ten times a second keeps an incident open for as long as it asks, and an alert cannot
-//! wait for it. What moves to another incident later keeps its count. Class `none` and what is in no incident that was
-//! told (out of scope, a client that cancelled) are never counted.
+//! A failure is counted when its incident settles or closes, or [`SETTLES_AFTER`] after its attribution to that
+//! incident, whichever is first: a client that retries a dead server ten times a second keeps an incident open while it
+//! retries, and an alert cannot wait for that. A failure that moves to another incident later keeps its count. Failures
+//! of class `none` and those in no published incident (out of scope, a client that cancelled) are never counted.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -18,11 +18,11 @@ use crate::engine::timers::Timer;
 use crate::engine::types::ids::CaseId;
 use crate::engine::types::ids::FailureId;
 
-/// Docker's word on a death comes within 0.2 s on a loaded machine; nothing that is later has been seen to move one.
-const STANDS: Nanos = Nanos::from_secs(2);
-/// Broken connections that wait to be counted. Beyond it the oldest is counted early.
+/// Docker reports a death within 0.2 s on a loaded machine; no later fact has been observed to move a failure.
+const SETTLES_AFTER: Nanos = Nanos::from_secs(2);
+/// Failures that wait to be counted. Beyond it the oldest is counted early.
 const WAITING: usize = 16_384;
-/// Counted ones that are remembered, so that a late move does not count them again.
+/// Counted failures that are remembered, so that a later move does not count them again.
 const REMEMBERED: usize = 65_536;
 
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(super) struct Pending {
 }
 
 impl Engine {
-    /// A broken connection was put down to a cause.
+    /// Schedules the count of a failure that was attributed to a cause.
     pub(in crate::engine) fn await_count(&mut self, id: FailureId) {
         let pending = &mut self.stats.pending;
         if !pending.known.insert(id) {
@@ -42,15 +42,16 @@ impl Engine {
         while pending.known.len() > REMEMBERED {
             pending.known.pop_first();
         }
-        let due = self.world.now.plus(STANDS);
+        let due = self.world.now.plus(SETTLES_AFTER);
         pending.waiting.push_back((due, id));
         if pending.waiting.len() == 1 || pending.waiting.len() > WAITING {
-            // Too many wait: the timer takes the oldest at once.
+            // Too many are waiting: let the timer count the oldest immediately.
             let first = if pending.waiting.len() > WAITING { self.world.now } else { due };
             self.timers.set(Timer::Count, Some(first));
         }
     }
 
+    /// Counts the failures that have waited long enough.
     pub(in crate::engine) fn count_due(&mut self, effects: &mut Vec<Effect>) {
         let now = self.world.now;
         while let Some((due, id)) = self.stats.pending.waiting.front().copied() {
@@ -63,12 +64,12 @@ impl Engine {
         }
     }
 
-    /// The case stands: what it broke is counted.
+    /// Counts the failures of a case that has settled or closed.
     pub(in crate::engine) fn count_case(&mut self, case: CaseId, effects: &mut Vec<Effect>) {
         let waiting = std::mem::take(&mut self.stats.pending.waiting);
         let (of_case, others): (VecDeque<_>, VecDeque<_>) = waiting
             .into_iter()
-            .partition(|(_, id)| self.failures.get(*id).is_some_and(|found| found.case == Some(case)));
+            .partition(|(_, id)| self.failures.get(*id).is_some_and(|failure| failure.case == Some(case)));
         self.stats.pending.waiting = others;
         for (_, id) in of_case {
             self.count(id, effects);
@@ -77,26 +78,26 @@ impl Engine {
     }
 
     fn count(&mut self, id: FailureId, effects: &mut Vec<Effect>) {
-        let Some(found) = self.failures.get(id).filter(|found| found.is_error()) else { return };
-        let told = found.case.and_then(|case| self.cases.get(case)).and_then(|case| case.published.as_ref());
-        let Some(told) = told else {
-            // It may still be put down to something that is told.
+        let Some(failure) = self.failures.get(id).filter(|failure| failure.is_error()) else { return };
+        let published = failure.case.and_then(|case| self.cases.get(case)).and_then(|case| case.published.as_ref());
+        let Some(published) = published else {
+            // A later attribution to a published incident may still count it.
             self.stats.pending.known.remove(&id);
             return;
         };
-        let error = &found.entry.client_error;
+        let error = &failure.entry.client_error;
         effects.push(Effect::Counted(Counted::Broken {
-            client: self.end_name(found.client_container.as_ref(), found.client_pid.is_some()),
-            server: self.end_name(found.route.container.as_ref(), found.route.server.is_some()),
+            client: self.label(failure.client_container.as_ref(), failure.client_pid.is_some()),
+            server: self.label(failure.route.container.as_ref(), failure.route.server.is_some()),
             httpx: error.httpx,
-            cause: told.cause.kind,
+            cause: published.cause.kind,
             retried: error.retried,
         }));
     }
 
-    /// `here`: its socket, or its process, was seen on this host.
-    fn end_name(&self, container: Option<&ContainerId>, here: bool) -> String {
-        if container.is_none() && !here {
+    /// The label of an endpoint; `is_local`: its socket or process was observed on this host.
+    fn label(&self, container: Option<&ContainerId>, is_local: bool) -> String {
+        if container.is_none() && !is_local {
             EXTERNAL.to_owned()
         } else {
             retry_policy::service_label(&self.world, container)

@@ -1,48 +1,56 @@
-//! What is counted beside incidents: traffic, resets, what is up, what came back. Metrics read it.
+//! Statistics for metrics, independent of incidents: traffic, failures, failover, running containers, names.
 //!
-//! A fold over the same events as the world, after it, and it changes nothing there: no incident depends on a count.
-//! What comes with every packet or answer is counted in place, by number, and read now and then ([`Flow`]); what is rare
-//! leaves as an effect. Bounds stand with each part; at them, facts are counted under the name [`OTHER`].
+//! A fold over the same events as the world, applied after it. It never changes the world, so no incident depends on a
+//! count. Frequent events (packets, responses) are counted in place and read from time to time ([`Flow`]); each rare
+//! event is an effect. Each part documents its bound; beyond it, facts are counted under the name [`OTHER`].
 
+/// Whether each container is running.
 mod container_state;
+/// The monitor's own lookups.
 mod dns_probes;
+/// Failover durations.
 mod failover;
+/// Counters of client failures.
 mod failures;
+/// Gauges, from the container states and the lookups.
 pub mod gauges;
-mod source;
+/// Counters of resets and HTTP responses.
 mod traffic;
 
-use crate::model::event::{BodyFraming, DockerAction, Event, Fact, HttpWhat};
+use crate::model::event::{BodyFraming, DockerAction, Event, Fact, HttpFact, HttpWhat, Source};
+use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::time::Stamp;
 
 use crate::engine::Engine;
 use crate::engine::effect::{Counted, Effect};
+use crate::engine::world::containers::Container;
+use crate::engine::world::terminations::TerminationId;
 use crate::engine::world::{Change, World};
 use crate::model::scope;
 use crate::model::settings::Scope;
 use container_state::ContainerStates;
-use dns_probes::Names;
+use dns_probes::DnsProbes;
 use failover::Failovers;
 use failures::Pending;
 use gauges::Levels;
-pub use source::Source;
 use traffic::Traffic;
 pub use traffic::{Class, Direction, Unavailable};
 
-/// What facts are counted under that no name is kept for.
+/// The name under which facts are counted beyond a bound.
 pub const OTHER: &str = "other";
 
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// Events by [`Source`].
     events: [u64; Source::ALL.len()],
     traffic: Traffic,
-    container_states: ContainerStates,
-    names: Names,
-    failovers: Failovers,
     pending: Pending,
+    container_states: ContainerStates,
+    dns_probes: DnsProbes,
+    failovers: Failovers,
 }
 
-/// A count that grew since it was last read.
+/// The growth of a counter since it was last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow<'a> {
     Events { source: Source, count: u64 },
@@ -52,7 +60,7 @@ pub enum Flow<'a> {
 }
 
 impl Stats {
-    /// What an event changed in the world.
+    /// Applies a change of the world.
     pub(super) fn change(
         &mut self,
         world: &World,
@@ -62,38 +70,9 @@ impl Stats {
         effects: &mut Vec<Effect>,
     ) {
         match change {
-            Change::Termination(id) => {
-                let Some(termination) = world.terminations.get(*id) else { return };
-                let Some((down, container)) = termination.down().zip(world.containers.get(&termination.container))
-                else {
-                    return;
-                };
-                self.container_states.down(&termination.container, down);
-                if scope::contains(limits, &container.info) {
-                    self.failovers.down(container, *id, down);
-                }
-            }
-            Change::OomMarked(pid) => {
-                let container = world.container_of(*pid);
-                let Some(container) = container.and_then(|id| world.containers.get(&id)) else { return };
-                if scope::contains(limits, &container.info) {
-                    let (name, service) = (container.info.name.clone(), container.service_or_name().to_owned());
-                    effects.push(Effect::Counted(Counted::OomKill { container: name, service }));
-                }
-            }
-            Change::Docker(id) => {
-                self.traffic.forget_names();
-                let Some(container) = world.containers.get(id) else { return };
-                let last = container.said.back().filter(|said| said.at == at);
-                if last.is_some_and(|said| said.action == DockerAction::Destroy) {
-                    self.names.removed(at, id, self.container_states.has_run(id));
-                }
-                let restarted = self.container_states.told(container, last.map(|said| (said.at, &said.action)));
-                if restarted && scope::contains(limits, &container.info) {
-                    let (name, service) = (container.info.name.clone(), container.service_or_name().to_owned());
-                    effects.push(Effect::Counted(Counted::Restarted { container: name, service }));
-                }
-            }
+            Change::Termination(id) => self.terminated(world, limits, *id),
+            Change::OomMarked(pid) => oom_killed(world, limits, *pid, effects),
+            Change::Docker(id) => self.docker(world, limits, at, id, effects),
             Change::Listening { .. } | Change::Outage(_) => self.container_states.mark_dirty(),
             Change::Socket(_)
             | Change::Lookup(_)
@@ -102,7 +81,6 @@ impl Stats {
             | Change::AcceptQueueFull(_)
             | Change::Logged(..)
             | Change::LogsUnread(_)
-            | Change::WorkerExited(_)
             | Change::Exited(_)
             | Change::Signalled(_)
             | Change::Lost { .. }
@@ -110,84 +88,111 @@ impl Stats {
         }
     }
 
-    /// An event that the world has absorbed.
+    /// Applies an event that the world has absorbed.
     pub(super) fn event(&mut self, world: &World, limits: &Scope, event: &Event, effects: &mut Vec<Effect>) {
-        if let Some(count) = self.events.get_mut(Source::of(&event.fact) as usize) {
+        let (at, fact) = (event.at, &event.fact);
+        let source = fact.source();
+        if let Some(count) = self.events.get_mut(source as usize) {
             *count += 1;
         }
-        match &event.fact {
-            Fact::ResetSent(reset) => {
-                self.traffic.reset(world, limits, &reset.socket, event.at, Direction::Sent, &reset.reason);
-            }
-            Fact::ResetReceived(reset) => self.traffic.reset_received(world, limits, reset, event.at),
-            Fact::Http(http) => match &http.what {
-                HttpWhat::AnswerHead { status, body, .. } => {
-                    self.traffic.answered(world, limits, http.cookie, *status);
-                    if *body == BodyFraming::Empty {
-                        self.served(world, http.cookie, event.at, effects);
-                    }
+        match source {
+            Source::Tcp => {
+                if let Fact::ResetSent(reset) = fact {
+                    self.traffic.reset(world, limits, &reset.socket, at, Direction::Sent, &reset.reason);
+                } else if let Fact::ResetReceived(reset) = fact {
+                    self.traffic.reset_received(world, limits, reset, at);
                 }
-                HttpWhat::AnswerComplete => self.served(world, http.cookie, event.at, effects),
-                HttpWhat::RequestBegun
-                | HttpWhat::RequestComplete
-                | HttpWhat::AnswerBegun
-                | HttpWhat::Informational { .. }
-                | HttpWhat::Upgraded
-                | HttpWhat::Malformed
-                | HttpWhat::Opaque => {}
-            },
-            Fact::NameChecked(checked) => {
-                if self.names.checked(event.at, checked) {
+            }
+            Source::Http => {
+                if let Fact::Http(http) = fact {
+                    self.http(world, limits, at, http, effects);
+                }
+            }
+            Source::Dns => {
+                if let Fact::NameChecked(checked) = fact
+                    && self.dns_probes.record(at, checked)
+                {
                     self.container_states.mark_dirty();
                 }
             }
-            Fact::InventoryRead { containers } => {
-                self.container_states.listed(containers);
-                self.names.listed(containers);
+            Source::Docker => {
+                if let Fact::InventoryRead { containers } = fact {
+                    self.container_states.listed(containers);
+                    self.dns_probes.listed(containers);
+                }
             }
-            Fact::TcpState(_)
-            | Fact::SocketError(_)
-            | Fact::Reading(_)
-            | Fact::PacketDropped(_)
-            | Fact::IcmpSent(_)
-            | Fact::Retransmitted(_)
-            | Fact::ListenOverflow(_)
-            | Fact::ListenCounts(_)
-            | Fact::Log(_)
-            | Fact::LogsUnread(_)
-            | Fact::Memory(_)
-            | Fact::CoreDump(_)
-            | Fact::LookUp(_)
-            | Fact::AskerClosed(_)
-            | Fact::LinksRead(_)
-            | Fact::Link(_)
-            | Fact::Address(_)
-            | Fact::Neighbour(_)
-            | Fact::ProcessStarted(_)
-            | Fact::ProcessExec(_)
-            | Fact::ProcessExited(_)
-            | Fact::Signal(_)
-            | Fact::OomVictim { .. }
-            | Fact::SocketSeen(_)
-            | Fact::ProcessSeen(_)
-            | Fact::ProxySeen(_)
-            | Fact::ContainerSeen(_)
-            | Fact::Docker(_)
-            | Fact::Lost { .. }
-            | Fact::Tick
-            | Fact::Shutdown => {}
+            Source::Process | Source::Link | Source::Inventory | Source::Log | Source::Monitor => {}
         }
     }
 
-    fn served(&mut self, world: &World, server: crate::model::ids::Cookie, at: Stamp, effects: &mut Vec<Effect>) {
-        self.failovers.answered(world, server, at, |service, after| {
+    fn terminated(&mut self, world: &World, limits: &Scope, id: TerminationId) {
+        let Some(termination) = world.terminations.get(id) else { return };
+        let Some((down, container)) = termination.down().zip(world.containers.get(&termination.container)) else {
+            return;
+        };
+        self.container_states.down(&termination.container, down);
+        if scope::contains(limits, &container.info) {
+            self.failovers.down(container, id, down);
+        }
+    }
+
+    /// Applies an event of Docker, or an inspection, of a container.
+    fn docker(&mut self, world: &World, limits: &Scope, at: Stamp, id: &ContainerId, effects: &mut Vec<Effect>) {
+        self.traffic.clear_cache();
+        let Some(container) = world.containers.get(id) else { return };
+        let last = container.said.back().filter(|event| event.at == at);
+        if last.is_some_and(|event| event.action == DockerAction::Destroy) {
+            self.dns_probes.removed(at, id, self.container_states.has_run(id));
+        }
+        let restarted = self.container_states.update(container, last.map(|event| (event.at, &event.action)));
+        if restarted && scope::contains(limits, &container.info) {
+            let (container, service) = labels(container);
+            effects.push(Effect::Counted(Counted::Restarted { container, service }));
+        }
+    }
+
+    fn http(&mut self, world: &World, limits: &Scope, at: Stamp, http: &HttpFact, effects: &mut Vec<Effect>) {
+        match &http.what {
+            HttpWhat::AnswerHead { status, body, .. } => {
+                self.traffic.response(world, limits, http.cookie, *status);
+                if *body == BodyFraming::Empty {
+                    self.response_complete(world, http.cookie, at, effects);
+                }
+            }
+            HttpWhat::AnswerComplete => self.response_complete(world, http.cookie, at, effects),
+            HttpWhat::RequestBegun
+            | HttpWhat::RequestComplete
+            | HttpWhat::AnswerBegun
+            | HttpWhat::Informational { .. }
+            | HttpWhat::Upgraded
+            | HttpWhat::Malformed
+            | HttpWhat::Opaque => {}
+        }
+    }
+
+    fn response_complete(&mut self, world: &World, server: Cookie, at: Stamp, effects: &mut Vec<Effect>) {
+        self.failovers.responded(world, server, at, |service, after| {
             effects.push(Effect::Counted(Counted::ServedAgain { service, after }));
         });
     }
 }
 
+fn oom_killed(world: &World, limits: &Scope, pid: Pid, effects: &mut Vec<Effect>) {
+    let container = world.container_of(pid);
+    let Some(container) = container.and_then(|id| world.containers.get(&id)) else { return };
+    if scope::contains(limits, &container.info) {
+        let (container, service) = labels(container);
+        effects.push(Effect::Counted(Counted::OomKill { container, service }));
+    }
+}
+
+/// The labels `container` and `service`.
+fn labels(container: &Container) -> (String, String) {
+    (container.info.name.clone(), container.service_or_name().to_owned())
+}
+
 impl Engine {
-    /// Hands over what was counted in place since the last call.
+    /// Passes each counter that grew since the last call to `each`.
     pub fn flows(&mut self, mut each: impl FnMut(Flow<'_>)) {
         for (source, count) in Source::ALL.into_iter().zip(&mut self.stats.events) {
             if *count > 0 {
@@ -197,11 +202,11 @@ impl Engine {
         self.stats.traffic.drain(each);
     }
 
-    /// What is up and what stands by, where that may have changed since the last call.
+    /// The gauges, if they may have changed since the last call.
     pub fn levels(&mut self) -> Option<Levels> {
-        let Stats { container_states, names, .. } = &mut self.stats;
-        let forgot = names.forget(self.world.now);
-        let dirty = container_states.take_dirty() || forgot;
-        dirty.then(|| gauges::of(&self.world, &self.settings.scope, container_states, names))
+        let Stats { container_states, dns_probes, .. } = &mut self.stats;
+        let expired = dns_probes.expire(self.world.now);
+        let dirty = container_states.take_dirty() || expired;
+        dirty.then(|| gauges::of(&self.world, &self.settings.scope, container_states, dns_probes))
     }
 }

@@ -1,6 +1,7 @@
-//! Resets and answers, by container. Each comes with a packet, so counting one costs two look-ups by number and no text.
+//! Counters of resets and HTTP responses by container. They change with single packets, so one increment costs two map
+//! lookups by number and no string.
 //!
-//! Bound: [`SLOTS`] containers by name; what later ones do is counted under `other`.
+//! Bound: [`SLOTS`] containers by name; later ones are counted under `other`.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +15,12 @@ use crate::model::scope;
 use crate::model::settings::Scope;
 
 const SLOTS: usize = 1_024;
-/// Cgroups whose container is remembered; all are forgotten together.
+/// Cgroups whose container is cached; beyond it the whole cache is cleared.
 const CGROUPS: usize = 4_096;
-/// Reasons of the running kernel: about 50 (`enum sk_rst_reason`).
+/// Reasons of resets. A running kernel has about 50 (`enum sk_rst_reason`).
 const REASONS: usize = 128;
 
+/// The direction of a reset, seen from the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     Sent,
@@ -26,6 +28,7 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// The value of the label `direction`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -35,7 +38,7 @@ impl Direction {
     }
 }
 
-/// Of a final status; 1xx is none.
+/// The class of the status of a final response; 1xx responses are not final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     Success,
@@ -48,6 +51,7 @@ pub enum Class {
 impl Class {
     pub const ALL: [Class; 5] = [Class::Success, Class::Redirect, Class::ClientError, Class::ServerError, Class::Other];
 
+    /// The value of the label `class`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -70,7 +74,7 @@ impl Class {
     }
 }
 
-/// The statuses that gaia-web asks again on, and never fails over on.
+/// The statuses on which gaia-web retries and never fails over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unavailable {
     BadGateway,
@@ -82,6 +86,7 @@ impl Unavailable {
     pub const ALL: [Unavailable; 3] =
         [Unavailable::BadGateway, Unavailable::ServiceUnavailable, Unavailable::GatewayTimeout];
 
+    /// The value of the label `status`.
     #[must_use]
     pub fn status(self) -> &'static str {
         match self {
@@ -101,12 +106,14 @@ impl Unavailable {
     }
 }
 
+/// The counters of one container since they were last read.
 #[derive(Clone, Debug)]
 struct Slot {
     container: String,
     service: String,
     classes: [u64; Class::ALL.len()],
     unavailable: [u64; Unavailable::ALL.len()],
+    /// By direction and index in `Traffic::reasons`.
     resets: BTreeMap<(Direction, usize), u64>,
 }
 
@@ -114,10 +121,10 @@ struct Slot {
 pub(super) struct Traffic {
     slots: Vec<Slot>,
     by_name: BTreeMap<(String, String), usize>,
-    /// `None`: not in scope.
+    /// A cache of slots; `None`: the container is out of scope.
     by_cgroup: BTreeMap<CgroupId, Option<usize>>,
     reasons: Vec<String>,
-    /// Something was counted since the last reading.
+    /// A counter grew since the last reading.
     grown: bool,
 }
 
@@ -138,16 +145,18 @@ impl Traffic {
         }
     }
 
-    /// The packet does not say why; in what state it met its socket decides what the process is told.
+    /// A received RST has no reason. The state of its socket takes that place, because it decides which error the
+    /// process gets.
     pub(super) fn reset_received(&mut self, world: &World, limits: &Scope, reset: &ResetReceived, at: Stamp) {
-        self.reset(world, limits, &reset.socket, at, Direction::Received, state(reset.state));
+        self.reset(world, limits, &reset.socket, at, Direction::Received, state_name(reset.state));
     }
 
-    /// An answer's header, at the socket that sent it.
-    pub(super) fn answered(&mut self, world: &World, limits: &Scope, server: Cookie, status: u16) {
-        let Some(end) = world.sockets.get(server) else { return };
-        // docker-proxy passes an answer on that was counted where it was made: it is no container's.
-        let Some(slot) = self.slot(world, limits, &end.socket, end.opened) else { return };
+    /// Counts a response by the header section that the socket `server` sent.
+    pub(super) fn response(&mut self, world: &World, limits: &Scope, server: Cookie, status: u16) {
+        let Some(endpoint) = world.sockets.get(server) else { return };
+        // A response that docker-proxy forwards has no slot, because docker-proxy is in no container. It is counted at
+        // its origin.
+        let Some(slot) = self.slot(world, limits, &endpoint.socket, endpoint.opened) else { return };
         if let Some(count) = slot.classes.get_mut(Class::of(status) as usize) {
             *count += 1;
         }
@@ -157,11 +166,12 @@ impl Traffic {
         self.grown = true;
     }
 
-    /// A container got another name, or a cgroup another container.
-    pub(super) fn forget_names(&mut self) {
+    /// Clears the cache, because a container has a new name or a cgroup a new container.
+    pub(super) fn clear_cache(&mut self) {
         self.by_cgroup.clear();
     }
 
+    /// Passes each counter that grew to `each`, and resets it.
     pub(super) fn drain(&mut self, mut each: impl FnMut(Flow<'_>)) {
         if !std::mem::take(&mut self.grown) {
             return;
@@ -181,6 +191,7 @@ impl Traffic {
         }
     }
 
+    /// The slot of the container that owns the socket; `None` if there is none in scope.
     fn slot(&mut self, world: &World, limits: &Scope, socket: &Socket, at: Stamp) -> Option<&mut Slot> {
         let cached = self.by_cgroup.get(&socket.cgroup).copied();
         let index = match cached {
@@ -190,9 +201,9 @@ impl Traffic {
                 let is_by_cgroup = by_cgroup.is_some();
                 let id = by_cgroup.or_else(|| world.containers.of_netns(socket.netns, at))?;
                 let container = world.containers.get(&id)?;
-                let inside = scope::contains(limits, &container.info);
-                let index = inside.then(|| self.named(&container.info.name, container.service_or_name()));
-                // A namespace is used again by others; only a cgroup is worth remembering.
+                let in_scope = scope::contains(limits, &container.info);
+                let index = in_scope.then(|| self.named(&container.info.name, container.service_or_name()));
+                // Network namespace ids are reused, so only cgroups are cached.
                 if is_by_cgroup {
                     if self.by_cgroup.len() >= CGROUPS {
                         self.by_cgroup.clear();
@@ -229,6 +240,7 @@ impl Traffic {
         index
     }
 
+    /// The index of a reason, or an invalid index for those beyond [`REASONS`].
     fn reason(&mut self, reason: &str) -> usize {
         if let Some(known) = self.reasons.iter().position(|known| known == reason) {
             return known;
@@ -241,8 +253,8 @@ impl Traffic {
     }
 }
 
-/// By the kernel's name (include/net/tcp_states.h).
-fn state(state: TcpState) -> &'static str {
+/// The kernel's name of the state (include/net/tcp_states.h).
+fn state_name(state: TcpState) -> &'static str {
     match state {
         TcpState::Established => "ESTABLISHED",
         TcpState::SynSent => "SYN_SENT",

@@ -1,4 +1,4 @@
-//! What Docker says: of a container when it is inspected, and on its stream of events.
+//! Facts from Docker: inspections of containers and container events.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
 use crate::model::time::Stamp;
 
-/// What `docker inspect` says of a container, reduced to what a verdict needs.
+/// The result of `docker inspect` for one container, reduced to what verdicts need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContainerInfo {
     pub id: ContainerId,
-    /// Without slash.
+    /// Without the leading slash.
     pub name: String,
     pub image: String,
     pub project: Option<String>,
@@ -21,15 +21,15 @@ pub struct ContainerInfo {
     pub running: bool,
     pub paused: bool,
     pub started_at: Option<Stamp>,
-    /// The first process, while it runs.
+    /// The first process, while the container runs.
     pub pid: Option<Pid>,
     pub cgroup: Option<CgroupId>,
     pub netns: Option<NetnsId>,
-    /// An init (docker-init) is the first process.
+    /// The first process is an init (docker-init).
     pub init: bool,
-    /// Network mode host: its sockets live in the host's namespace.
+    /// Network mode `host`: the container's sockets are in the host's network namespace.
     pub host_network: bool,
-    /// `SIGTERM` unless the image or the command line says otherwise.
+    /// `SIGTERM`, unless the image or the command line sets another signal.
     pub stop_signal: String,
     pub health: Option<String>,
     pub restart_policy: Option<String>,
@@ -41,14 +41,16 @@ pub struct ContainerInfo {
     pub exit_code: Option<i64>,
 }
 
+/// The endpoint of a container on one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkAddress {
     pub network: String,
     pub addresses: Vec<IpAddr>,
-    /// Names by which the others find it there.
+    /// Names under which other containers on the network resolve this one.
     pub aliases: Vec<String>,
 }
 
+/// A port of a container that Docker publishes on the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
     pub host_ip: IpAddr,
@@ -56,18 +58,18 @@ pub struct PublishedPort {
     pub container_port: u16,
 }
 
-/// `X_ENDPOINT` or `X_FALLBACK_ENDPOINT` of a container's environment.
+/// `X_ENDPOINT` or `X_FALLBACK_ENDPOINT` in a container's environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeclaredEndpoint {
-    /// The `X`.
+    /// `X`.
     pub prefix: String,
     pub fallback: bool,
-    /// Host part of the URL.
+    /// The host part of the URL.
     pub host: String,
     pub port: Option<u16>,
 }
 
-/// One event of Docker's stream; the event's own time is the observation's `at`.
+/// One container event of Docker's event stream; `at` of the observation is the event's own time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DockerEvent {
     pub container: ContainerId,
@@ -75,6 +77,7 @@ pub struct DockerEvent {
     pub action: DockerAction,
 }
 
+/// The action of a container or network event, by Docker's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DockerAction {
@@ -84,7 +87,7 @@ pub enum DockerAction {
         exit_code: Option<i64>,
     },
     Oom,
-    /// `docker kill`, and each signal of a `docker stop`.
+    /// `docker kill`, and each signal that `docker stop` sends.
     Kill {
         signal: String,
     },

@@ -1,4 +1,5 @@
-//! Facts of packets that do not arrive: dropped, refused by ICMP, sent again, or met by a full queue.
+//! Facts about packets that were not delivered: dropped, rejected with ICMP, retransmitted, or met by a full accept
+//! queue.
 
 use std::net::SocketAddr;
 
@@ -8,23 +9,24 @@ use super::tcp::{Socket, TcpState};
 use crate::model::ids::NetnsId;
 use crate::model::time::Stamp;
 
-/// `skb:kfree_skb` of a TCP packet, for a reason that is no everyday one.
+/// `skb:kfree_skb` of a TCP packet, excluding routine drop reasons.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PacketDropped {
-    /// The namespace in which it was thrown away.
+    /// The network namespace in which the packet was dropped.
     pub netns: NetnsId,
     pub source: SocketAddr,
     pub destination: SocketAddr,
-    /// The running kernel's name of the reason (`enum skb_drop_reason`), without prefix.
+    /// The running kernel's name of the reason (`enum skb_drop_reason`), without the prefix.
     pub reason: String,
     pub hook: Hook,
+    /// TCP sequence number.
     pub seq: u32,
     pub syn: bool,
     /// Bytes of payload.
     pub payload: u32,
 }
 
-/// Where on its way through a namespace a packet was, by netfilter's names.
+/// The netfilter hook that a packet had reached in its namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Hook {
@@ -35,7 +37,8 @@ pub enum Hook {
     Postrouting,
 }
 
-/// `icmp:icmp_send`: a TCP packet is answered with "destination unreachable". The packet is the refused one.
+/// `icmp:icmp_send`: the kernel rejected a TCP packet with "destination unreachable". The addresses are those of the
+/// rejected packet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IcmpSent {
     pub netns: NetnsId,
@@ -44,7 +47,7 @@ pub struct IcmpSent {
     pub code: Unreachable,
 }
 
-/// What an ICMP error says (RFC 792, RFC 1812).
+/// The code of an ICMP "destination unreachable" (RFC 792, RFC 1812).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unreachable {
@@ -58,37 +61,39 @@ pub enum Unreachable {
     Other,
 }
 
-/// `tcp:tcp_retransmit_skb`: this socket sent a packet again.
+/// `tcp:tcp_retransmit_skb`: this socket retransmitted a packet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retransmitted {
     pub socket: Socket,
     pub state: TcpState,
 }
 
-/// A listener's queue of accepted connections was full when a packet of a handshake came: the packet was dropped.
+/// The accept queue of a listener was full when a packet of a handshake arrived, so the kernel dropped the packet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListenOverflow {
     pub netns: NetnsId,
     pub packet: Handshake,
 }
 
-/// The kernel's own counters of a namespace have grown (`TcpExt` in `/proc/PID/net/netstat`).
+/// Growth of the kernel's counters of one network namespace (`TcpExt` in `/proc/PID/net/netstat`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListenCounts {
     pub netns: NetnsId,
-    /// When they were read before.
+    /// The previous reading.
     pub since: Stamp,
-    /// Packets of handshakes that met a full queue (`ListenOverflows`).
+    /// Packets of handshakes that met a full accept queue (`ListenOverflows`).
     pub overflows: u64,
-    /// Those that listeners dropped for whatever reason, a full queue among them (`ListenDrops`).
+    /// Packets of handshakes that listeners dropped for any reason, including a full accept queue (`ListenDrops`).
     pub drops: u64,
 }
 
+/// A packet of a handshake, and the accept queue that it met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handshake {
     pub client: SocketAddr,
     pub server: SocketAddr,
-    /// Connections that waited to be accepted, and how many may.
+    /// Established connections in the queue.
     pub queued: u32,
+    /// Length of the queue (the backlog).
     pub limit: u32,
 }

@@ -1,46 +1,46 @@
-//! Facts of HTTP framing, by the probe: what was seen of a message, never any of its bytes.
+//! Facts about HTTP/1.x framing from the probe: the progress of messages, without any of their bytes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::Cookie;
 
-/// What the framing of plain HTTP/1.x shows, seen at the egress of the side that sent the bytes; of a side on another
-/// host, at the ingress of the one that got them.
+/// One step of plain HTTP/1.x framing, observed at the egress of the sender. If the sender is on another host, it is
+/// observed at the ingress of the receiver.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HttpFact {
-    /// The sender's socket; the receiver's if `received`.
+    /// The sender's socket; the receiver's if `received` is set.
     pub cookie: Cookie,
+    /// Observed at the receiver.
     #[serde(default, skip_serializing_if = "is_false")]
     pub received: bool,
     pub what: HttpWhat,
 }
 
+/// The progress of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HttpWhat {
+    /// The first byte of a request.
     RequestBegun,
+    /// The last byte of a request.
     RequestComplete,
-    /// The first byte of an answer.
+    /// The first byte of a response.
     AnswerBegun,
-    /// A 1xx answer other than 101: not the answer that is owed.
-    Informational {
-        status: u16,
-    },
-    /// The end of the header; with an empty body also of the answer.
-    AnswerHead {
-        status: u16,
-        body: BodyFraming,
-        close: bool,
-    },
+    /// An interim response (1xx other than 101); the final response is still outstanding.
+    Informational { status: u16 },
+    /// The end of the header section of a response; without a body also the end of the response.
+    AnswerHead { status: u16, body: BodyFraming, close: bool },
+    /// The last byte of a response with a body.
     AnswerComplete,
-    /// 101, or a successful CONNECT: what follows is not HTTP.
+    /// Status 101 or a successful CONNECT: the bytes that follow are not HTTP.
     Upgraded,
-    /// Bytes that break the framing of HTTP/1.x after it had begun.
+    /// Bytes that violate HTTP/1.x framing after a message has begun.
     Malformed,
-    /// Not HTTP/1.x (TLS, HTTP/2 …), or the framing could not be followed.
+    /// Not HTTP/1.x (TLS, HTTP/2 …), or framing that could not be followed.
     Opaque,
 }
 
+/// How the end of a response's body is determined (RFC 9112, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BodyFraming {
@@ -50,7 +50,7 @@ pub enum BodyFraming {
     UntilClose,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }

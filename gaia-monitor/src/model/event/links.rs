@@ -1,7 +1,6 @@
-//! Facts of network interfaces, their addresses and neighbours, each as the kernel of one namespace tells it
-//! (rtnetlink(7)).
+//! Facts about network interfaces, their addresses and neighbours, as rtnetlink(7) reports them per network namespace.
 //!
-//! rtnetlink carries no time of its own: the instant of these facts is that of their being read.
+//! rtnetlink messages carry no time, so `at` of these facts is the instant at which the message was read.
 
 use std::net::IpAddr;
 
@@ -9,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ids::NetnsId;
 
-/// What an interface is like now.
+/// The current state of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     pub index: u32,
     pub name: String,
     pub kind: LinkKind,
     pub state: LinkState,
-    /// The bridge that it is a port of.
+    /// The bridge of which it is a port.
     pub master: Option<u32>,
-    /// The other end of a veth pair: its index in the namespace that it lives in.
+    /// The peer of a veth: its index in the peer's own namespace.
     pub peer: Option<u32>,
 }
 
@@ -27,44 +26,44 @@ pub struct Link {
 pub enum LinkKind {
     Bridge,
     Veth,
-    /// Anything else that carries a container's traffic (macvlan, ipvlan …), or the host's own.
+    /// Any other interface that carries traffic of a container (macvlan, ipvlan …) or of the host.
     Other,
 }
 
-/// Whether packets can pass.
+/// Whether packets can pass an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkState {
-    /// Set up, and with a carrier (IFF_UP and IFF_RUNNING).
+    /// Administratively up, with carrier (IFF_UP and IFF_RUNNING).
     Up,
-    /// Set up without a carrier: the other end of a veth pair is down; a bridge has no port that is up.
+    /// Administratively up, without carrier: the peer of a veth is down, or no port of a bridge is up.
     NoCarrier,
-    /// Set down.
+    /// Administratively down.
     Down,
 }
 
-/// An interface came, changed or went.
+/// An interface was added, changed or removed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinkChange {
     pub netns: NetnsId,
-    /// As it is now; of one that went, as it was.
+    /// The current state; of a removed interface the last one.
     pub link: Link,
-    /// It is gone from this namespace: deleted, or moved to another one.
+    /// Removed from this namespace: deleted, or moved to another namespace.
     pub removed: bool,
 }
 
-/// All interfaces of a namespace with their addresses: at the start of its watch, and after changes were lost.
+/// All interfaces of a namespace with their addresses, read when its watch starts and after messages were lost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LinksRead {
     pub netns: NetnsId,
     /// The host's own namespace.
     pub host: bool,
     pub links: Vec<Link>,
-    /// By the interface's index.
+    /// Pairs of interface index and address.
     pub addresses: Vec<(u32, IpAddr)>,
 }
 
-/// An interface got or lost an address.
+/// An interface gained or lost an address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AddressChange {
     pub netns: NetnsId,
@@ -73,13 +72,13 @@ pub struct AddressChange {
     pub removed: bool,
 }
 
-/// An address of the same network stopped, or began, to answer for itself (ARP, neighbour discovery). While it does
-/// not, the kernel refuses connections to it with EHOSTUNREACH.
+/// Address resolution (ARP, neighbour discovery) of an address on the same network failed, or works again. While it
+/// fails, the kernel refuses connections to the address with EHOSTUNREACH.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NeighbourChange {
     pub netns: NetnsId,
     pub index: u32,
     pub address: IpAddr,
-    /// NUD_FAILED; otherwise it answers again.
+    /// The neighbour is in state NUD_FAILED; otherwise resolution works again.
     pub failed: bool,
 }

@@ -1,4 +1,4 @@
-//! Facts of names: what a container asked its resolver and was told, and what the monitor's own look-ups found.
+//! Facts about DNS: queries of containers and their responses, and the results of the monitor's own lookups.
 
 use std::net::IpAddr;
 
@@ -8,14 +8,14 @@ use super::process::Task;
 use super::tcp::Socket;
 use crate::model::ids::{ContainerId, Cookie};
 
-/// One question of a process, or the answer to it, at the socket that asked (RFC 1035).
+/// One DNS query of a process, or the response to it, observed at the client's socket (RFC 1035).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LookUp {
-    /// The asking socket. Its cookie and ports are those of a UDP socket, or of the TCP one after a truncated answer.
+    /// The client's socket: a UDP socket, or the TCP socket that repeats the query after a truncated response.
     pub socket: Socket,
-    /// Who asked, where the fact ran in its context.
+    /// The client's task; `None` of a response, which is not observed in its context.
     pub task: Option<Task>,
-    /// The message's id.
+    /// The id of the message.
     pub id: u16,
     /// Lower case, without the final dot.
     pub name: String,
@@ -24,41 +24,45 @@ pub struct LookUp {
     pub what: LookUpWhat,
 }
 
+/// The kind of a DNS message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LookUpWhat {
+    /// A query.
     Asked,
+    /// A response.
     Answered(NameAnswer),
 }
 
-/// A UDP socket closed with a question unanswered: its process has given the look-up up, or has died.
+/// A UDP socket was closed while a query on it was outstanding: its process abandoned the lookup, or died.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AskerClosed {
     pub cookie: Cookie,
     pub task: Task,
 }
 
-/// What a resolver said of a name.
+/// The result of a DNS query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NameAnswer {
-    /// At least one record of the wanted type.
+    /// At least one record of the requested type.
     Addresses(Vec<IpAddr>),
-    /// The name exists, without a record of the wanted type.
+    /// The name exists, but has no record of the requested type.
     NoData,
     /// NXDOMAIN.
     NoName,
-    /// SERVFAIL, REFUSED …, by the name of the code.
+    /// Another error (SERVFAIL, REFUSED …), by the name of its response code.
     Failed { rcode: String },
-    /// No answer in time; only the monitor's own look-ups say so.
+    /// No response in time; only results of the monitor's own lookups have this value.
     Silent,
 }
 
-/// What the monitor's own resolver was told inside a container's network namespace.
+/// The result of the monitor's own lookup, made inside the network namespace of a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NameChecked {
     /// Lower case, without the final dot.
     pub name: String,
+    /// The container in whose network namespace the lookup was made.
     pub observer: ContainerId,
     pub answer: NameAnswer,
 }

@@ -1,25 +1,26 @@
-//! Facts of processes: their start, end and signals.
+//! Facts about processes: start, program, exit and signals.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{CgroupId, NetnsId, Pid};
 
-/// The task in whose context a fact was seen. On a bridge one side's facts run in the other side's task: only
-/// transitions that a process makes itself (connect, listen, close) may trust it.
+/// The task in whose context the probe observed a fact. On a bridge the kernel handles packets of one side in the task
+/// of the other, so the task is reliable only for transitions that a process makes itself (connect, listen, close).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     pub pid: Pid,
     pub comm: String,
-    /// It is past `exit_signals()` (PF_EXITING).
+    /// The task has passed `exit_signals()` (PF_EXITING).
     pub exiting: bool,
 }
 
-/// `sched:sched_process_fork` for a new process.
+/// `sched:sched_process_fork` of a new process (not of a thread).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessStarted {
     pub process: Process,
     pub parent: Pid,
-    /// The parent stands outside the child's pid namespace: entered (docker exec, a health check, runc itself).
+    /// The parent is outside the child's pid namespace: the child entered it (docker exec, a health check, runc
+    /// itself).
     pub parent_outside: bool,
 }
 
@@ -29,33 +30,33 @@ pub struct ProcessExec {
     pub process: Process,
 }
 
-/// `sched:sched_process_exit` of the last thread.
+/// `sched:sched_process_exit` of the last thread of a process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessExited {
     pub process: Process,
     pub parent: Pid,
     pub parent_outside: bool,
     pub status: ExitStatus,
-    /// It still held a listening TCP socket. False also where the kernel tells the end after the files are closed.
+    /// The process held a listening TCP socket. Also false on kernels that report the exit after the files are closed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub listens: bool,
 }
 
-/// A process as the kernel names it.
+/// A process with its identities in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     pub pid: Pid,
-    /// Its number in its own pid namespace: 1 is a container's first process.
+    /// The pid in its own pid namespace; 1 is the first process of a container.
     pub ns_pid: u32,
-    /// Depth of its pid namespace; 0 is the host's.
+    /// The depth of its pid namespace; 0 is the host's.
     pub ns_level: u32,
     pub cgroup: CgroupId,
-    /// 0 where the dying task had no namespaces any more.
+    /// 0 if the exiting task had already released its namespaces.
     pub netns: NetnsId,
     pub comm: String,
 }
 
-/// As `wait(2)` tells it.
+/// The exit status, as `wait(2)` returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitStatus {
@@ -64,7 +65,7 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
-    /// The exit code of a process that ended by itself.
+    /// The exit code of a process that no signal ended.
     #[must_use]
     pub fn code(&self) -> Option<u8> {
         match self {
@@ -73,7 +74,7 @@ impl ExitStatus {
         }
     }
 
-    /// The signal that ended it.
+    /// The signal that ended the process.
     #[must_use]
     pub fn signal(&self) -> Option<&str> {
         match self {
@@ -91,28 +92,29 @@ impl ExitStatus {
 /// `signal:signal_generate`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
-    /// SIGKILL …
+    /// The name: SIGKILL …
     pub signal: String,
     pub target: Process,
     pub sender: SignalSender,
-    /// The kernel accepted it for delivery; false: ignored or already pending.
+    /// The kernel accepted the signal for delivery; false if it was ignored or already pending.
     pub delivered: bool,
 }
 
+/// The origin of a signal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignalSender {
-    /// The kernel itself: a fault (SEGV, BUS …), the OOM killer, a tty.
+    /// The kernel: a fault (SEGV, BUS …), the OOM killer, a tty.
     Kernel,
     Process(Process),
 }
 
-/// A process found in `/proc`.
+/// A process of a container, found in `/proc`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSeen {
     pub process: Process,
     pub parent: Pid,
     pub parent_outside: bool,
-    /// It holds a listening socket or an accepted connection.
+    /// The process holds a listening socket or an accepted connection.
     pub serves: bool,
 }

@@ -1,4 +1,4 @@
-//! Facts of TCP sockets, by the probe, and of those that were there before it.
+//! Facts about TCP sockets, from the probe and, for sockets that are older than the probe, from the inventory.
 
 use std::net::SocketAddr;
 
@@ -8,20 +8,20 @@ use super::process::Task;
 use crate::model::ids::{CgroupId, Cookie, NetnsId, Pid};
 use crate::model::time::Stamp;
 
-/// The connection end that a kernel fact belongs to. `local` is the socket's own side.
-/// IPv4-mapped IPv6 addresses are already IPv4 here.
+/// The socket that a kernel fact belongs to. IPv4-mapped IPv6 addresses are already converted to IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Socket {
-    /// [`Cookie::NONE`] where there is no full socket (a reset for a closed port).
+    /// [`Cookie::NONE`] if there is no full socket (a reset for a closed port).
     pub cookie: Cookie,
     pub netns: NetnsId,
-    /// The cgroup that the socket was created in; 0 where there is no full socket.
+    /// The cgroup in which the socket was created; 0 if there is no full socket.
     pub cgroup: CgroupId,
+    /// The socket's own address.
     pub local: SocketAddr,
     pub remote: SocketAddr,
 }
 
-/// States of a TCP socket by their kernel names (include/net/tcp_states.h).
+/// The state of a TCP socket, by its kernel name (include/net/tcp_states.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TcpState {
@@ -40,7 +40,7 @@ pub enum TcpState {
     Closing,
     NewSynRecv,
     BoundInactive,
-    /// A state that this version has no name for.
+    /// A state that this version does not know.
     Unknown,
 }
 
@@ -53,64 +53,67 @@ pub struct TcpStateChange {
     pub task: Task,
     /// `sk_err` at the transition, by name (ECONNREFUSED …).
     pub errno: Option<String>,
-    /// Bytes that arrived and that no process has read.
+    /// Bytes received that no process has read.
     pub unread: u32,
-    /// Only its sending side is shut: the process still reads.
+    /// Only the sending side is shut down; the process still reads.
     #[serde(default)]
     pub half: bool,
-    /// Bytes that were sent and that the other end has not acknowledged.
+    /// Bytes sent that the peer has not acknowledged.
     #[serde(default)]
     pub unacknowledged: u32,
-    /// When this socket last sent payload, and last got some; `None` where the framing layer saw none.
+    /// When this socket last sent payload; `None` if the framing layer observed none.
     pub last_sent: Option<Stamp>,
+    /// When this socket last received payload; `None` if the framing layer observed none.
     pub last_received: Option<Stamp>,
-    /// When the process that acts here last read from it; `None` where no read was seen.
+    /// When the process in `task` last read from this socket; `None` if no read was observed.
     #[serde(default)]
     pub last_read: Option<Stamp>,
 }
 
-/// `tcp:tcp_receive_reset`: this socket got an RST.
+/// `tcp:tcp_receive_reset`: this socket received an RST.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResetReceived {
     pub socket: Socket,
-    /// The socket's state when the RST came.
+    /// The state of the socket when the RST arrived.
     pub state: TcpState,
 }
 
-/// `tcp:tcp_send_reset` and active resets: this side sent an RST. `socket.local` is the sender's address.
+/// `tcp:tcp_send_reset`, including active resets: an RST was sent. `socket.local` is the sender's address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResetSent {
     pub socket: Socket,
-    /// The running kernel's name of the reason (`enum sk_rst_reason`), without prefix.
+    /// The running kernel's name of the reason (`enum sk_rst_reason`), without the prefix.
     pub reason: String,
-    /// Sent by this side's own close, not as an answer to a packet.
+    /// Sent by the socket's own close, not in response to a packet.
     pub active: bool,
 }
 
-/// `sock:inet_sk_error_report`: the kernel put an error on a socket for its process to find.
+/// `sock:inet_sk_error_report`: the kernel set an error on a socket, which its process receives.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SocketError {
     pub socket: Socket,
     pub state: TcpState,
+    /// The name: ECONNRESET …
     pub errno: String,
 }
 
-/// `tcp:tcp_rcv_space_adjust`: this process read from this socket (told once for each pair).
+/// `tcp:tcp_rcv_space_adjust`: this process read from this socket (reported once for each pair).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     pub socket: Socket,
     pub task: Task,
 }
 
-/// A connection that was there before the probe (sock_diag).
+/// A socket that is older than the probe: a connection or a listener (sock_diag(7)).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SocketSeen {
     pub socket: Socket,
     pub state: TcpState,
-    /// The process that holds it, where `/proc` could tell.
+    /// The process that holds the socket, if `/proc` shows one; of several the oldest.
     pub task: Option<Task>,
 }
 
+/// A docker-proxy, which accepts connections at `listen` and forwards them to `backend`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProxySeen {
     pub pid: Pid,

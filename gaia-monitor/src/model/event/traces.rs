@@ -1,51 +1,52 @@
-//! What a container leaves behind beside its traffic: the lines of its log, the memory it held, where its core went.
+//! Facts of enrichment: log lines of containers, memory use, core dumps.
 //!
-//! The engine asks for these when it tells an incident (`Effect::Wanted`); nothing here opens one.
+//! The engine requests them for an incident (`Effect::Wanted`); none of them opens an incident.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::ids::{ContainerId, Pid};
 
-/// One line of a container's log; Docker's own time stamp is the observation's `at`.
+/// One line of a container's log; `at` of the observation is Docker's time stamp.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LogLine {
     pub container: ContainerId,
     pub stream: LogStream,
-    /// Without control characters, cut to `logline::LENGTH` characters.
+    /// Without control characters, truncated to `logline::LENGTH` characters.
     pub text: String,
 }
 
+/// The stream that a line was written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogStream {
     Stdout,
     Stderr,
-    /// A container with a terminal has one stream for both.
+    /// The only stream of a container with a terminal.
     Console,
 }
 
-/// Docker cannot give a container's log back.
+/// Docker could not return a container's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsUnread {
     pub container: ContainerId,
-    /// Docker's own words.
+    /// Docker's error message.
     pub why: String,
 }
 
-/// What a container's memory cgroup said when the OOM killer had chosen a victim.
+/// The state of a container's memory cgroup after the OOM killer selected a victim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryUse {
     pub container: ContainerId,
     pub victim: Pid,
-    /// Bytes; `None` without a limit.
+    /// Limit in bytes; `None` without a limit.
     pub limit: Option<u64>,
-    /// In use when it was read, some of it already given back.
+    /// Bytes in use at the time of reading, when some may already be freed.
     pub in_use: Option<u64>,
-    /// The most that was ever in use. It outlives the victim.
+    /// The highest use ever, in bytes; it is still readable after the victim's exit.
     pub peak: Option<u64>,
 }
 
-/// How this host was told to write core files, and what the pattern's placeholders stand for (core(5)).
+/// How this host writes core files, and the values of the pattern's placeholders for one process (core(5)).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoreDump {
     pub pid: Pid,
@@ -53,11 +54,12 @@ pub struct CoreDump {
     pub pattern: String,
     /// `/proc/sys/kernel/core_uses_pid`.
     pub uses_pid: bool,
-    /// As the process saw it; `None` where it was gone already.
+    /// The working directory as the process sees it; `None` if the process had already ended.
     pub cwd: Option<String>,
     pub executable: Option<String>,
     pub hostname: Option<String>,
-    /// In the process's own user namespace.
+    /// The owner of `/proc/PID`.
     pub uid: Option<u32>,
+    /// The group of `/proc/PID`.
     pub gid: Option<u32>,
 }

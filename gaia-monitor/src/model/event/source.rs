@@ -1,7 +1,11 @@
-//! Where events come from, as metrics call it.
+//! The grouping of facts by their subject, under the names that metrics use.
+//!
+//! [`Fact::source`] assigns each variant once and without `_`, so that a new variant must be grouped. Code that needs
+//! only a few facts matches the source and then the facts of that source.
 
-use crate::model::event::Fact;
+use super::Fact;
 
+/// A group of facts; the value of the label `source` in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     Tcp,
@@ -28,6 +32,7 @@ impl Source {
         Source::Monitor,
     ];
 
+    /// The value of the label in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -42,10 +47,13 @@ impl Source {
             Source::Monitor => "monitor",
         }
     }
+}
 
+impl Fact {
+    /// The group of the fact.
     #[must_use]
-    pub fn of(fact: &Fact) -> Source {
-        match fact {
+    pub fn source(&self) -> Source {
+        match self {
             Fact::TcpState(_)
             | Fact::ResetReceived(_)
             | Fact::ResetSent(_)
