@@ -18,10 +18,9 @@ use crate::engine::types::verdict::{Judgement, Verdict};
 use crate::engine::world::World;
 use crate::engine::world::network::interfaces::Fault;
 use crate::engine::world::network::outages::{self, OutageId};
-use crate::engine::world::network::reachability::Unanswered;
 use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, Confidence, MomentFact};
-use crate::model::time::Stamp;
+use crate::model::time::{Nanos, Stamp};
 
 use super::{
     Cause, LOSS_SHADOW, Requirements, Severity, Situation, Step, against, awaited, base_verdict, lasting,
@@ -37,6 +36,9 @@ pub const OF_BACKEND: Step = Step { name: "outage", attribute: of_backend };
 /// The network on which the name is known.
 pub const OF_LOOKUP: Step = Step { name: "outage of that container or of the client", attribute: of_lookup };
 
+/// A bridge releases its ports shortly before it is deleted (0.2 ms measured).
+const PORT_RELEASE: Nanos = Nanos::from_secs(1);
+
 pub struct Outage;
 
 fn to(outage: &outages::Outage) -> Attribution {
@@ -49,8 +51,8 @@ fn of_connection(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let received = ctx.world.sockets.get(failure.route.client).and_then(|endpoint| endpoint.last_received);
     let client = failure.client_container.clone().zip(failure.entry.client.ip);
     let endpoints: Vec<_> = server(failure).into_iter().chain(client).collect();
-    let stalled = Unanswered { begun: failure.begun, at: failure.at(), received };
-    ctx.world.outage_between(&endpoints, stalled).map(to)
+    let stalled = Stalled { begun: failure.begun, at: failure.at(), received };
+    between(ctx.world, &endpoints, stalled).map(to)
 }
 
 fn of_timeout(ctx: Context, situation: &Situation) -> Option<Attribution> {
@@ -60,7 +62,7 @@ fn of_timeout(ctx: Context, situation: &Situation) -> Option<Attribution> {
 fn of_backend(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let begun = situation.backend_leg.map_or(situation.at, |leg| leg.opened);
     let endpoints: Vec<_> = server(situation.failure).into_iter().collect();
-    ctx.world.outage_between(&endpoints, Unanswered { begun, at: situation.at, received: None }).map(to)
+    between(ctx.world, &endpoints, Stalled { begun, at: situation.at, received: None }).map(to)
 }
 
 fn server(failure: &Failure) -> Option<(ContainerId, IpAddr)> {
@@ -72,6 +74,44 @@ fn of_lookup(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let (id, client) = (failure.route.container.as_ref()?, failure.client_container.as_ref()?);
     let name = failure.name.as_deref().unwrap_or_default();
     ctx.world.cut_off(name, id, client, situation.at).map(to)
+}
+
+/// An exchange or a connect without a response.
+#[derive(Clone, Copy, Debug)]
+struct Stalled {
+    /// Its first byte, or its SYN.
+    begun: Stamp,
+    /// When the client timed out, or now.
+    at: Stamp,
+    /// When the client last received data.
+    received: Option<Stamp>,
+}
+
+/// The outage that explains why an exchange stalled, the earliest of its endpoints. `endpoints`: their containers, each
+/// with the address in use. Traffic within one container needs no interface.
+fn between<'a>(world: &'a World, endpoints: &[(ContainerId, IpAddr)], stalled: Stalled) -> Option<&'a outages::Outage> {
+    if let [(first, _), (second, _)] = endpoints
+        && first == second
+    {
+        return None;
+    }
+    let mut matching: Vec<&outages::Outage> = Vec::new();
+    for (id, ip) in endpoints.iter().filter(|(_, ip)| !ip.is_loopback()) {
+        let Some(container) = world.containers.get(id) else { continue };
+        let bridge = container.info.netns.and_then(|netns| world.interfaces.bridge_of(netns, *ip));
+        let explains = |outage: &&outages::Outage| outage.explains(stalled.begun, stalled.at, stalled.received);
+        matching.extend(world.interfaces.outages.all().filter(explains).filter(|outage| match &outage.container {
+            None => outage.place.is_some() && outage.place == bridge,
+            Some(_) => outage.cuts_off(container, *ip),
+        }));
+    }
+    let bridges: Vec<Stamp> =
+        matching.iter().filter(|outage| outage.container.is_none()).map(|outage| outage.since()).collect();
+    matching.retain(|outage| {
+        let is_simultaneous = |bridge: &Stamp| bridge.since(outage.since()).0.abs() <= PORT_RELEASE.0;
+        outage.fault != Fault::OffBridge || !bridges.iter().any(is_simultaneous)
+    });
+    matching.into_iter().min_by_key(|outage| (outage.since(), outage.id))
 }
 
 fn find<'a>(world: &'a World, key: &CaseKey) -> Option<&'a outages::Outage> {
@@ -87,8 +127,8 @@ fn cuts_off_a_client(ctx: Context, outage: OutageId) -> bool {
         let client = client.map(|id| (id, endpoint.socket.local.ip()));
         let endpoints: Vec<_> = server.into_iter().chain(client).collect();
         let begun = endpoint.http.begun_at.unwrap_or(endpoint.opened);
-        let stalled = Unanswered { begun, at: ctx.world.now, received: endpoint.last_received };
-        ctx.world.outage_between(&endpoints, stalled).is_some_and(|found| found.id == outage)
+        let stalled = Stalled { begun, at: ctx.world.now, received: endpoint.last_received };
+        between(ctx.world, &endpoints, stalled).is_some_and(|found| found.id == outage)
     })
 }
 

@@ -13,7 +13,7 @@ use crate::engine::types::cause::{Attribution, CaseKey};
 use crate::engine::types::evidence::Evidence;
 use crate::engine::types::verdict::{Judgement, Verdict};
 use crate::engine::world::World;
-use crate::engine::world::containers::Period;
+use crate::engine::world::container::Period;
 use crate::model::ids::ContainerId;
 use crate::model::incident::{CauseKind, Condition, ConditionKind, MomentFact, Via};
 use crate::model::time::Stamp;

@@ -73,8 +73,9 @@ fn of_dying(ctx: Context, failure: &Failure, pid: Pid, reason: String) -> Option
 #[must_use]
 pub fn opening(world: &World, pid: Pid) -> Option<CaseKey> {
     let process = world.processes.get(pid)?;
+    let is_main = world.processes.stands_for_container(pid) || world.processes.is_init(pid);
     // An OOM victim is always relevant, others only if they serve and did not enter from outside.
-    if process.oom.is_none() && (!process.serves || process.entered) {
+    if is_main || process.oom.is_none() && (!process.serves || process.entered) {
         return None;
     }
     let verdict = exit::of_worker(world, pid)?;
@@ -96,13 +97,14 @@ fn key(world: &World, pid: Pid, exit: &ExitVerdict) -> CaseKey {
 #[must_use]
 pub fn root_of(world: &World, id: TerminationId) -> Option<Pid> {
     let termination = world.terminations.get(id)?;
-    let first = world.processes.get(termination.pid?)?;
+    let first = world.processes.get(termination.pid?).filter(|first| !world.processes.is_init(first.pid))?;
     let exit = first.exit.as_ref().filter(|exit| exit.status.code().is_some())?;
-    if termination.requested.is_some() {
+    if termination.requested.is_some() || termination.root.is_some() {
         return None;
     }
-    let worker = world.processes.dead_since(exit.at.minus(TAKES_CONTAINER)).find(|worker| {
-        let failed = worker.exit.as_ref().is_some_and(|exit| !exit.status.is_success());
+    let worker = world.processes.exited_since(exit.at.minus(TAKES_CONTAINER)).find(|worker| {
+        // What exits after the first process was killed with its namespace.
+        let failed = worker.exit.as_ref().is_some_and(|own| own.at <= exit.at && !own.status.is_success());
         let served = worker.serves || worker.oom.is_some();
         let same_run = first.started.is_none_or(|begun| worker.started.is_some_and(|own| own >= begun));
         worker.pid != first.pid

@@ -66,13 +66,11 @@ impl Engine {
                 self.container_changed(container, effects);
             }
             Change::Termination(id) => self.terminated(*id, effects),
-            Change::WorkerExited(pid) => {
+            Change::Exited(pid) => {
                 if let Some(key) = worker::opening(&self.world, *pid) {
                     let case = self.open_case(key, at, at);
                     self.add_worker(case, *pid);
                 }
-            }
-            Change::Exited(pid) => {
                 effects.extend(enrich::core_request(&self.world, *pid));
                 self.exit_known(*pid, effects);
             }
@@ -313,6 +311,9 @@ impl Engine {
 
     fn terminated(&mut self, id: TerminationId, effects: &mut Vec<Effect>) {
         let now = self.world.now;
+        if let Some(root) = worker::root_of(&self.world, id) {
+            self.world.terminations.set_root(id, root);
+        }
         let case = match termination::opening(&self.world, &self.cases, id) {
             termination::Opening::Joins(case, key) => {
                 let is_worker = self.cases.get(case).is_some_and(|case| matches!(case.key, CaseKey::Workers { .. }));

@@ -25,9 +25,7 @@ pub enum Change {
     },
     /// A container's termination began or advanced.
     Termination(TerminationId),
-    /// A serving process that is not its container's main process exited.
-    WorkerExited(Pid),
-    /// Any process exited.
+    /// A process exited.
     Exited(Pid),
     Signalled(Pid),
     OomMarked(Pid),

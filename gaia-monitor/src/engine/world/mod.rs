@@ -7,7 +7,7 @@
 mod change;
 
 // Containers, and the keys that join facts to them.
-mod container;
+pub mod container;
 pub mod containers;
 
 // Docker's events and inspections.

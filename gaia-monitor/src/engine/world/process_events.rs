@@ -2,16 +2,13 @@
 
 use crate::model::event::{ProcessExited, Signal};
 use crate::model::ids::{ContainerId, Pid};
-use crate::model::time::{Nanos, Stamp};
+use crate::model::time::Stamp;
 
 use crate::engine::world::World;
 use crate::engine::world::change::Change;
-use crate::engine::world::terminations::TerminationId;
 
 /// Signals that request a termination, in addition to the container's stop signal.
 const TERMINATING_SIGNALS: [&str; 4] = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGKILL"];
-/// A worker whose exit caused a termination exits at most this long before.
-const ROOT_WINDOW: Nanos = Nanos::from_secs(1);
 
 impl World {
     pub(super) fn process_exited(&mut self, at: Stamp, seen: Stamp, exited: &ProcessExited) -> Vec<Change> {
@@ -28,16 +25,9 @@ impl World {
             let id = self.terminations.exited(at, seen, &container, pid, init_parent, &exited.status);
             self.containers.terminated(&container, at);
             self.interfaces.outages.terminated(at, &container);
-            if !init {
-                self.find_root(id, pid, &container, at);
-            }
             return vec![Change::Termination(id), Change::Exited(pid)];
         }
-        let process = self.processes.get(pid);
-        // An OOM victim always counts as a worker, another process only if it serves and was not started by `docker
-        // exec`.
-        let is_worker = process.is_some_and(|process| process.oom.is_some() || (process.serves && !process.entered));
-        if is_worker { vec![Change::WorkerExited(pid), Change::Exited(pid)] } else { vec![Change::Exited(pid)] }
+        vec![Change::Exited(pid)]
     }
 
     /// Whether the exit of an init's only child already counts as the container's. Usually the child exits first and
@@ -47,31 +37,6 @@ impl World {
         let reported = self.terminations.current(container, at).filter(|termination| termination.exit.is_some());
         let child = reported.and_then(|termination| termination.pid).and_then(|pid| self.processes.get(pid));
         child.is_some_and(|child| child.parent == init)
-    }
-
-    /// Finds the worker whose exit caused a termination: a serving process of the same run that failed just before the
-    /// first process exited spontaneously.
-    fn find_root(&mut self, id: TerminationId, first: Pid, container: &ContainerId, at: Stamp) {
-        let Some(process) = self.processes.get(first) else { return };
-        let is_spontaneous = process.exit.as_ref().is_some_and(|exit| exit.status.code().is_some());
-        let is_requested = self.terminations.get(id).is_some_and(|termination| termination.requested.is_some());
-        if !is_spontaneous || is_requested {
-            return;
-        }
-        let worker = self.processes.exited_since(at.minus(ROOT_WINDOW)).find(|worker| {
-            let failed = worker.exit.as_ref().is_some_and(|exit| !exit.status.is_success());
-            let was_server = worker.serves || worker.oom.is_some();
-            let same_run = process.started.is_none_or(|started| worker.started.is_some_and(|own| own >= started));
-            worker.pid != first
-                && same_run
-                && !worker.entered
-                && was_server
-                && failed
-                && self.container_of(worker.pid).as_ref() == Some(container)
-        });
-        if let Some(worker) = worker.map(|worker| worker.pid) {
-            self.terminations.set_root(id, worker);
-        }
     }
 
     pub(super) fn process_signalled(&mut self, at: Stamp, seen: Stamp, signal: &Signal) -> Vec<Change> {

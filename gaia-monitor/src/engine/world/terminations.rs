@@ -181,7 +181,7 @@ impl Terminations {
         }
     }
 
-    pub(super) fn set_root(&mut self, id: TerminationId, worker: Pid) {
+    pub(in crate::engine) fn set_root(&mut self, id: TerminationId, worker: Pid) {
         if let Some(termination) = self.all.get_mut(&id) {
             termination.root = Some(worker);
         }

@@ -9,7 +9,7 @@ mod outage;
 // All outages, matched with Docker's network events.
 pub mod outages;
 
-// The outage between two endpoints.
+// Interface changes and network events, joined with containers.
 pub mod reachability;
 
 // Dropped and refused packets.
