@@ -3,7 +3,7 @@
 use super::exchange::Exchange;
 use super::facts::Facts;
 use super::token::Token;
-use super::{Automaton, Direction, HEAD_MAX, Header, State, mark};
+use super::{Automaton, Class, Direction, HEAD_MAX, Header, State, mark};
 
 /// What to do with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +20,15 @@ impl Automaton {
     /// Takes a packet of `len` bytes at sequence number `seq`; new bytes are to follow through [`Self::leap`] and [`Self::eat`].
     #[inline(always)]
     pub fn admit(&mut self, seq: u32, len: u32, exchange: &Exchange) -> (Admission, Facts) {
-        match self.state {
-            State::Searching => {
+        match self.state.class() {
+            Class::Searching => {
                 self.next = seq.wrapping_add(len);
                 self.begin();
                 self.marks = mark::TENTATIVE;
                 return (Admission::From(0), Facts::NONE);
             }
-            State::Over | State::UntilClose => return (Admission::Old, Facts::NONE),
-            _followed => {}
+            Class::Over => return (Admission::Old, Facts::NONE),
+            Class::Between | Class::StartLine | Class::Line | Class::Body | Class::Surplus => {}
         }
         let ahead = seq.wrapping_sub(self.next) as i32;
         if ahead <= 0 {
@@ -88,44 +88,17 @@ impl Automaton {
             self.search();
             return Facts::NONE;
         }
-        match self.state {
-            State::Method
-            | State::Target
-            | State::RequestVersion
-            | State::AnswerVersion
-            | State::Status
-            | State::Reason => self.tell_begun(),
-            State::LineCr
-            | State::LineStart
-            | State::Name
-            | State::Value
-            | State::HeadCr
-            | State::Between
-            | State::Length
-            | State::ChunkStart
-            | State::ChunkSize
-            | State::ChunkGap
-            | State::ChunkSizeCr
-            | State::ChunkExtension
-            | State::ChunkExtensionCr
-            | State::ChunkData
-            | State::ChunkDataCr
-            | State::ChunkDataLf
-            | State::UntilClose
-            | State::Searching
-            | State::Spoiled
-            | State::Over => Facts::NONE,
-        }
+        if self.state.class() == Class::StartLine { self.tell_begun() } else { Facts::NONE }
     }
 
     /// Bytes that may pass unread from here.
     #[inline(always)]
     fn skippable(&self, exchange: &Exchange) -> u64 {
-        match self.state {
-            State::Length | State::ChunkData => self.remaining,
-            State::UntilClose | State::Searching | State::Over => u64::MAX,
-            State::Spoiled if !exchange.is_owed() => u64::MAX,
-            _ => 0,
+        match self.state.class() {
+            Class::Body => self.remaining,
+            Class::Searching | Class::Over => u64::MAX,
+            Class::Surplus if !exchange.is_owed() => u64::MAX,
+            Class::Surplus | Class::Between | Class::StartLine | Class::Line => 0,
         }
     }
 
@@ -172,7 +145,7 @@ impl Automaton {
             State::ChunkExtensionCr => self.chunk_extension_feed(byte, exchange),
             State::ChunkDataCr => self.data_return(byte, exchange),
             State::ChunkDataLf => self.data_feed(byte, exchange),
-            State::Spoiled => {
+            State::Surplus => {
                 // Somebody asks again: these bytes are taken for the answer.
                 self.state = State::Over;
                 Facts::MALFORMED
@@ -189,19 +162,7 @@ impl Automaton {
     /// Is it inside something whose length is limited?
     #[inline(always)]
     fn is_in_line(&self) -> bool {
-        !matches!(
-            self.state,
-            State::Between
-                | State::Length
-                | State::ChunkStart
-                | State::ChunkData
-                | State::ChunkDataCr
-                | State::ChunkDataLf
-                | State::UntilClose
-                | State::Searching
-                | State::Spoiled
-                | State::Over
-        )
+        matches!(self.state.class(), Class::StartLine | Class::Line)
     }
 
     /// Forgets the last message.
@@ -245,7 +206,7 @@ impl Automaton {
                     self.state = State::Over;
                     Facts::MALFORMED
                 } else if exchange.was_asked() {
-                    self.state = State::Spoiled;
+                    self.state = State::Surplus;
                     Facts::NONE
                 } else {
                     self.abandon()

@@ -39,12 +39,17 @@ pub enum Direction {
     Answers,
 }
 
-/// Where in a message the next byte stands. `…Cr`: a CR was read, only an LF may follow.
+/// Position of the next byte in a message. `…Cr`: after a CR, where only an LF may follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum State {
+    /// Joined in the middle of a stream: the next packet may begin with a request line.
+    Searching,
     /// Before the first byte of a message; empty lines are skipped.
     Between,
+    ChunkStart,
+    ChunkDataCr,
+    ChunkDataLf,
     Method,
     Target,
     RequestVersion,
@@ -58,25 +63,68 @@ enum State {
     Value,
     /// A CR in place of a header: the empty line.
     HeadCr,
-    Length,
-    ChunkStart,
     ChunkSize,
     /// White space after a chunk's size.
     ChunkGap,
     ChunkSizeCr,
     ChunkExtension,
     ChunkExtensionCr,
+    Length,
     ChunkData,
-    ChunkDataCr,
-    ChunkDataLf,
+    /// Surplus bytes after a complete answer: they break the next answer, if there is one.
+    Surplus,
     /// The body ends with the connection.
     UntilClose,
-    /// Joined in the middle of a stream: the next packet may begin with a request line, or not.
-    Searching,
-    /// Bytes after a complete answer that nobody asked for: they break the next answer, if there is one.
-    Spoiled,
-    /// Not HTTP, not HTTP any more, broken or lost: everything is skipped from here on.
+    /// Not HTTP, no longer HTTP, broken or lost: everything is skipped from here on.
     Over,
+}
+
+/// How the bytes at a [`State`] are treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Skipped up to the next packet.
+    Searching,
+    /// Single bytes between messages and around chunk data: read, without a limit.
+    Between,
+    /// Read; counts against [`HEAD_MAX`]. The message is reported at the end of the packet.
+    StartLine,
+    /// A header line, chunk line or trailer: read; counts against [`HEAD_MAX`].
+    Line,
+    /// Counted by `remaining`, and skipped.
+    Body,
+    /// Skipped until the next request.
+    Surplus,
+    /// Skipped for good.
+    Over,
+}
+
+impl State {
+    #[inline(always)]
+    const fn class(self) -> Class {
+        match self {
+            State::Searching => Class::Searching,
+            State::Between | State::ChunkStart | State::ChunkDataCr | State::ChunkDataLf => Class::Between,
+            State::Method
+            | State::Target
+            | State::RequestVersion
+            | State::AnswerVersion
+            | State::Status
+            | State::Reason => Class::StartLine,
+            State::LineCr
+            | State::LineStart
+            | State::Name
+            | State::Value
+            | State::HeadCr
+            | State::ChunkSize
+            | State::ChunkGap
+            | State::ChunkSizeCr
+            | State::ChunkExtension
+            | State::ChunkExtensionCr => Class::Line,
+            State::Length | State::ChunkData => Class::Body,
+            State::Surplus => Class::Surplus,
+            State::UntilClose | State::Over => Class::Over,
+        }
+    }
 }
 
 /// The header whose value is read.
