@@ -59,7 +59,7 @@ pub fn socket_is_watched(socket: &SocketRecord) -> bool {
 
 /// Has the peer no socket on this host? Asked once for each connection.
 #[inline(always)]
-pub fn peer_is_outside(socket: &SocketRecord) -> bool {
+pub fn peer_is_remote(socket: &SocketRecord) -> bool {
     let remote = &socket.remote;
     if address_is_watched(socket.family, remote) {
         return false;

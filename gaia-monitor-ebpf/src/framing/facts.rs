@@ -1,25 +1,25 @@
-//! What a step of the automaton tells.
+//! Facts that a parser reports about a message.
 
-/// A set of facts about one message. In this order they happened, all at one instant.
+/// A set of facts about one message, in the order in which they occur. All of them have the time of one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Facts(u32);
 
 impl Facts {
     pub const NONE: Facts = Facts(0);
-    /// The first byte of a request, or of an answer.
+    /// The first byte of a request or response.
     pub const BEGUN: Facts = Facts(1);
-    /// The end of the header of an answer that is not the one that is owed.
+    /// The end of the header section of an interim (1xx) response.
     pub const INFORMATIONAL: Facts = Facts(1 << 1);
-    /// The end of the header of an answer.
-    pub const HEAD: Facts = Facts(1 << 2);
-    /// The last byte of a request, or of an answer.
+    /// The end of the header section of a final response.
+    pub const HEADERS: Facts = Facts(1 << 2);
+    /// The last byte of a request or response.
     pub const COMPLETE: Facts = Facts(1 << 3);
-    /// What follows is not HTTP, by agreement.
+    /// The connection switched to another protocol.
     pub const UPGRADED: Facts = Facts(1 << 4);
-    /// The bytes break the framing of an answer.
+    /// The bytes break the framing of a response.
     pub const MALFORMED: Facts = Facts(1 << 5);
-    /// Not HTTP/1.x, or not to be followed.
+    /// Not HTTP/1.x, or no longer possible to follow.
     pub const OPAQUE: Facts = Facts(1 << 6);
 
     const ENDS: u32 =
@@ -51,27 +51,28 @@ impl Facts {
         self.0 == 0
     }
 
-    /// The message is over: what follows belongs to the next one, so these must be told before the next step.
+    /// True if the message is over. The caller must emit these facts before it feeds the next byte, which belongs to the
+    /// next message.
     #[must_use]
     pub const fn ends_message(self) -> bool {
         self.0 & Facts::ENDS != 0
     }
 }
 
-/// How the body of an answer ends.
+/// How the body of a response ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     Empty,
-    /// After so many bytes.
+    /// After this many bytes.
     Length(u64),
     Chunked,
     UntilClose,
 }
 
 impl Body {
-    /// As a number of the record.
+    /// The number of the variant in a record.
     #[must_use]
-    pub const fn kind(self) -> u8 {
+    pub const fn number(self) -> u8 {
         match self {
             Body::Empty => 0,
             Body::Length(_) => 1,
@@ -88,10 +89,10 @@ impl Body {
         }
     }
 
-    /// From a record's numbers.
+    /// Reads the two numbers of a record.
     #[must_use]
-    pub const fn of(kind: u8, bytes: u64) -> Option<Body> {
-        match kind {
+    pub const fn of(number: u8, bytes: u64) -> Option<Body> {
+        match number {
             0 => Some(Body::Empty),
             1 => Some(Body::Length(bytes)),
             2 => Some(Body::Chunked),

@@ -1,206 +1,207 @@
-//! One socket: what it sends, and what it must know of what it receives.
+//! Framing state of one socket: both directions, and the requests that are outstanding.
 //!
-//! A message is told where it is sent, because bytes leave in order and before they arrive anywhere. What a server
-//! receives is read all the same, because an answer's end depends on its request's method, and the request was sent by
-//! another socket that no address leads to (published ports are rewritten on the way). A peer on another host has no
-//! socket here: what it sends is told where it arrives.
+//! A message is reported at its sender's socket, because bytes leave in order and before they arrive anywhere. The requests
+//! that a server receives are parsed as well: the end of a response depends on the request method, and no address leads to
+//! the socket that sent the request (published ports are rewritten on the way). A peer on another host has no socket here,
+//! so its messages are reported at the receiving socket.
 
-use super::{Admission, Automaton, Direction, Exchange, Facts};
+use super::{Continuity, Facts, MessageKind, Outstanding, Parser};
 
-/// Which way a packet passes the socket.
+/// Direction of a packet, relative to the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     Out,
     In,
 }
 
-/// Who the socket is in an exchange of HTTP: whoever speaks first asks. A server of a protocol in which servers speak first
-/// passes for a client, and is opaque by its first word.
+/// HTTP role of the socket. The peer that sends first is the client. With a protocol in which servers send first, the server
+/// is taken for a client, and its first bytes make the connection opaque.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Role {
-    /// The connection is older than the probe, and nothing that it carried since began with a request.
+    /// The connection is older than the probe, and no packet since began with a request.
     Unknown,
     Client,
     Server,
 }
 
-/// What the probe keeps of a socket.
+/// Per-socket state of the probe.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Flow {
-    /// Boot time at which it last sent payload, in nanoseconds; 0: not since the probe watches.
+    /// Boot time of the last payload sent, in nanoseconds; 0: none seen.
     pub last_sent_ns: u64,
     pub last_received_ns: u64,
-    sent: Automaton,
-    /// The requests that a server gets. A client reads its answers only if no socket of this host sends them.
-    received: Automaton,
-    exchange: Exchange,
+    sent: Parser,
+    /// At a server, the requests. At a client, the responses, parsed only if the server is on another host.
+    received: Parser,
+    outstanding: Outstanding,
     role: Role,
-    /// 1: the sequence numbers of this way are known.
-    sent_counted: u8,
-    received_counted: u8,
+    /// 1: the sequence numbers of this direction are known.
+    sent_synced: u8,
+    received_synced: u8,
     /// 1: the peer is on another host.
-    outside: u8,
+    remote_peer: u8,
     reserved: [u8; 4],
 }
 
-/// What the kernel shows of a connection when its first payload is seen.
+/// What the kernel shows of a connection at the first payload that the probe sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// It is the connection's first payload, and passes this way.
+    /// This is the first payload of the connection.
     First {
-        way: Way,
+        direction: Direction,
         /// Sequence number of the next byte that the socket receives.
         receives_next: u32,
     },
-    /// The socket answers what came together with its handshake, before it was a socket of its own (TCP_DEFER_ACCEPT, a
+    /// The socket responds to a request that arrived during the handshake, before the socket existed (TCP_DEFER_ACCEPT, a
     /// full accept queue).
-    Answer,
+    RequestInHandshake,
     /// The connection is older than the probe.
     Older,
 }
 
 impl Flow {
-    /// A place for a flow; [`Flow::open`] makes it one.
+    /// Initial contents of a map entry, to be completed by [`Flow::open`].
     pub const EMPTY: Flow = Flow {
         last_sent_ns: 0,
         last_received_ns: 0,
-        sent: Automaton::searching(),
-        received: Automaton::searching(),
-        exchange: Exchange::NEW,
+        sent: Parser::searching(),
+        received: Parser::searching(),
+        outstanding: Outstanding::NEW,
         role: Role::Unknown,
-        sent_counted: 0,
-        received_counted: 0,
-        outside: 0,
+        sent_synced: 0,
+        received_synced: 0,
+        remote_peer: 0,
         reserved: [0; 4],
     };
 
-    /// Sets up a flow at the first payload that is seen of it. `outside`: its peer is on another host.
+    /// Initializes a flow at its first payload. `remote_peer`: the peer is on another host.
     #[inline(always)]
-    pub fn open(&mut self, opening: Opening, outside: bool) {
-        self.outside = u8::from(outside);
+    pub fn open(&mut self, opening: Opening, remote_peer: bool) {
+        self.remote_peer = u8::from(remote_peer);
         match opening {
-            Opening::First { way: Way::Out, receives_next } => {
+            Opening::First { direction: Direction::Out, receives_next } => {
                 self.role = Role::Client;
-                self.sent.restart(Direction::Requests, 0);
-                self.received.restart(Direction::Answers, receives_next);
-                self.received_counted = 1;
+                self.sent.restart(MessageKind::Request, 0);
+                self.received.restart(MessageKind::Response, receives_next);
+                self.received_synced = 1;
             }
-            Opening::First { way: Way::In, receives_next } => {
+            Opening::First { direction: Direction::In, receives_next } => {
                 self.role = Role::Server;
-                self.sent.restart(Direction::Answers, 0);
-                self.received.restart(Direction::Requests, receives_next);
-                self.received_counted = 1;
+                self.sent.restart(MessageKind::Response, 0);
+                self.received.restart(MessageKind::Request, receives_next);
+                self.received_synced = 1;
             }
-            Opening::Answer => {
+            Opening::RequestInHandshake => {
                 self.role = Role::Server;
-                self.sent.restart(Direction::Answers, 0);
+                self.sent.restart(MessageKind::Response, 0);
             }
             Opening::Older => {}
         }
     }
 
-    /// What passes the socket this way.
+    /// Parser of one direction.
     #[inline(always)]
     #[must_use]
-    pub fn messages(&self, way: Way) -> &Automaton {
-        match way {
-            Way::Out => &self.sent,
-            Way::In => &self.received,
+    pub fn parser(&self, direction: Direction) -> &Parser {
+        match direction {
+            Direction::Out => &self.sent,
+            Direction::In => &self.received,
         }
     }
 
-    /// Is what passes this way to be told here?
+    /// True if messages of this direction are reported at this socket.
     #[inline(always)]
     #[must_use]
-    pub fn tells(&self, way: Way) -> bool {
-        way == Way::Out || self.outside == 1
+    pub fn reports(&self, direction: Direction) -> bool {
+        direction == Direction::Out || self.remote_peer == 1
     }
 
-    /// Takes a packet: where its new bytes begin, if they are to be read, and what is known before.
+    /// Accepts a segment. Returns the offset of its first new byte if they must be fed, and the facts known before that
+    /// byte.
     #[inline(always)]
-    pub fn admit(&mut self, way: Way, seq: u32, len: u32) -> (Option<u32>, Facts) {
-        // Answers are told where they are sent, and decide nothing about requests.
-        if way == Way::In && self.role == Role::Client && self.outside == 0 {
+    pub fn accept_segment(&mut self, direction: Direction, seq: u32, len: u32) -> (Option<u32>, Facts) {
+        // A local server reports its responses itself, and responses do not affect requests.
+        if direction == Direction::In && self.role == Role::Client && self.remote_peer == 0 {
             return (None, Facts::NONE);
         }
-        let (automaton, counted) = match way {
-            Way::Out => (&mut self.sent, &mut self.sent_counted),
-            Way::In => (&mut self.received, &mut self.received_counted),
+        let (parser, synced) = match direction {
+            Direction::Out => (&mut self.sent, &mut self.sent_synced),
+            Direction::In => (&mut self.received, &mut self.received_synced),
         };
-        if *counted == 0 && !automaton.is_searching() {
-            automaton.count_from(seq);
-            *counted = 1;
+        if *synced == 0 && !parser.is_searching() {
+            parser.set_next(seq);
+            *synced = 1;
         }
-        if automaton.direction() == Direction::Requests && self.exchange.is_upgraded() {
-            automaton.end();
+        if parser.kind() == MessageKind::Request && self.outstanding.is_upgraded() {
+            parser.stop();
         }
-        let (admission, facts) = automaton.admit(seq, len, &self.exchange);
-        match admission {
-            Admission::Old => (None, facts),
-            Admission::From(offset) => (Some(offset), facts),
-            Admission::Gap => (None, facts.and(self.lose(way))),
-        }
-    }
-
-    /// Skips a stretch of body, if `position` is in one, and moves it on, at most to `end`. `None`: it is in none, and
-    /// [`Self::eat`] takes the byte there.
-    #[inline(always)]
-    pub fn leap(&mut self, way: Way, position: &mut u32, end: u32) -> Option<Facts> {
-        match way {
-            Way::Out => self.sent.leap(&self.exchange, position, end),
-            Way::In => self.received.leap(&self.exchange, position, end),
+        let (continuity, facts) = parser.accept_segment(seq, len, &self.outstanding);
+        match continuity {
+            Continuity::Duplicate => (None, facts),
+            Continuity::NewFrom(offset) => (Some(offset), facts),
+            Continuity::Gap => (None, facts.and(self.on_gap(direction))),
         }
     }
 
-    /// Takes one byte. `None`: it cannot be read, and the stream is not followed any more.
+    /// Skips body bytes at `position` and advances it, at most to `end`. `None` if the byte there must go through
+    /// [`Self::feed`].
     #[inline(always)]
-    pub fn eat(&mut self, way: Way, byte: Option<u8>) -> Facts {
-        let automaton = match way {
-            Way::Out => &mut self.sent,
-            Way::In => &mut self.received,
+    pub fn skip_body(&mut self, direction: Direction, position: &mut u32, end: u32) -> Option<Facts> {
+        match direction {
+            Direction::Out => self.sent.skip_body(&self.outstanding, position, end),
+            Direction::In => self.received.skip_body(&self.outstanding, position, end),
+        }
+    }
+
+    /// Feeds one byte. `None`: the byte could not be read, and the direction is abandoned.
+    #[inline(always)]
+    pub fn feed(&mut self, direction: Direction, byte: Option<u8>) -> Facts {
+        let parser = match direction {
+            Direction::Out => &mut self.sent,
+            Direction::In => &mut self.received,
         };
         match byte {
-            Some(byte) => automaton.eat(byte, &mut self.exchange),
-            None => automaton.abandon(),
+            Some(byte) => parser.feed(byte, &mut self.outstanding),
+            None => parser.abandon(),
         }
     }
 
-    /// The packet is read to its end.
+    /// Ends a segment after its last byte.
     #[inline(always)]
-    pub fn pause(&mut self, way: Way) -> Facts {
-        let automaton = match way {
-            Way::Out => &mut self.sent,
-            Way::In => &mut self.received,
+    pub fn end_segment(&mut self, direction: Direction) -> Facts {
+        let parser = match direction {
+            Direction::Out => &mut self.sent,
+            Direction::In => &mut self.received,
         };
-        let facts = automaton.pause();
-        // An older connection that was found to ask.
-        if self.role == Role::Unknown && !automaton.is_searching() {
-            match way {
-                Way::Out => {
+        let facts = parser.end_segment();
+        // A request on an older connection reveals the role.
+        if self.role == Role::Unknown && !parser.is_searching() {
+            match direction {
+                Direction::Out => {
                     self.role = Role::Client;
-                    self.sent_counted = 1;
-                    self.received.restart(Direction::Answers, 0);
+                    self.sent_synced = 1;
+                    self.received.restart(MessageKind::Response, 0);
                 }
-                Way::In => {
+                Direction::In => {
                     self.role = Role::Server;
-                    self.received_counted = 1;
-                    self.sent.restart(Direction::Answers, 0);
+                    self.received_synced = 1;
+                    self.sent.restart(MessageKind::Response, 0);
                 }
             }
         }
         facts
     }
 
-    /// Bytes are missing whose content mattered.
+    /// Handles missing bytes whose content matters.
     #[inline(always)]
-    fn lose(&mut self, way: Way) -> Facts {
-        match way {
-            Way::Out => self.sent.abandon(),
-            Way::In if self.role == Role::Client => self.received.abandon(),
-            Way::In => {
-                // Packets overtake each other where they arrive; the next request is found again.
+    fn on_gap(&mut self, direction: Direction) -> Facts {
+        match direction {
+            Direction::Out => self.sent.abandon(),
+            Direction::In if self.role == Role::Client => self.received.abandon(),
+            Direction::In => {
+                // Packets are reordered on the way to the receiver; the parser resumes at the next request.
                 self.received.search();
                 Facts::NONE
             }

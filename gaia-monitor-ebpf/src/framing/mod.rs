@@ -1,45 +1,45 @@
-//! Where HTTP/1.x messages begin and end in one direction of a TCP connection.
+//! HTTP/1.x message framing of one direction of a TCP connection.
 //!
-//! One [`Automaton`] eats the bytes of one direction in order and says when a message begins, when its head and its body
-//! end, and when the bytes break the framing. The probe runs it in the kernel and the tests run it on the host: the same
-//! code, so it allocates nothing, indexes nothing, cannot panic and keeps only counters, never a byte of anybody's
-//! traffic (the longest thing it remembers is the 17-byte name of the header that it is in). Bodies are skipped by their
-//! length; only heads and chunk lines are read byte by byte.
+//! A [`Parser`] is fed the bytes of one direction in order. It reports the start of a message, the end of its header
+//! section, the end of its body, and bytes that break the framing. The probe runs it in the kernel and the tests run it on
+//! the host, from the same code. It therefore allocates nothing, indexes nothing and cannot panic. It keeps counters and no
+//! traffic: the longest stored text is the 17-byte name of the current header field. Bodies are skipped by length; only
+//! header sections and chunk lines are read byte by byte.
 //!
-//! What is refused follows h11, which decides what httpx raises, minus what RFC 9112 allows and h11 does not.
+//! Validity follows h11, which determines the exceptions of httpx, but accepts what RFC 9112 allows and h11 rejects.
 
-mod body;
-mod drive;
-mod exchange;
+mod chunked;
 mod facts;
 mod flow;
-mod head;
-mod start;
+mod headers;
+mod outstanding;
+mod segment;
+mod start_line;
 mod token;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::drive::Admission;
-pub use self::exchange::{Asked, Exchange};
 pub use self::facts::{Body, Facts};
-pub use self::flow::{Flow, Opening, Way};
+pub use self::flow::{Direction, Flow, Opening};
+pub use self::outstanding::{Outstanding, RequestMethod};
+pub use self::segment::Continuity;
 
 use self::token::Token;
 
-/// Longest head, chunk line or trailer in bytes: httpcore gives h11 `MAX_INCOMPLETE_EVENT_SIZE = 100 * 1024`, and what is
-/// not complete beyond it breaks the connection.
-pub const HEAD_MAX: u32 = 100 * 1024;
+/// Maximum length in bytes of a header section, chunk line or trailer section. httpcore sets h11's
+/// `MAX_INCOMPLETE_EVENT_SIZE` to 100 * 1024; a longer incomplete section breaks the connection.
+pub const SECTION_MAX: u32 = 100 * 1024;
 
-/// Which messages this direction carries.
+/// Kind of the messages in one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Direction {
-    Requests,
-    Answers,
+pub enum MessageKind {
+    Request,
+    Response,
 }
 
-/// Position of the next byte in a message. `…Cr`: after a CR, where only an LF may follow.
+/// Position of the next byte in a message. `…Cr`: after a CR, where only an LF is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum State {
@@ -53,29 +53,29 @@ enum State {
     Method,
     Target,
     RequestVersion,
-    AnswerVersion,
+    ResponseVersion,
     Status,
     Reason,
-    /// A CR ended a line of the head.
+    /// A CR ended a line of the header section.
     LineCr,
     LineStart,
-    Name,
-    Value,
-    /// A CR in place of a header: the empty line.
-    HeadCr,
+    FieldName,
+    FieldValue,
+    /// A CR at the start of a line: the empty line that ends the section.
+    SectionCr,
     ChunkSize,
-    /// White space after a chunk's size.
-    ChunkGap,
+    /// White space after a chunk size.
+    ChunkSizeSpace,
     ChunkSizeCr,
     ChunkExtension,
     ChunkExtensionCr,
     Length,
     ChunkData,
-    /// Surplus bytes after a complete answer: they break the next answer, if there is one.
+    /// Surplus bytes after a complete response: they break the next response, if there is one.
     Surplus,
     /// The body ends with the connection.
     UntilClose,
-    /// Not HTTP, no longer HTTP, broken or lost: everything is skipped from here on.
+    /// Not HTTP, no longer HTTP, broken or lost: all further bytes are skipped.
     Over,
 }
 
@@ -86,15 +86,15 @@ enum Class {
     Searching,
     /// Single bytes between messages and around chunk data: read, without a limit.
     Between,
-    /// Read; counts against [`HEAD_MAX`]. The message is reported at the end of the packet.
+    /// Read; counts against [`SECTION_MAX`]. The start of the message is reported at the end of the packet.
     StartLine,
-    /// A header line, chunk line or trailer: read; counts against [`HEAD_MAX`].
+    /// A header line, chunk line or trailer: read; counts against [`SECTION_MAX`].
     Line,
-    /// Counted by `remaining`, and skipped.
+    /// Skipped, counted by `remaining`.
     Body,
     /// Skipped until the next request.
     Surplus,
-    /// Skipped for good.
+    /// Skipped until the connection closes.
     Over,
 }
 
@@ -107,16 +107,16 @@ impl State {
             State::Method
             | State::Target
             | State::RequestVersion
-            | State::AnswerVersion
+            | State::ResponseVersion
             | State::Status
             | State::Reason => Class::StartLine,
             State::LineCr
             | State::LineStart
-            | State::Name
-            | State::Value
-            | State::HeadCr
+            | State::FieldName
+            | State::FieldValue
+            | State::SectionCr
             | State::ChunkSize
-            | State::ChunkGap
+            | State::ChunkSizeSpace
             | State::ChunkSizeCr
             | State::ChunkExtension
             | State::ChunkExtensionCr => Class::Line,
@@ -127,23 +127,23 @@ impl State {
     }
 }
 
-/// The header whose value is read.
+/// The header field of the current line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum Header {
-    /// None before this line: a continuation line would continue nothing.
-    Missing,
+enum Field {
+    /// No field precedes this line, so a continuation line is invalid.
+    None,
     Other,
     ContentLength,
     TransferEncoding,
     Connection,
 }
 
-/// Bits of [`Automaton::marks`], all about the current message.
-mod mark {
-    /// Its beginning was told.
-    pub const TOLD: u8 = 1;
-    /// A guess in the middle of a stream: no failure may be told.
+/// Bits of [`Parser::flags`], for the current message.
+mod flag {
+    /// The start of the message was reported.
+    pub const REPORTED: u8 = 1;
+    /// A guess in the middle of a stream: failures are not reported.
     pub const TENTATIVE: u8 = 1 << 1;
     pub const HTTP_1_0: u8 = 1 << 2;
     pub const CLOSE: u8 = 1 << 3;
@@ -151,54 +151,55 @@ mod mark {
     pub const HAS_LENGTH: u8 = 1 << 5;
     /// The last transfer coding is `chunked`.
     pub const CHUNKED: u8 = 1 << 6;
-    /// The last transfer coding is another one.
+    /// The last transfer coding is not `chunked`.
     pub const CODED: u8 = 1 << 7;
 }
 
-/// The state of one direction.
+/// State of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Automaton {
-    /// Bytes of the body or the chunk that are still to come; in a `Content-Length` or a chunk's size the number so far.
+pub struct Parser {
+    /// Bytes left of the body or chunk. In a `Content-Length` value or a chunk size: the number read so far.
     remaining: u64,
     /// `Content-Length` of the current message.
     length: u64,
-    /// The word being read: a method, version, header's name, or item of its value.
+    /// The current word: a method, version, field name, or item of a field value.
     token: Token,
-    /// The TCP sequence number of the next byte.
+    /// TCP sequence number of the next byte.
     next: u32,
-    /// Bytes so far of the head, the chunk line or the trailers.
-    head: u32,
+    /// Bytes read of the header section, chunk line or trailer section.
+    section_len: u32,
     status: u16,
     state: State,
-    direction: Direction,
-    header: Header,
-    marks: u8,
-    /// Digits so far of a status, a length or a chunk's size.
+    kind: MessageKind,
+    field: Field,
+    flags: u8,
+    /// Digits read of a status, length or chunk size.
     digits: u8,
-    /// 1: the lines being read are trailers.
+    /// 1: the current lines are trailers.
     trailers: u8,
-    /// Of the answer whose head was told last: a [`Body`]'s number, and whether its sender closes after it.
+    /// Of the response whose header section was reported last: the number of its [`Body`], and whether the sender closes
+    /// the connection after it.
     body: u8,
     close: u8,
     reserved: [u8; 6],
 }
 
-impl Automaton {
+impl Parser {
     /// A direction whose first byte has the sequence number `next`.
     #[must_use]
-    pub const fn new(direction: Direction, next: u32) -> Self {
+    pub const fn new(kind: MessageKind, next: u32) -> Self {
         Self {
             remaining: 0,
             length: 0,
             token: Token::EMPTY,
             next,
-            head: 0,
+            section_len: 0,
             status: 0,
             state: State::Between,
-            direction,
-            header: Header::Missing,
-            marks: 0,
+            kind,
+            field: Field::None,
+            flags: 0,
             digits: 0,
             trailers: 0,
             body: 0,
@@ -207,44 +208,44 @@ impl Automaton {
         }
     }
 
-    /// A direction that is joined in the middle: it waits for a packet that begins with a request line.
+    /// A direction that is joined in the middle. It waits for a packet that begins with a request line.
     #[must_use]
     pub const fn searching() -> Self {
-        let mut automaton = Self::new(Direction::Requests, 0);
-        automaton.state = State::Searching;
-        automaton
+        let mut parser = Self::new(MessageKind::Request, 0);
+        parser.state = State::Searching;
+        parser
     }
 
-    /// Makes it a new one, in place.
+    /// Replaces the parser by a new one, in place.
     #[inline(always)]
-    fn restart(&mut self, direction: Direction, next: u32) {
-        *self = Self::new(direction, next);
+    fn restart(&mut self, kind: MessageKind, next: u32) {
+        *self = Self::new(kind, next);
     }
 
-    /// The next byte has this sequence number.
+    /// Sets the sequence number of the next byte.
     #[inline(always)]
-    fn count_from(&mut self, next: u32) {
+    fn set_next(&mut self, next: u32) {
         self.next = next;
     }
 
     #[must_use]
-    pub const fn direction(&self) -> Direction {
-        self.direction
+    pub const fn kind(&self) -> MessageKind {
+        self.kind
     }
 
-    /// Is it still looking for a message to begin with?
+    /// True until the first message of a direction joined in the middle is found.
     #[must_use]
     pub fn is_searching(&self) -> bool {
-        self.state == State::Searching || self.marks & mark::TENTATIVE != 0
+        self.state == State::Searching || self.flags & flag::TENTATIVE != 0
     }
 
-    /// Status of the answer whose head was told last.
+    /// Status of the response whose header section was reported last.
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status
     }
 
-    /// How the body of the answer ends whose head was told last.
+    /// Body of the response whose header section was reported last.
     #[must_use]
     pub const fn body(&self) -> Body {
         match Body::of(self.body, self.length) {
@@ -253,8 +254,8 @@ impl Automaton {
         }
     }
 
-    /// The sender of the answer whose head was told last closes after it: it says so, or it speaks HTTP/1.0 and does not
-    /// say otherwise.
+    /// True if the sender of the response whose header section was reported last closes the connection after it: by
+    /// `Connection: close`, or by HTTP/1.0 without `keep-alive`.
     #[must_use]
     pub const fn closes(&self) -> bool {
         self.close != 0

@@ -1,7 +1,7 @@
-//! The last 16 bytes of a word, in lower case, with its length and its first byte: enough to know any word of up to 17
-//! bytes for certain, and small enough for the kernel.
+//! A word of bounded size: the last 16 bytes in lower case, the length and the first byte. This identifies any word of up to
+//! 17 bytes exactly, in 24 bytes of state.
 
-/// A word that was read so far.
+/// The word read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Token {
@@ -11,18 +11,18 @@ pub(super) struct Token {
     low: u64,
     len: u16,
     first: u8,
-    /// 1: white space came after it, so that nothing may be added any more.
+    /// 1: white space followed the word, so it may not be extended.
     closed: u8,
     reserved: u32,
 }
 
-/// The length of a word that is none of those looked for.
-const SPOILED: u16 = u16::MAX;
+/// Length of a word that equals none of the constants.
+const INVALID: u16 = u16::MAX;
 
 impl Token {
     pub(super) const EMPTY: Token = Token { high: 0, low: 0, len: 0, first: 0, closed: 0, reserved: 0 };
 
-    /// The word `text`, which must be at most 17 bytes in lower case.
+    /// The word `text`, at most 17 bytes. Lower case if it is compared with words built by [`Self::push`].
     pub(super) const fn of(text: &[u8]) -> Token {
         let mut token = Token::EMPTY;
         let mut rest = text;
@@ -33,31 +33,32 @@ impl Token {
         token
     }
 
+    /// Appends a byte in lower case.
     #[inline(always)]
     pub(super) const fn push(&mut self, byte: u8) {
         self.push_exact(byte.to_ascii_lowercase());
     }
 
-    /// Adds a byte as it is.
+    /// Appends a byte unchanged.
     #[inline(always)]
     pub(super) const fn push_exact(&mut self, byte: u8) {
         if self.closed != 0 {
-            self.len = SPOILED;
+            self.len = INVALID;
             return;
         }
         if self.len == 0 {
             self.first = byte;
         }
-        if self.len < SPOILED {
+        if self.len < INVALID {
             self.len += 1;
         }
         self.high = self.high << 8 | self.low >> 56;
         self.low = self.low << 8 | byte as u64;
     }
 
-    /// White space: harmless before a word and after it, never inside.
+    /// Handles white space, which is valid before and after a word but not inside.
     #[inline(always)]
-    pub(super) const fn pause(&mut self) {
+    pub(super) const fn close(&mut self) {
         if self.len > 0 {
             self.closed = 1;
         }
@@ -84,7 +85,7 @@ impl Token {
     }
 }
 
-/// `tchar` of RFC 9110, section 5.6.2, as a set of bits.
+/// `tchar` of RFC 9110, section 5.6.2, as a bit set.
 const TOKEN_LOW: u64 = set(b"!#$%&'*+-.0123456789", 0);
 const TOKEN_HIGH: u64 = set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ^_`abcdefghijklmnopqrstuvwxyz|~", 64);
 
@@ -110,8 +111,8 @@ pub(super) const fn is_token(byte: u8) -> bool {
     bits >> (byte & 63) & 1 == 1
 }
 
-/// May it stand in a header's value or a reason phrase? h11 and llhttp agree on refusing these; the rest of the control
-/// characters h11 lets pass. CR and LF are for the caller.
+/// True if the byte is valid in a field value or reason phrase. h11 and llhttp both reject these three control characters;
+/// h11 accepts the others. The caller handles CR and LF.
 #[inline(always)]
 pub(super) const fn is_text(byte: u8) -> bool {
     byte != 0 && byte != 0x0b && byte != 0x0c

@@ -1,8 +1,8 @@
-//! HTTP's framing, from the packets of TCP connections (bpf_loop is 5.17's). Without it nobody knows whether an answer was
-//! owed.
+//! `cgroup_skb` programs, egress and ingress: HTTP framing of the packets of TCP connections. bpf_loop needs 5.17;
+//! mandatory, because without it an outstanding request is unknown.
 //!
-//! Acknowledgements and sockets of no interest leave at once. Payload is read into a window on the stack, goes through
-//! `framing` and is forgotten; no byte of it reaches a map or the ring.
+//! Pure acknowledgements and packets of unwatched sockets are left immediately. Payload is copied into a window on the
+//! stack, parsed by `framing` and discarded; no byte of it reaches a map or the ring.
 
 use core::{ffi::c_void, ptr};
 
@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use gaia_monitor_abi::{
     HTTP_ANSWER, HTTP_CLOSE, HTTP_RECEIVED, HttpRecord,
-    framing::{Direction, Facts, Flow, Opening, Way},
+    framing::{Direction, Facts, Flow, MessageKind, Opening},
 };
 
 use super::{
@@ -28,11 +28,12 @@ use crate::{
     socket::{self, TcpSock},
 };
 
-/// By socket cookie. When it overflows, a connection that was silent for long is followed from its next request on.
+/// Flows by socket cookie. On overflow the least recently used entry is evicted, and its connection is followed again from
+/// its next request.
 #[map]
 static FLOWS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(65_536, 0);
 
-/// What a flow is made from: too large for the stack.
+/// Initial value of a flow: too large for the stack.
 static BLANK: Flow = Flow::EMPTY;
 
 #[cgroup_skb(egress)]
@@ -48,7 +49,7 @@ pub fn http_ingress(ctx: SkBuffContext) -> i32 {
     PASS
 }
 
-/// When a socket last sent payload, and last got some; 0: not seen.
+/// Boot times at which a socket last sent and last received payload; 0: not seen.
 #[inline(always)]
 pub fn last_payload(cookie: u64) -> (u64, u64) {
     match FLOWS.get_ptr(cookie) {
@@ -58,17 +59,17 @@ pub fn last_payload(cookie: u64) -> (u64, u64) {
     }
 }
 
-/// The connection is over.
+/// Removes the flow of a closed connection.
 #[inline(always)]
 pub fn forget(cookie: u64) {
     let _ = FLOWS.remove(cookie);
 }
 
-const fn way(out: bool) -> Way {
-    if out { Way::Out } else { Way::In }
+const fn direction(out: bool) -> Direction {
+    if out { Direction::Out } else { Direction::In }
 }
 
-/// A segment leaves (`OUT`) or arrives.
+/// Handles a segment that leaves (`OUT`) or arrives.
 #[inline(always)]
 fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
     let header = ip_header(skb).filter(|header| header.protocol == IPPROTO_TCP)?;
@@ -80,20 +81,20 @@ fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
         Some(flow) => flow,
         None => open::<OUT>(sock, cookie, &segment)?,
     };
-    // SAFETY: the kernel keeps the entry while this program runs. The other way may run at the same time on another
-    // processor, and touches other fields (see `framing::Exchange`).
+    // SAFETY: the kernel keeps the entry while this program runs. The other direction may run at the same time on another
+    // processor, and writes other fields (see `framing::Outstanding`).
     let entry = unsafe { &mut *flow };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     if OUT {
         entry.last_sent_ns = now;
     } else if segment.seq.wrapping_add(segment.len).wrapping_sub(sock.receives_next()) as i32 > 0 {
-        // What is sent again although it had arrived is nothing new: the other end did not get the acknowledgement.
+        // A retransmission of received data is not new payload: only its acknowledgement was lost.
         entry.last_received_ns = now;
     }
-    let (start, facts) = entry.admit(way(OUT), segment.seq, segment.len);
+    let (start, facts) = entry.accept_segment(direction(OUT), segment.seq, segment.len);
     let Some(start) = start else {
-        tell::<OUT>(entry, cookie, facts);
+        report::<OUT>(entry, cookie, facts);
         return Some(());
     };
     let mut walk = Walk {
@@ -108,21 +109,21 @@ fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
         window_len: 0,
         window: [0; WINDOW as usize],
     };
-    // One step a byte at most, and one that finds the end. Where the kernel writes the loop out itself it compares all 64
-    // bits of this number (kernel/bpf/verifier.c, `inline_bpf_loop`), and the compiler leaves the upper ones as they are.
+    // At most one step per byte, and one that finds the end. If the kernel inlines the loop, it compares all 64 bits of this
+    // number (kernel/bpf/verifier.c, `inline_bpf_loop`), and the compiler does not clear the upper ones.
     let steps = segment.len.wrapping_add(1) & STEPS_MASK;
-    // SAFETY: the callback gets this structure, and it outlives the loop.
+    // SAFETY: the callback receives this structure, which outlives the loop.
     unsafe {
         bpf_loop(steps, step::<OUT> as *mut c_void, ptr::from_mut(&mut walk).cast(), 0);
     }
     let entry = unsafe { &mut *flow };
     let mut facts = Facts::from_bits(walk.facts);
     if facts.ends_message() {
-        tell::<OUT>(entry, cookie, facts);
+        report::<OUT>(entry, cookie, facts);
         facts = Facts::NONE;
     }
-    let facts = facts.and(entry.pause(way(OUT)));
-    tell::<OUT>(entry, cookie, facts);
+    let facts = facts.and(entry.end_segment(direction(OUT)));
+    report::<OUT>(entry, cookie, facts);
     Some(())
 }
 
@@ -132,26 +133,26 @@ fn open<const OUT: bool>(sock: TcpSock, cookie: u64, segment: &Segment) -> Optio
     let (sent, received) = (sock.sent(), sock.received());
     let first = if OUT { sent <= u64::from(segment.len) } else { sent == 0 };
     let opening = if first && received == 0 {
-        Opening::First { way: way(OUT), receives_next: sock.receives_next() }
+        Opening::First { direction: direction(OUT), receives_next: sock.receives_next() }
     } else if first && OUT {
-        Opening::Answer
+        Opening::RequestInHandshake
     } else {
         Opening::Older
     };
     let _ = FLOWS.insert(cookie, &BLANK, u64::from(BPF_NOEXIST));
     let flow = FLOWS.get_ptr_mut(cookie)?;
     // SAFETY: the kernel keeps the entry while this program runs.
-    unsafe { (*flow).open(opening, filter::peer_is_outside(&socket)) };
+    unsafe { (*flow).open(opening, filter::peer_is_remote(&socket)) };
     Some(flow)
 }
 
-/// More steps than a packet has bytes.
+/// Mask of the step count; larger than any packet.
 const STEPS_MASK: u32 = 0xff_ffff;
 
-/// Bytes that one look at the packet fetches.
+/// Number of packet bytes copied at a time.
 const WINDOW: u32 = 64;
 
-/// What the loop over a packet's bytes carries.
+/// State of the loop over the bytes of a packet.
 struct Walk {
     skb: *mut __sk_buff,
     flow: *mut Flow,
@@ -166,7 +167,7 @@ struct Walk {
 }
 
 unsafe extern "C" fn step<const OUT: bool>(_index: u64, walk: *mut c_void) -> i64 {
-    // SAFETY: `observe` hands it over.
+    // SAFETY: `observe` passes this structure.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
     // SAFETY: as in `observe`.
     let flow = unsafe { &mut *walk.flow };
@@ -176,79 +177,80 @@ unsafe extern "C" fn step<const OUT: bool>(_index: u64, walk: *mut c_void) -> i6
     }
     let mut facts = Facts::from_bits(walk.facts);
     if facts.ends_message() {
-        tell::<OUT>(flow, walk.cookie, facts);
+        report::<OUT>(flow, walk.cookie, facts);
         facts = Facts::NONE;
     }
     let end = walk.end;
-    let told = match flow.leap(way(OUT), &mut position, end) {
-        Some(told) => told,
+    let step_facts = match flow.skip_body(direction(OUT), &mut position, end) {
+        Some(facts) => facts,
         None => match byte(walk, position) {
             Some(byte) => {
                 position = position.wrapping_add(1);
                 // SAFETY: the kernel keeps the entry while this program runs.
-                Facts::from_bits(unsafe { if OUT { eat_sent(walk.flow, byte) } else { eat_received(walk.flow, byte) } })
+                Facts::from_bits(unsafe {
+                    if OUT { feed_sent(walk.flow, byte) } else { feed_received(walk.flow, byte) }
+                })
             }
             None => {
                 position = end;
-                flow.eat(way(OUT), None)
+                flow.feed(direction(OUT), None)
             }
         },
     };
     walk.position = position;
-    walk.facts = facts.and(told).bits();
+    walk.facts = facts.and(step_facts).bits();
     0
 }
 
-/// One byte through the automaton. A function of its own, and a global one: the kernel's verifier walks such a function
-/// once, for any arguments, and not once for every way to each of its calls. Written out in the loop it took Linux 7.3
-/// 917,010 of the 1,000,000 instructions that it grants, and some 700 MB meanwhile; so it takes 101,348.
+/// Feeds one byte to the parser. A separate global function: the verifier checks it once, for any arguments, instead of once
+/// for every path to each call. Inlined in the loop it cost 917,010 of the 1,000,000 instructions that Linux 7.3 allows, and
+/// some 700 MB of memory; separate it costs 101,348.
 ///
 /// # Safety
 /// `flow` must be null or an entry of [`FLOWS`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn eat_sent(flow: *mut Flow, byte: u8) -> u32 {
-    // SAFETY: the caller's promise.
-    unsafe { eat(flow, Way::Out, byte) }
+unsafe extern "C" fn feed_sent(flow: *mut Flow, byte: u8) -> u32 {
+    // SAFETY: required of the caller.
+    unsafe { feed(flow, Direction::Out, byte) }
 }
 
-/// As [`eat_sent`], for what arrives.
+/// As [`feed_sent`], for received bytes.
 ///
 /// # Safety
-/// As there.
+/// As [`feed_sent`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn eat_received(flow: *mut Flow, byte: u8) -> u32 {
-    // SAFETY: as there.
-    unsafe { eat(flow, Way::In, byte) }
+unsafe extern "C" fn feed_received(flow: *mut Flow, byte: u8) -> u32 {
+    // SAFETY: see `feed_sent`.
+    unsafe { feed(flow, Direction::In, byte) }
 }
 
 /// # Safety
-/// As [`eat_sent`].
+/// As [`feed_sent`].
 #[inline(always)]
-unsafe fn eat(flow: *mut Flow, way: Way, byte: u8) -> u32 {
-    // SAFETY: the caller's promise. The verifier wants to see that it is not null.
+unsafe fn feed(flow: *mut Flow, direction: Direction, byte: u8) -> u32 {
+    // SAFETY: required of the caller. The verifier requires the null check.
     match unsafe { flow.as_mut() } {
-        Some(flow) => flow.eat(way, Some(byte)).bits(),
+        Some(flow) => flow.feed(direction, Some(byte)).bits(),
         None => 0,
     }
 }
 
-/// The payload's byte at `at`.
+/// Returns the payload byte at `at`.
 #[inline(always)]
 fn byte(walk: &mut Walk, at: u32) -> Option<u8> {
     let mut index = at.wrapping_sub(walk.window_start);
     if index >= walk.window_len {
         let left = walk.end.wrapping_sub(at);
         walk.window_len = if left < WINDOW { left } else { WINDOW };
-        // Volatile, so that the compiler forgets what it knows and compares the number that the helper gets: the verifier
-        // wants to see that.
+        // Volatile, so that the compiler keeps the comparison of the number passed to the helper: the verifier requires it.
         // SAFETY: a reference to an initialised number.
         let len = unsafe { ptr::read_volatile(&raw const walk.window_len) };
         if len == 0 || len > WINDOW {
             return None;
         }
-        // SAFETY: the window is as long as `len` at least.
+        // SAFETY: the window has at least `len` bytes.
         let result = unsafe {
             bpf_skb_load_bytes(
                 walk.skb.cast::<c_void>(),
@@ -266,18 +268,18 @@ fn byte(walk: &mut Walk, at: u32) -> Option<u8> {
     walk.window.get((index & (WINDOW - 1)) as usize).copied()
 }
 
-/// What a socket of this host sent is not told again where it arrives.
+/// Emits the facts, unless the peer's socket on this host reports them.
 #[inline(always)]
-fn tell<const OUT: bool>(flow: &Flow, cookie: u64, facts: Facts) {
-    if facts.is_empty() || !flow.tells(way(OUT)) {
+fn report<const OUT: bool>(flow: &Flow, cookie: u64, facts: Facts) {
+    if facts.is_empty() || !flow.reports(direction(OUT)) {
         return;
     }
-    let messages = flow.messages(way(OUT));
-    let mut flags = match messages.direction() {
-        Direction::Requests => 0,
-        Direction::Answers => HTTP_ANSWER,
+    let parser = flow.parser(direction(OUT));
+    let mut flags = match parser.kind() {
+        MessageKind::Request => 0,
+        MessageKind::Response => HTTP_ANSWER,
     };
-    if messages.closes() {
+    if parser.closes() {
         flags |= HTTP_CLOSE;
     }
     if !OUT {
@@ -286,10 +288,10 @@ fn tell<const OUT: bool>(flow: &Flow, cookie: u64, facts: Facts) {
     let wake = if facts.has(Facts::MALFORMED) { Wake::Now } else { Wake::Later };
     emit::<HttpRecord>(wake, |event| {
         event.cookie = cookie;
-        event.length = messages.body().bytes();
+        event.length = parser.body().bytes();
         event.facts = facts.bits();
-        event.status = messages.status();
-        event.body = messages.body().kind();
+        event.status = parser.status();
+        event.body = parser.body().number();
         event.flags = flags;
     });
 }

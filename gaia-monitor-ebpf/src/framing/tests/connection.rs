@@ -1,170 +1,170 @@
-//! Packets: retransmitted, missing, of older connections, and both ways of one socket.
+//! Packets that are retransmitted or missed, older connections, and reports at the right socket.
 
-use super::Told::{Begun, Complete, Malformed, Opaque};
-use super::{End, head};
-use crate::framing::{Body, Way};
+use super::Report::{Begun, Complete, Malformed, Opaque};
+use super::{Endpoint, headers};
+use crate::framing::{Body, Direction};
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
 #[test]
-fn pipelined_answers_know_their_methods() {
-    let mut end = End::new();
-    end.pass(Way::In, b"HEAD / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\nHEAD / HTTP/1.1\r\n\r\n");
+fn matches_pipelined_responses_with_their_request_methods() {
+    let mut socket = Endpoint::new();
+    socket.pass(Direction::In, b"HEAD / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\nHEAD / HTTP/1.1\r\n\r\n");
     let no_body = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
-    end.pass(Way::Out, &[no_body, HELLO, no_body].concat());
-    let (empty, length) = (head(200, Body::Empty), head(200, Body::Length(5)));
-    assert_eq!(end.news(), [Begun, empty, Complete, Begun, length, Complete, Begun, empty, Complete]);
+    socket.pass(Direction::Out, &[no_body, HELLO, no_body].concat());
+    let (empty, length) = (headers(200, Body::Empty), headers(200, Body::Length(5)));
+    assert_eq!(socket.take_reports(), [Begun, empty, Complete, Begun, length, Complete, Begun, empty, Complete]);
 }
 
 #[test]
-fn an_answer_may_come_before_its_request_is_complete() {
-    let mut end = End::new();
-    end.pass(Way::In, b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\nbegin");
-    end.pass(Way::Out, b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(end.news(), [Begun, head(413, Body::Length(0)), Complete]);
+fn accepts_a_response_before_its_request_is_complete() {
+    let mut socket = Endpoint::new();
+    socket.pass(Direction::In, b"POST / HTTP/1.1\r\nContent-Length: 100\r\n\r\nbegin");
+    socket.pass(Direction::Out, b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(socket.take_reports(), [Begun, headers(413, Body::Length(0)), Complete]);
 }
 
 #[test]
-fn retransmitted_bytes_count_once() {
-    let mut end = End::new();
-    end.pass(Way::In, GET);
+fn ignores_retransmitted_bytes() {
+    let mut socket = Endpoint::new();
+    socket.pass(Direction::In, GET);
     let (first, rest) = HELLO.split_at(20);
-    end.pass(Way::Out, first);
-    end.again(Way::Out, first, b"");
-    end.again(Way::Out, &first[10..], rest);
-    end.again(Way::Out, HELLO, b"");
-    assert_eq!(end.news(), [Begun, head(200, Body::Length(5)), Complete]);
+    socket.pass(Direction::Out, first);
+    socket.retransmit(Direction::Out, first, b"");
+    socket.retransmit(Direction::Out, &first[10..], rest);
+    socket.retransmit(Direction::Out, HELLO, b"");
+    assert_eq!(socket.take_reports(), [Begun, headers(200, Body::Length(5)), Complete]);
 }
 
 #[test]
-fn missing_bytes_matter_unless_they_are_body() {
-    let mut end = End::new();
-    end.pass(Way::In, GET);
-    end.pass(Way::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
-    end.miss(Way::Out, 60);
-    end.pass(Way::Out, &[b'x'; 40]);
-    end.pass(Way::In, GET);
-    end.pass(Way::Out, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n");
-    end.miss(Way::Out, 100);
-    end.pass(Way::Out, b"\r\n0\r\n\r\n");
-    let told = [Begun, head(200, Body::Length(100)), Complete, Begun, head(200, Body::Chunked), Complete];
-    assert_eq!(end.news(), told);
-    end.pass(Way::In, GET);
-    end.pass(Way::Out, b"HTTP/1.1 200 OK\r\n");
-    end.miss(Way::Out, 1);
-    end.pass(Way::Out, b"\r\n");
-    end.pass(Way::Out, HELLO);
-    assert_eq!(end.news(), [Begun, Opaque]);
+fn tolerates_missing_bytes_only_in_a_body() {
+    let mut socket = Endpoint::new();
+    socket.pass(Direction::In, GET);
+    socket.pass(Direction::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n");
+    socket.miss(Direction::Out, 60);
+    socket.pass(Direction::Out, &[b'x'; 40]);
+    socket.pass(Direction::In, GET);
+    socket.pass(Direction::Out, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n");
+    socket.miss(Direction::Out, 100);
+    socket.pass(Direction::Out, b"\r\n0\r\n\r\n");
+    let reports = [Begun, headers(200, Body::Length(100)), Complete, Begun, headers(200, Body::Chunked), Complete];
+    assert_eq!(socket.take_reports(), reports);
+    socket.pass(Direction::In, GET);
+    socket.pass(Direction::Out, b"HTTP/1.1 200 OK\r\n");
+    socket.miss(Direction::Out, 1);
+    socket.pass(Direction::Out, b"\r\n");
+    socket.pass(Direction::Out, HELLO);
+    assert_eq!(socket.take_reports(), [Begun, Opaque]);
 }
 
 #[test]
-fn missing_body_that_ends_the_answer_is_told_with_the_next_packet() {
-    let mut end = End::new();
-    end.pass(Way::In, GET);
-    end.pass(Way::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-    end.miss(Way::Out, 5);
-    end.pass(Way::In, GET);
-    end.pass(Way::Out, b"HTTP/1.1 204 x\r\n\r\n");
-    let told = [Begun, head(200, Body::Length(5)), Complete, Begun, head(204, Body::Empty), Complete];
-    assert_eq!(end.news(), told);
+fn reports_complete_with_the_next_packet_when_the_end_of_the_body_is_missed() {
+    let mut socket = Endpoint::new();
+    socket.pass(Direction::In, GET);
+    socket.pass(Direction::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    socket.miss(Direction::Out, 5);
+    socket.pass(Direction::In, GET);
+    socket.pass(Direction::Out, b"HTTP/1.1 204 x\r\n\r\n");
+    let reports = [Begun, headers(200, Body::Length(5)), Complete, Begun, headers(204, Body::Empty), Complete];
+    assert_eq!(socket.take_reports(), reports);
 }
 
 #[test]
-fn a_request_that_was_missed_on_arrival_spoils_no_later_one() {
-    let mut end = End::new();
-    end.pass(Way::In, GET);
-    end.pass(Way::Out, HELLO);
-    end.miss(Way::In, GET.len());
-    end.pass(Way::In, b"second half of something");
-    end.pass(Way::Out, HELLO);
-    end.pass(Way::In, b"HEAD / HTTP/1.1\r\n\r\n");
-    end.pass(Way::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-    let whole = [Begun, head(200, Body::Length(5)), Complete];
-    assert_eq!(end.news(), [whole, whole, [Begun, head(200, Body::Empty), Complete]].concat());
+fn resumes_at_the_next_request_when_one_is_missed() {
+    let mut socket = Endpoint::new();
+    socket.pass(Direction::In, GET);
+    socket.pass(Direction::Out, HELLO);
+    socket.miss(Direction::In, GET.len());
+    socket.pass(Direction::In, b"second half of something");
+    socket.pass(Direction::Out, HELLO);
+    socket.pass(Direction::In, b"HEAD / HTTP/1.1\r\n\r\n");
+    socket.pass(Direction::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    let whole = [Begun, headers(200, Body::Length(5)), Complete];
+    assert_eq!(socket.take_reports(), [whole, whole, [Begun, headers(200, Body::Empty), Complete]].concat());
 }
 
 #[test]
-fn an_older_connection_is_followed_from_its_next_request() {
-    let mut client = End::older();
-    client.pass(Way::Out, b"rest of an upload");
-    client.pass(Way::In, HELLO);
-    client.pass(Way::Out, GET);
-    client.pass(Way::In, HELLO);
-    client.pass(Way::Out, b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n");
-    client.pass(Way::Out, b"GET /");
-    assert_eq!(client.news(), [Begun, Complete, Begun, Complete]);
+fn follows_an_older_connection_from_its_next_request() {
+    let mut client = Endpoint::older();
+    client.pass(Direction::Out, b"rest of an upload");
+    client.pass(Direction::In, HELLO);
+    client.pass(Direction::Out, GET);
+    client.pass(Direction::In, HELLO);
+    client.pass(Direction::Out, b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n");
+    client.pass(Direction::Out, b"GET /");
+    assert_eq!(client.take_reports(), [Begun, Complete, Begun, Complete]);
 
-    let mut server = End::older();
-    server.pass(Way::Out, b"rest of a download");
-    server.pass(Way::In, b"HEAD / HTTP/1.1\r\n\r\n");
-    server.pass(Way::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-    server.pass(Way::In, GET);
-    server.pass(Way::Out, b"nonsense");
-    assert_eq!(server.news(), [Begun, head(200, Body::Empty), Complete, Malformed]);
+    let mut server = Endpoint::older();
+    server.pass(Direction::Out, b"rest of a download");
+    server.pass(Direction::In, b"HEAD / HTTP/1.1\r\n\r\n");
+    server.pass(Direction::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    server.pass(Direction::In, GET);
+    server.pass(Direction::Out, b"nonsense");
+    assert_eq!(server.take_reports(), [Begun, headers(200, Body::Empty), Complete, Malformed]);
 }
 
 #[test]
-fn a_request_that_came_with_the_handshake_is_taken_for_a_get() {
-    let mut end = End::answering();
-    end.pass(Way::Out, HELLO);
-    end.pass(Way::In, b"HEAD / HTTP/1.1\r\n\r\n");
-    end.pass(Way::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-    let whole = [Begun, head(200, Body::Length(5)), Complete];
-    assert_eq!(end.news(), [whole, [Begun, head(200, Body::Empty), Complete]].concat());
+fn assumes_a_get_when_the_request_arrived_in_the_handshake() {
+    let mut socket = Endpoint::with_request_in_handshake();
+    socket.pass(Direction::Out, HELLO);
+    socket.pass(Direction::In, b"HEAD / HTTP/1.1\r\n\r\n");
+    socket.pass(Direction::Out, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    let whole = [Begun, headers(200, Body::Length(5)), Complete];
+    assert_eq!(socket.take_reports(), [whole, [Begun, headers(200, Body::Empty), Complete]].concat());
 }
 
 #[test]
-fn an_older_connection_of_something_else_stays_silent() {
-    let mut end = End::older();
+fn reports_nothing_when_an_older_connection_is_not_http() {
+    let mut socket = Endpoint::older();
     for _ in 0..3 {
-        end.pass(Way::Out, b"\x17\x03\x03\x00\x05hello");
-        end.pass(Way::In, b"GET almost a request");
+        socket.pass(Direction::Out, b"\x17\x03\x03\x00\x05hello");
+        socket.pass(Direction::In, b"GET almost a request");
     }
-    assert_eq!(end.news(), []);
+    assert_eq!(socket.take_reports(), []);
 }
 
 #[test]
-fn every_message_is_told_at_its_sender_only() {
-    let mut client = End::new();
-    client.pass(Way::Out, GET);
-    client.pass(Way::In, HELLO);
-    assert_eq!(client.news(), [Begun, Complete]);
-    let mut server = End::new();
-    server.pass(Way::In, GET);
-    assert_eq!(server.news(), []);
+fn reports_every_message_at_its_sender_only() {
+    let mut client = Endpoint::new();
+    client.pass(Direction::Out, GET);
+    client.pass(Direction::In, HELLO);
+    assert_eq!(client.take_reports(), [Begun, Complete]);
+    let mut server = Endpoint::new();
+    server.pass(Direction::In, GET);
+    assert_eq!(server.take_reports(), []);
 }
 
 #[test]
-fn what_a_server_on_another_host_answers_is_told_where_it_arrives() {
-    let mut end = End::to_another_host();
-    end.pass(Way::Out, b"HEAD / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n");
-    assert_eq!(end.news(), [Begun, Complete, Begun, Complete]);
-    end.pass(Way::In, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
-    assert_eq!(end.news(), [Begun, head(200, Body::Empty), Complete]);
-    end.pass(Way::In, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel");
-    assert_eq!(end.news(), [Begun, head(200, Body::Length(5))]);
-    end.pass(Way::In, b"lo");
-    assert_eq!(end.news(), [Complete]);
+fn reports_responses_at_the_client_when_the_server_is_remote() {
+    let mut socket = Endpoint::with_remote_peer();
+    socket.pass(Direction::Out, b"HEAD / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n");
+    assert_eq!(socket.take_reports(), [Begun, Complete, Begun, Complete]);
+    socket.pass(Direction::In, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(socket.take_reports(), [Begun, headers(200, Body::Empty), Complete]);
+    socket.pass(Direction::In, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel");
+    assert_eq!(socket.take_reports(), [Begun, headers(200, Body::Length(5))]);
+    socket.pass(Direction::In, b"lo");
+    assert_eq!(socket.take_reports(), [Complete]);
 }
 
 #[test]
-fn what_a_client_on_another_host_asks_is_told_where_it_arrives() {
-    let mut end = End::to_another_host();
-    end.pass(Way::In, b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nab");
-    assert_eq!(end.news(), [Begun]);
-    end.pass(Way::In, b"cd");
-    end.pass(Way::Out, b"HTTP/1.1 204 No Content\r\n\r\n");
-    assert_eq!(end.news(), [Complete, Begun, head(204, Body::Empty), Complete]);
+fn reports_requests_at_the_server_when_the_client_is_remote() {
+    let mut socket = Endpoint::with_remote_peer();
+    socket.pass(Direction::In, b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nab");
+    assert_eq!(socket.take_reports(), [Begun]);
+    socket.pass(Direction::In, b"cd");
+    socket.pass(Direction::Out, b"HTTP/1.1 204 No Content\r\n\r\n");
+    assert_eq!(socket.take_reports(), [Complete, Begun, headers(204, Body::Empty), Complete]);
 }
 
 #[test]
-fn a_hole_in_a_chunk_line_from_another_host_makes_the_answers_opaque() {
-    let mut end = End::to_another_host();
-    end.pass(Way::Out, b"GET / HTTP/1.1\r\n\r\n");
-    end.pass(Way::In, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n");
-    end.news();
-    end.miss(Way::In, 8);
-    end.pass(Way::In, b"\r\n\r\n");
-    assert_eq!(end.news(), [Opaque]);
+fn reports_opaque_when_a_remote_chunk_line_has_a_gap() {
+    let mut socket = Endpoint::with_remote_peer();
+    socket.pass(Direction::Out, b"GET / HTTP/1.1\r\n\r\n");
+    socket.pass(Direction::In, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n");
+    socket.take_reports();
+    socket.miss(Direction::In, 8);
+    socket.pass(Direction::In, b"\r\n\r\n");
+    assert_eq!(socket.take_reports(), [Opaque]);
 }

@@ -1,36 +1,36 @@
-//! The automaton on the host: a connection played byte by byte, and what is told of it.
+//! Framing tests on the host: a connection is played packet by packet, and the reports are compared.
 
-mod answers;
 mod connection;
 mod oracle;
 mod random;
 mod requests;
+mod responses;
 
-use super::{Body, Facts, Flow, Opening, Way};
+use super::{Body, Direction, Facts, Flow, Opening};
 
-/// One fact in the words of the model.
+/// One reported fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Report {
     Begun,
     Informational(u16),
-    Head { status: u16, body: Body, close: bool },
+    Headers { status: u16, body: Body, close: bool },
     Complete,
     Upgraded,
     Malformed,
     Opaque,
 }
 
-/// An end of a connection, with the numbers that TCP would give its packets.
-pub(super) struct End {
+/// A socket, with the sequence numbers that TCP would assign to its packets.
+pub(super) struct Endpoint {
     flow: Flow,
     opened: bool,
-    /// Unless it is the connection's first payload.
+    /// `None`: the first packet is the first payload of the connection.
     opening: Option<Opening>,
     /// The peer is on another host.
-    outside: bool,
+    remote_peer: bool,
     next: [u32; 2],
-    pub(super) told: Vec<Told>,
-    /// Steps taken, to see that work is bounded.
+    pub(super) reports: Vec<Report>,
+    /// Number of bytes fed and ranges skipped, which bounds the work.
     pub(super) steps: usize,
 }
 
@@ -38,144 +38,146 @@ pub(super) struct End {
 const FIRST_SENT: u32 = u32::MAX - 40;
 const FIRST_RECEIVED: u32 = u32::MAX - 7;
 
-impl End {
+impl Endpoint {
     pub(super) fn new() -> Self {
         Self {
             flow: Flow::EMPTY,
             opened: false,
             opening: None,
-            outside: false,
+            remote_peer: false,
             next: [FIRST_SENT, FIRST_RECEIVED],
-            told: Vec::new(),
+            reports: Vec::new(),
             steps: 0,
         }
     }
 
-    /// A connection that is older than the probe.
+    /// A socket whose connection is older than the probe.
     pub(super) fn older() -> Self {
         Self { opening: Some(Opening::Older), ..Self::new() }
     }
 
-    /// A server whose first request came before the socket was one.
-    pub(super) fn answering() -> Self {
-        Self { opening: Some(Opening::Answer), ..Self::new() }
+    /// A server socket whose first request arrived during the handshake.
+    pub(super) fn with_request_in_handshake() -> Self {
+        Self { opening: Some(Opening::RequestInHandshake), ..Self::new() }
     }
 
-    pub(super) fn to_another_host() -> Self {
-        Self { outside: true, ..Self::new() }
+    pub(super) fn with_remote_peer() -> Self {
+        Self { remote_peer: true, ..Self::new() }
     }
 
-    fn next(&mut self, way: Way) -> &mut u32 {
-        match way {
-            Way::Out => &mut self.next[0],
-            Way::In => &mut self.next[1],
+    fn next(&mut self, direction: Direction) -> &mut u32 {
+        match direction {
+            Direction::Out => &mut self.next[0],
+            Direction::In => &mut self.next[1],
         }
     }
 
-    /// A packet in its turn.
-    pub(super) fn pass(&mut self, way: Way, bytes: &[u8]) {
-        let seq = *self.next(way);
-        *self.next(way) = seq.wrapping_add(u32::try_from(bytes.len()).unwrap());
-        self.packet(way, seq, bytes);
+    /// Passes the next packet in sequence.
+    pub(super) fn pass(&mut self, direction: Direction, bytes: &[u8]) {
+        let seq = *self.next(direction);
+        *self.next(direction) = seq.wrapping_add(u32::try_from(bytes.len()).unwrap());
+        self.packet(direction, seq, bytes);
     }
 
-    /// Bytes that no hook saw.
-    pub(super) fn miss(&mut self, way: Way, bytes: usize) {
-        let seq = *self.next(way);
-        *self.next(way) = seq.wrapping_add(u32::try_from(bytes).unwrap());
+    /// Skips bytes that no hook saw.
+    pub(super) fn miss(&mut self, direction: Direction, bytes: usize) {
+        let seq = *self.next(direction);
+        *self.next(direction) = seq.wrapping_add(u32::try_from(bytes).unwrap());
     }
 
-    /// The last `bytes` again, followed by others.
-    pub(super) fn again(&mut self, way: Way, old: &[u8], new: &[u8]) {
-        let seq = self.next(way).wrapping_sub(u32::try_from(old.len()).unwrap());
-        *self.next(way) = self.next(way).wrapping_add(u32::try_from(new.len()).unwrap());
-        self.packet(way, seq, &[old, new].concat());
+    /// Retransmits the last bytes, `old`, followed by `new`.
+    pub(super) fn retransmit(&mut self, direction: Direction, old: &[u8], new: &[u8]) {
+        let seq = self.next(direction).wrapping_sub(u32::try_from(old.len()).unwrap());
+        *self.next(direction) = self.next(direction).wrapping_add(u32::try_from(new.len()).unwrap());
+        self.packet(direction, seq, &[old, new].concat());
     }
 
-    fn packet(&mut self, way: Way, seq: u32, bytes: &[u8]) {
+    fn packet(&mut self, direction: Direction, seq: u32, bytes: &[u8]) {
         let len = u32::try_from(bytes.len()).unwrap();
         if !self.opened {
             self.opened = true;
-            let first = Opening::First { way, receives_next: FIRST_RECEIVED };
-            self.flow.open(self.opening.unwrap_or(first), self.outside);
+            let first = Opening::First { direction, receives_next: FIRST_RECEIVED };
+            self.flow.open(self.opening.unwrap_or(first), self.remote_peer);
         }
-        let (start, mut facts) = self.flow.admit(way, seq, len);
+        let (start, mut facts) = self.flow.accept_segment(direction, seq, len);
         if let Some(mut position) = start {
             while position < len {
                 if facts.ends_message() {
-                    self.tell(way, facts);
+                    self.report(direction, facts);
                     facts = Facts::NONE;
                 }
                 let before = position;
-                let told = self.flow.leap(way, &mut position, len).unwrap_or_else(|| {
+                let step = self.flow.skip_body(direction, &mut position, len).unwrap_or_else(|| {
                     let byte = bytes.get(position as usize).copied();
                     position += 1;
-                    self.flow.eat(way, byte)
+                    self.flow.feed(direction, byte)
                 });
-                facts = facts.and(told);
-                assert!(position > before, "a step that gets nowhere");
+                facts = facts.and(step);
+                assert!(position > before, "a step without progress");
                 self.steps += 1;
             }
             if facts.ends_message() {
-                self.tell(way, facts);
+                self.report(direction, facts);
                 facts = Facts::NONE;
             }
-            facts = facts.and(self.flow.pause(way));
+            facts = facts.and(self.flow.end_segment(direction));
         }
-        self.tell(way, facts);
+        self.report(direction, facts);
     }
 
-    fn tell(&mut self, way: Way, facts: Facts) {
-        if !self.flow.tells(way) {
+    fn report(&mut self, direction: Direction, facts: Facts) {
+        if !self.flow.reports(direction) {
             return;
         }
-        let automaton = self.flow.messages(way);
-        let status = automaton.status();
-        let head = Told::Head { status, body: automaton.body(), close: automaton.closes() };
+        let parser = self.flow.parser(direction);
+        let status = parser.status();
+        let headers = Report::Headers { status, body: parser.body(), close: parser.closes() };
         let all = [
-            (Facts::BEGUN, Told::Begun),
-            (Facts::INFORMATIONAL, Told::Informational(status)),
-            (Facts::HEAD, head),
-            (Facts::COMPLETE, Told::Complete),
-            (Facts::UPGRADED, Told::Upgraded),
-            (Facts::MALFORMED, Told::Malformed),
-            (Facts::OPAQUE, Told::Opaque),
+            (Facts::BEGUN, Report::Begun),
+            (Facts::INFORMATIONAL, Report::Informational(status)),
+            (Facts::HEADERS, headers),
+            (Facts::COMPLETE, Report::Complete),
+            (Facts::UPGRADED, Report::Upgraded),
+            (Facts::MALFORMED, Report::Malformed),
+            (Facts::OPAQUE, Report::Opaque),
         ];
-        self.told.extend(all.into_iter().filter(|(fact, _)| facts.has(*fact)).map(|(_, told)| told));
+        self.reports.extend(all.into_iter().filter(|(fact, _)| facts.has(*fact)).map(|(_, report)| report));
     }
 
-    /// What was told since the last call.
-    pub(super) fn news(&mut self) -> Vec<Told> {
-        std::mem::take(&mut self.told)
+    /// Reports since the last call.
+    pub(super) fn take_reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
     }
 }
 
-/// What a server's socket tells while it gets these requests and gives these answers, one after the other.
-pub(super) fn served(exchanges: &[(&str, &[u8])]) -> Vec<Told> {
-    let mut end = End::new();
-    for (request, answer) in exchanges {
-        end.pass(Way::In, request.as_bytes());
-        end.pass(Way::Out, answer);
+/// Reports of a server socket that receives these requests and sends these responses in turn.
+pub(super) fn server_reports(exchanges: &[(&str, &[u8])]) -> Vec<Report> {
+    let mut server = Endpoint::new();
+    for (request, response) in exchanges {
+        server.pass(Direction::In, request.as_bytes());
+        server.pass(Direction::Out, response);
     }
-    end.news()
+    server.take_reports()
 }
 
-/// The answer to a plain GET.
-pub(super) fn answered(answer: &[u8]) -> Vec<Told> {
-    served(&[("GET / HTTP/1.1\r\n\r\n", answer)])
+/// Reports of a server socket that responds to a plain GET.
+pub(super) fn response_reports(response: &[u8]) -> Vec<Report> {
+    server_reports(&[("GET / HTTP/1.1\r\n\r\n", response)])
 }
 
-/// What a client's socket tells of what it sends.
-pub(super) fn asked(bytes: &[u8]) -> Vec<Told> {
-    let mut end = End::new();
-    end.pass(Way::Out, bytes);
-    end.news()
+/// Reports of a client socket that sends these bytes.
+pub(super) fn request_reports(bytes: &[u8]) -> Vec<Report> {
+    let mut client = Endpoint::new();
+    client.pass(Direction::Out, bytes);
+    client.take_reports()
 }
 
-pub(super) fn head(status: u16, body: Body) -> Told {
-    Told::Head { status, body, close: false }
+/// The headers of a response after which the connection stays open.
+pub(super) fn headers(status: u16, body: Body) -> Report {
+    Report::Headers { status, body, close: false }
 }
 
-pub(super) fn last_head(status: u16, body: Body) -> Told {
-    Told::Head { status, body, close: true }
+/// The headers of a response after which the server closes the connection.
+pub(super) fn closing_headers(status: u16, body: Body) -> Report {
+    Report::Headers { status, body, close: true }
 }

@@ -1,13 +1,13 @@
-//! Another parser's opinion: where httparse finds the end of a head or a chunk's size, this finds it, too.
+//! Comparison with httparse: header sections and chunk sizes end at the same byte.
 
 use httparse::{EMPTY_HEADER, Status};
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest};
 
-use super::Told::{Begun, Complete, Malformed};
-use super::{Told, answered, asked, head};
+use super::Report::{Begun, Complete, Malformed};
+use super::{Report, headers, request_reports, response_reports};
 use crate::framing::Body;
 
-/// Bytes of which header lines are made, the awkward ones often.
+/// Bytes of header lines, biased towards delimiters and white space.
 fn line_bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![
         6 => b'a'..=b'z',
@@ -26,8 +26,8 @@ fn name() -> impl Strategy<Value = String> {
             "Xfer-Encoding".to_owned()
         ]),
     ]
-    // Those that decide about the body have tests of their own.
-    .prop_filter("decides about the body", |name| {
+    // Fields that determine the body have their own tests.
+    .prop_filter("determines the body", |name| {
         !["content-length", "transfer-encoding", "connection"].contains(&name.to_ascii_lowercase().as_str())
     })
 }
@@ -35,9 +35,9 @@ fn name() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Heads that httparse takes end at the same byte: a body of one byte is complete, none is not.
+    /// Header sections that httparse accepts end at the same byte: one body byte completes the response.
     #[test]
-    fn a_head_ends_where_httparse_ends_it(
+    fn ends_response_headers_where_httparse_does(
         fields in proptest::collection::vec((name(), "[ -~]{0,40}"), 0..8),
         status in 200_u16..600,
         reason in "[ -~]{0,20}",
@@ -48,38 +48,38 @@ proptest! {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("Content-Length: 1\r\n\r\n");
-        let mut headers = [EMPTY_HEADER; 16];
-        let mut parsed = httparse::Response::new(&mut headers);
+        let mut fields_buffer = [EMPTY_HEADER; 16];
+        let mut parsed = httparse::Response::new(&mut fields_buffer);
         let Ok(Status::Complete(end)) = parsed.parse(text.as_bytes()) else {
-            return Err(proptest::test_runner::TestCaseError::fail("httparse refuses a valid head"));
+            return Err(proptest::test_runner::TestCaseError::fail("httparse rejects valid headers"));
         };
         prop_assert_eq!(end, text.len());
         prop_assert_eq!(parsed.code, Some(status));
-        let told = head(status, Body::Length(1));
-        prop_assert_eq!(answered(text.as_bytes()), vec![Begun, told]);
-        prop_assert_eq!(answered(&text.as_bytes()[..end - 1]), vec![Begun]);
-        prop_assert_eq!(answered(format!("{text}x").as_bytes()), vec![Begun, told, Complete]);
+        let reports = headers(status, Body::Length(1));
+        prop_assert_eq!(response_reports(text.as_bytes()), vec![Begun, reports]);
+        prop_assert_eq!(response_reports(&text.as_bytes()[..end - 1]), vec![Begun]);
+        prop_assert_eq!(response_reports(format!("{text}x").as_bytes()), vec![Begun, reports, Complete]);
     }
 
-    /// Lines of awkward bytes: what httparse takes is taken, and ends at the same byte.
+    /// Lines with unusual bytes: headers that httparse accepts are accepted, and end at the same byte.
     #[test]
-    fn what_httparse_takes_is_taken(lines in proptest::collection::vec(line_bytes(), 0..4)) {
+    fn accepts_headers_that_httparse_accepts(lines in proptest::collection::vec(line_bytes(), 0..4)) {
         let mut bytes = b"HTTP/1.1 200 OK\r\n".to_vec();
         for line in &lines {
             bytes.extend_from_slice(line);
             bytes.extend_from_slice(b"\r\n");
         }
         bytes.extend_from_slice(b"\r\n");
-        let mut headers = [EMPTY_HEADER; 64];
-        let mut parsed = httparse::Response::new(&mut headers);
+        let mut fields_buffer = [EMPTY_HEADER; 64];
+        let mut parsed = httparse::Response::new(&mut fields_buffer);
         if let Ok(Status::Complete(end)) = parsed.parse(&bytes) {
-            let told = answered(&bytes[..end]);
-            prop_assert_eq!(told, vec![Begun, head(200, Body::UntilClose)]);
+            let reports = response_reports(&bytes[..end]);
+            prop_assert_eq!(reports, vec![Begun, headers(200, Body::UntilClose)]);
         }
     }
 
     #[test]
-    fn a_request_head_ends_where_httparse_ends_it(
+    fn ends_request_headers_where_httparse_does(
         method in "[A-Z]{1,10}",
         target in "[!-~]{1,60}",
         fields in proptest::collection::vec((name(), "[ -~]{0,40}"), 0..8),
@@ -89,18 +89,18 @@ proptest! {
             text.push_str(&format!("{name}:{value}\r\n"));
         }
         text.push_str("\r\n");
-        let mut headers = [EMPTY_HEADER; 16];
-        let mut parsed = httparse::Request::new(&mut headers);
+        let mut fields_buffer = [EMPTY_HEADER; 16];
+        let mut parsed = httparse::Request::new(&mut fields_buffer);
         if let Ok(Status::Complete(end)) = parsed.parse(text.as_bytes()) {
-            prop_assert_eq!(asked(&text.as_bytes()[..end]), vec![Begun, Complete]);
-            prop_assert_eq!(asked(&text.as_bytes()[..end - 1]), vec![Begun]);
+            prop_assert_eq!(request_reports(&text.as_bytes()[..end]), vec![Begun, Complete]);
+            prop_assert_eq!(request_reports(&text.as_bytes()[..end - 1]), vec![Begun]);
         }
     }
 
-    /// Sizes of chunks, valid or not: what httparse reads as n, n bytes of data complete. (A line without a digit it reads
-    /// as 0, which no other parser does.)
+    /// Chunk sizes, valid or not: if httparse reads n, n bytes complete the chunk. (httparse reads a line without a digit
+    /// as 0; the pattern excludes it, because no other parser does.)
     #[test]
-    fn a_chunk_is_as_long_as_httparse_says(
+    fn reads_chunk_sizes_as_httparse_does(
         line in prop_oneof!["[0-9a-fA-F]{1,3}", "[0-9a-f]{1,3}[ ;xg\t]{0,3}[a-z=\"]{0,5}"],
         extra in any::<bool>(),
     ) {
@@ -111,8 +111,8 @@ proptest! {
         let data = "x".repeat(usize::try_from(size).unwrap() + usize::from(extra));
         let last = if size == 0 { "" } else { "0\r\n" };
         let end = if size == 0 { "\r\n".to_owned() } else { format!("{data}\r\n") };
-        let told = answered(format!("{start}{line}\r\n{end}{last}\r\n").as_bytes());
-        let fate: Told = if extra && size > 0 { Malformed } else { Complete };
-        prop_assert_eq!(told, vec![Begun, head(200, Body::Chunked), fate], "{}", line);
+        let reports = response_reports(format!("{start}{line}\r\n{end}{last}\r\n").as_bytes());
+        let last_report: Report = if extra && size > 0 { Malformed } else { Complete };
+        prop_assert_eq!(reports, vec![Begun, headers(200, Body::Chunked), last_report], "{}", line);
     }
 }

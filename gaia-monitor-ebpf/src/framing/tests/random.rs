@@ -1,17 +1,17 @@
-//! Messages built from parts and cut anywhere, and bytes that mean nothing.
+//! Property tests: messages built from parts and split anywhere, and random bytes.
 
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::Told::{Begun, Complete, Informational};
-use super::{End, Told};
-use crate::framing::{Body, Way};
+use super::Report::{Begun, Complete, Informational};
+use super::{Endpoint, Report};
+use crate::framing::{Body, Direction};
 
-/// An exchange: the bytes of both sides, and what must be told of them.
+/// A request, its response, and the expected reports of the server.
 #[derive(Clone, Debug)]
 struct Exchange {
     request: Vec<u8>,
-    answer: Vec<u8>,
-    told: Vec<Told>,
+    response: Vec<u8>,
+    reports: Vec<Report>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Payload {
     }
 }
 
-/// Bodies that look like the end of something.
+/// Bodies that contain message delimiters.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         any::<Vec<u8>>(),
@@ -70,45 +70,45 @@ fn payload() -> impl Strategy<Value = Payload> {
 
 fn exchange() -> impl Strategy<Value = Exchange> {
     let headers = "(X-[A-Za-z]{1,9}: ?[!-~]{0,20}\r\n){0,4}";
-    let asked = (
+    let request = (
         proptest::sample::select(vec!["GET", "HEAD", "POST", "PUT", "DELETE"]),
         "/[!-~]{0,30}",
         headers,
         prop_oneof![Just(Payload::None), payload()],
     );
-    let answered =
+    let response =
         (proptest::collection::vec(100_u16..200, 0..3), 200_u16..600, "[ -~]{0,10}", headers, payload(), any::<bool>());
-    (asked, answered).prop_map(|(asked, answered)| {
-        let (method, target, headers, payload) = asked;
+    (request, response).prop_map(|(request, response)| {
+        let (method, target, headers, payload) = request;
         let mut request = format!("{method} {target} HTTP/1.1\r\n{headers}{}\r\n", payload.header()).into_bytes();
         request.extend(payload.bytes());
 
-        let (informational, status, reason, headers, payload, close) = answered;
-        let mut answer = Vec::new();
-        let mut told = Vec::new();
+        let (informational, status, reason, headers, payload, close) = response;
+        let mut response = Vec::new();
+        let mut reports = Vec::new();
         for status in informational.into_iter().filter(|status| *status != 101) {
-            answer.extend_from_slice(format!("HTTP/1.1 {status} x\r\n{headers}\r\n").as_bytes());
-            told.extend([Begun, Informational(status)]);
+            response.extend_from_slice(format!("HTTP/1.1 {status} x\r\n{headers}\r\n").as_bytes());
+            reports.extend([Begun, Informational(status)]);
         }
         let connection = if close { "Connection: close\r\n" } else { "" };
         let start = format!("HTTP/1.1 {status} {reason}\r\n{headers}{connection}{}\r\n", payload.header());
-        answer.extend_from_slice(start.as_bytes());
+        response.extend_from_slice(start.as_bytes());
         let body = if method == "HEAD" || status == 204 || status == 304 {
             Body::Empty
         } else {
-            answer.extend(payload.bytes());
+            response.extend(payload.bytes());
             match payload {
                 Payload::Length(body) => Body::Length(body.len() as u64),
                 Payload::Chunked { .. } => Body::Chunked,
                 Payload::None => Body::UntilClose,
             }
         };
-        told.extend([Begun, Told::Head { status, body, close }, Complete]);
-        Exchange { request, answer, told }
+        reports.extend([Begun, Report::Headers { status, body, close }, Complete]);
+        Exchange { request, response, reports }
     })
 }
 
-/// Where to cut, as a stretch length; the last one repeats.
+/// Packet lengths, repeated as often as needed.
 fn cuts() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::vec(prop_oneof![1_usize..4, 1_usize..60, 1_usize..3_000], 1..20)
 }
@@ -129,91 +129,91 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn exchanges_are_told_alike_however_they_are_cut(
+    fn reports_do_not_depend_on_segmentation(
         exchanges in proptest::collection::vec(exchange(), 1..4),
-        asking in cuts(),
-        answering in cuts(),
+        request_cuts in cuts(),
+        response_cuts in cuts(),
         repeated in any::<bool>(),
     ) {
-        let mut client = End::new();
-        let mut server = End::new();
+        let mut client = Endpoint::new();
+        let mut server = Endpoint::new();
         let mut expected = Vec::new();
         for exchange in &exchanges {
-            for piece in in_pieces(&exchange.request, &asking) {
-                client.pass(Way::Out, piece);
-                server.pass(Way::In, piece);
+            for piece in in_pieces(&exchange.request, &request_cuts) {
+                client.pass(Direction::Out, piece);
+                server.pass(Direction::In, piece);
                 if repeated {
-                    client.again(Way::Out, piece, b"");
-                    server.again(Way::In, piece, b"");
+                    client.retransmit(Direction::Out, piece, b"");
+                    server.retransmit(Direction::In, piece, b"");
                 }
             }
-            for piece in in_pieces(&exchange.answer, &answering) {
-                server.pass(Way::Out, piece);
-                client.pass(Way::In, piece);
+            for piece in in_pieces(&exchange.response, &response_cuts) {
+                server.pass(Direction::Out, piece);
+                client.pass(Direction::In, piece);
                 if repeated {
-                    server.again(Way::Out, piece, b"");
+                    server.retransmit(Direction::Out, piece, b"");
                 }
             }
-            expected.extend(&exchange.told);
+            expected.extend(&exchange.reports);
         }
-        prop_assert_eq!(client.news(), [Begun, Complete].repeat(exchanges.len()));
-        prop_assert_eq!(server.news(), expected);
+        prop_assert_eq!(client.take_reports(), [Begun, Complete].repeat(exchanges.len()));
+        prop_assert_eq!(server.take_reports(), expected);
     }
 
-    /// All requests first, then all answers; cut across their boundaries.
+    /// All requests first, then all responses; segments cross message boundaries.
     #[test]
-    fn pipelined_exchanges_are_told_alike(
+    fn reports_do_not_depend_on_pipelining(
         exchanges in proptest::collection::vec(exchange(), 1..6),
-        asking in cuts(),
-        answering in cuts(),
+        request_cuts in cuts(),
+        response_cuts in cuts(),
     ) {
-        let mut server = End::new();
+        let mut server = Endpoint::new();
         let requests: Vec<u8> = exchanges.iter().flat_map(|exchange| exchange.request.clone()).collect();
-        let answers: Vec<u8> = exchanges.iter().flat_map(|exchange| exchange.answer.clone()).collect();
-        for piece in in_pieces(&requests, &asking) {
-            server.pass(Way::In, piece);
+        let responses: Vec<u8> = exchanges.iter().flat_map(|exchange| exchange.response.clone()).collect();
+        for piece in in_pieces(&requests, &request_cuts) {
+            server.pass(Direction::In, piece);
         }
-        for piece in in_pieces(&answers, &answering) {
-            server.pass(Way::Out, piece);
+        for piece in in_pieces(&responses, &response_cuts) {
+            server.pass(Direction::Out, piece);
         }
-        let expected: Vec<Told> = exchanges.iter().flat_map(|exchange| exchange.told.clone()).collect();
-        prop_assert_eq!(server.news(), expected);
+        let expected: Vec<Report> = exchanges.iter().flat_map(|exchange| exchange.reports.clone()).collect();
+        prop_assert_eq!(server.take_reports(), expected);
     }
 
-    /// Nothing panics, loops, or is told twice, whatever comes; each byte costs one step at most.
+    /// Random bytes cause no panic, no loop and no duplicate final report; each byte costs at most one step.
     #[test]
-    fn random_bytes_do_no_harm(
+    fn bounds_the_work_when_bytes_are_random(
         packets in proptest::collection::vec((any::<bool>(), noise(), 0_usize..3), 0..30),
         fresh in any::<bool>(),
     ) {
-        let mut end = if fresh { End::new() } else { End::older() };
+        let mut socket = if fresh { Endpoint::new() } else { Endpoint::older() };
         let mut bytes = 0;
         for (out, packet, missed) in packets {
-            let way = if out { Way::Out } else { Way::In };
+            let direction = if out { Direction::Out } else { Direction::In };
             bytes += packet.len();
-            end.miss(way, missed / 2);
-            end.pass(way, &packet);
+            socket.miss(direction, missed / 2);
+            socket.pass(direction, &packet);
         }
-        prop_assert!(end.steps <= bytes);
-        for last in [Told::Opaque, Told::Malformed] {
-            prop_assert!(end.told.iter().filter(|told| **told == last).count() <= 1);
+        prop_assert!(socket.steps <= bytes);
+        for last in [Report::Opaque, Report::Malformed] {
+            prop_assert!(socket.reports.iter().filter(|report| **report == last).count() <= 1);
         }
     }
 
-    /// A valid answer with one byte changed never runs away, and is never told complete twice.
+    /// One changed byte in a valid response does not increase the number of steps.
     #[test]
-    fn a_changed_byte_does_no_harm(exchange in exchange(), at in any::<usize>(), byte in any::<u8>()) {
-        let mut end = End::new();
-        end.pass(Way::In, &exchange.request);
-        let mut answer = exchange.answer.clone();
-        let place = at % answer.len();
-        answer[place] = byte;
-        end.pass(Way::Out, &answer);
-        prop_assert!(end.steps <= answer.len() + exchange.request.len());
+    fn bounds_the_work_when_a_byte_is_changed(exchange in exchange(), at in any::<usize>(), byte in any::<u8>()) {
+        let mut socket = Endpoint::new();
+        socket.pass(Direction::In, &exchange.request);
+        let mut response = exchange.response.clone();
+        let place = at % response.len();
+        response[place] = byte;
+        socket.pass(Direction::Out, &response);
+        prop_assert!(socket.steps <= response.len() + exchange.request.len());
     }
 }
 
-/// Packets that are nearly HTTP.
+/// Packets that resemble HTTP.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         any::<Vec<u8>>(),

@@ -1,13 +1,13 @@
-//! The direction of the requests, at the client's socket.
+//! Requests, reported at the client's socket.
 
-use super::Told::{Begun, Complete, Opaque};
-use super::{End, Told, asked};
-use crate::framing::{HEAD_MAX, Way};
+use super::Report::{Begun, Complete, Opaque};
+use super::{Endpoint, Report, request_reports};
+use crate::framing::{Direction, SECTION_MAX};
 
-const WHOLE: [Told; 2] = [Begun, Complete];
+const WHOLE: [Report; 2] = [Begun, Complete];
 
 #[test]
-fn a_request_is_complete_at_the_end_of_what_it_announces() {
+fn completes_a_request_where_its_framing_ends() {
     for request in [
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.0\r\n\r\n",
@@ -27,12 +27,12 @@ fn a_request_is_complete_at_the_end_of_what_it_announces() {
         "POST / HTTP/1.1\r\nX-Content-Length: 9\r\nNot-Transfer-Encoding: chunked\r\nXransfer-encoding: chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab",
     ] {
-        assert_eq!(asked(request.as_bytes()), WHOLE, "{request:?}");
+        assert_eq!(request_reports(request.as_bytes()), WHOLE, "{request:?}");
     }
 }
 
 #[test]
-fn an_unfinished_request_is_begun_only() {
+fn reports_only_begun_when_a_request_is_incomplete() {
     for request in [
         "G",
         "GET",
@@ -44,12 +44,12 @@ fn an_unfinished_request_is_begun_only() {
         "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhell",
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
     ] {
-        assert_eq!(asked(request.as_bytes()), [Begun], "{request:?}");
+        assert_eq!(request_reports(request.as_bytes()), [Begun], "{request:?}");
     }
 }
 
 #[test]
-fn other_protocols_are_opaque_once() {
+fn reports_opaque_once_when_the_protocol_is_not_http() {
     for bytes in [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -64,16 +64,16 @@ fn other_protocols_are_opaque_once() {
         b"\x81\x85\x00\x00\x00\x00hello",
         b"AWordThatIsNoMethodBecauseItIsTooLong / HTTP/1.1\r\n\r\n",
     ] {
-        assert_eq!(asked(bytes), [Opaque], "{:?}", String::from_utf8_lossy(bytes));
+        assert_eq!(request_reports(bytes), [Opaque], "{:?}", String::from_utf8_lossy(bytes));
     }
-    let mut end = End::new();
-    end.pass(Way::Out, b"\x16\x03\x01\x00");
-    end.pass(Way::Out, b"GET / HTTP/1.1\r\n\r\n");
-    assert_eq!(end.news(), [Opaque]);
+    let mut client = Endpoint::new();
+    client.pass(Direction::Out, b"\x16\x03\x01\x00");
+    client.pass(Direction::Out, b"GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(client.take_reports(), [Opaque]);
 }
 
 #[test]
-fn a_request_that_breaks_its_framing_is_opaque() {
+fn reports_opaque_when_a_request_breaks_its_framing() {
     for request in [
         "POST / HTTP/1.1\r\nContent-Length: five\r\n\r\n",
         "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
@@ -82,41 +82,41 @@ fn a_request_that_breaks_its_framing_is_opaque() {
         "GET / HTTP/1.1\r\nno colon\r\n\r\n",
         "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
     ] {
-        assert_eq!(asked(request.as_bytes()), [Begun, Opaque], "{request:?}");
+        assert_eq!(request_reports(request.as_bytes()), [Begun, Opaque], "{request:?}");
     }
 }
 
 #[test]
-fn requests_follow_each_other_in_one_packet_and_in_many() {
+fn separates_requests_in_one_packet_and_in_many() {
     let two = b"GET /1 HTTP/1.1\r\n\r\nPOST /2 HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /3 HTTP/1.1\r\n\r\n";
-    assert_eq!(asked(two), [WHOLE, WHOLE, WHOLE].concat());
-    let mut end = End::new();
+    assert_eq!(request_reports(two), [WHOLE, WHOLE, WHOLE].concat());
+    let mut client = Endpoint::new();
     for byte in two {
-        end.pass(Way::Out, &[*byte]);
+        client.pass(Direction::Out, &[*byte]);
     }
-    assert_eq!(end.news(), [WHOLE, WHOLE, WHOLE].concat());
+    assert_eq!(client.take_reports(), [WHOLE, WHOLE, WHOLE].concat());
 }
 
 #[test]
-fn a_head_may_be_as_long_as_httpcore_takes() {
-    let head = |len: usize| {
+fn accepts_headers_up_to_the_limit_of_httpcore() {
+    let request_of = |len: usize| {
         let frame = "GET / HTTP/1.1\r\nX: \r\n\r\n".len();
         format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(len - frame)).into_bytes()
     };
-    // One byte more than the limit is complete before anybody sees that it is too long.
-    assert_eq!(asked(&head(HEAD_MAX as usize + 1)), WHOLE);
-    assert_eq!(asked(&head(HEAD_MAX as usize + 2)), [Begun, Opaque]);
+    // Headers one byte over the limit are complete before the limit is checked.
+    assert_eq!(request_reports(&request_of(SECTION_MAX as usize + 1)), WHOLE);
+    assert_eq!(request_reports(&request_of(SECTION_MAX as usize + 2)), [Begun, Opaque]);
 }
 
 #[test]
-fn a_body_is_skipped_by_its_length() {
-    let mut end = End::new();
-    end.pass(Way::Out, b"POST / HTTP/1.1\r\nContent-Length: 6000000000\r\n\r\n");
-    let steps = end.steps;
+fn skips_a_body_by_its_length() {
+    let mut client = Endpoint::new();
+    client.pass(Direction::Out, b"POST / HTTP/1.1\r\nContent-Length: 6000000000\r\n\r\n");
+    let steps = client.steps;
     let packet = vec![b'x'; 60_000];
     for _ in 0..100_000 {
-        end.pass(Way::Out, &packet);
+        client.pass(Direction::Out, &packet);
     }
-    assert_eq!(end.steps - steps, 100_000);
-    assert_eq!(end.news(), WHOLE);
+    assert_eq!(client.steps - steps, 100_000);
+    assert_eq!(client.take_reports(), WHOLE);
 }

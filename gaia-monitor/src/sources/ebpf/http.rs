@@ -10,7 +10,7 @@ use crate::model::ids::Cookie;
 const ORDER: [Facts; 7] = [
     Facts::BEGUN,
     Facts::INFORMATIONAL,
-    Facts::HEAD,
+    Facts::HEADERS,
     Facts::COMPLETE,
     Facts::UPGRADED,
     Facts::MALFORMED,
@@ -38,7 +38,7 @@ fn what(record: &HttpRecord, fact: Facts) -> Option<HttpWhat> {
         Facts::COMPLETE if is_answer => HttpWhat::AnswerComplete,
         Facts::COMPLETE => HttpWhat::RequestComplete,
         Facts::INFORMATIONAL => HttpWhat::Informational { status: record.status },
-        Facts::HEAD => {
+        Facts::HEADERS => {
             HttpWhat::AnswerHead { status: record.status, body: body(record), close: record.flags & HTTP_CLOSE != 0 }
         }
         Facts::UPGRADED => HttpWhat::Upgraded,
@@ -50,7 +50,7 @@ fn what(record: &HttpRecord, fact: Facts) -> Option<HttpWhat> {
 }
 
 fn ends_with_head(record: &HttpRecord) -> bool {
-    Facts::from_bits(record.facts).has(Facts::HEAD) && body(record) == BodyFraming::Empty
+    Facts::from_bits(record.facts).has(Facts::HEADERS) && body(record) == BodyFraming::Empty
 }
 
 /// A number that this version does not know could only come from another probe: its end is not known either.
@@ -79,7 +79,7 @@ mod tests {
             length: 5,
             facts: told.iter().fold(Facts::NONE, |all, fact| all.and(*fact)).bits(),
             status: 200,
-            body: Body::Length(5).kind(),
+            body: Body::Length(5).number(),
             flags,
         }
     }
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(whats(&[Facts::COMPLETE, Facts::BEGUN], 0), [HttpWhat::RequestBegun, HttpWhat::RequestComplete]);
         let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Length { bytes: 5 }, close: true };
         assert_eq!(
-            whats(&[Facts::HEAD, Facts::BEGUN, Facts::COMPLETE], HTTP_ANSWER | HTTP_CLOSE),
+            whats(&[Facts::HEADERS, Facts::BEGUN, Facts::COMPLETE], HTTP_ANSWER | HTTP_CLOSE),
             [HttpWhat::AnswerBegun, head, HttpWhat::AnswerComplete]
         );
         assert_eq!(
@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_body_is_complete_with_its_head() {
-        let empty = HttpRecord { body: Body::Empty.kind(), ..record(&[Facts::HEAD, Facts::COMPLETE], HTTP_ANSWER) };
+        let empty =
+            HttpRecord { body: Body::Empty.number(), ..record(&[Facts::HEADERS, Facts::COMPLETE], HTTP_ANSWER) };
         let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Empty, close: false };
         let whats: Vec<HttpWhat> = facts(empty).map(|fact| fact.what).collect();
         assert_eq!(whats, [head]);
