@@ -1,8 +1,8 @@
-//! The records that the probe sends to user space, and the table of kernel offsets that it gets from there.
+//! ABI between the probe and user space: the records of the ring buffer, and the table of kernel offsets.
 //!
-//! Both sides compile this file, so it is `no_std` and holds plain data only: every record is `repr(C)`, of fixed size,
-//! without implicit padding (asserted below), and opens with a [`Header`]. A record says what the kernel showed and is
-//! never interpreted here.
+//! Both sides compile this file, so it is `no_std` and contains plain data only. Every record is `repr(C)`, of fixed
+//! size, without implicit padding (asserted below), and begins with a [`Header`]. Records contain raw kernel values;
+//! user space interprets them.
 #![cfg_attr(not(test), no_std)]
 
 pub mod framing;
@@ -12,11 +12,11 @@ pub mod layout;
 /// Length of `task_struct.comm` (include/linux/sched.h, `TASK_COMM_LEN`).
 pub const COMM_LEN: usize = 16;
 
-/// Address families of records (include/linux/socket.h, part of the system call interface).
+/// Address families (include/linux/socket.h, part of the system call interface).
 pub const AF_INET: u32 = 2;
 pub const AF_INET6: u32 = 10;
 
-/// Which record it is. Also the index of its counter in the map `LOST`.
+/// Kind of a record. Also the index of its counter in the map `LOST`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Kind {
@@ -24,18 +24,18 @@ pub enum Kind {
     ResetReceived = 1,
     ResetSent = 2,
     SocketError = 3,
-    Reading = 4,
+    SocketRead = 4,
     ProcessStarted = 5,
     ProcessExec = 6,
     ProcessExited = 7,
     Signal = 8,
     OomVictim = 9,
     Http = 10,
-    LookUp = 11,
-    Dropped = 12,
+    DnsMessage = 11,
+    PacketDropped = 12,
     IcmpSent = 13,
     Retransmitted = 14,
-    QueueFull = 15,
+    AcceptQueueFull = 15,
 }
 
 impl Kind {
@@ -44,21 +44,21 @@ impl Kind {
         Kind::ResetReceived,
         Kind::ResetSent,
         Kind::SocketError,
-        Kind::Reading,
+        Kind::SocketRead,
         Kind::ProcessStarted,
         Kind::ProcessExec,
         Kind::ProcessExited,
         Kind::Signal,
         Kind::OomVictim,
         Kind::Http,
-        Kind::LookUp,
-        Kind::Dropped,
+        Kind::DnsMessage,
+        Kind::PacketDropped,
         Kind::IcmpSent,
         Kind::Retransmitted,
-        Kind::QueueFull,
+        Kind::AcceptQueueFull,
     ];
 
-    /// The stage under which records of this kind that found no room in the ring are reported as lost.
+    /// Stage name under which dropped records of this kind are reported as lost.
     #[must_use]
     pub const fn stage(self) -> &'static str {
         match self {
@@ -66,18 +66,18 @@ impl Kind {
             Kind::ResetReceived => "ring.reset_received",
             Kind::ResetSent => "ring.reset_sent",
             Kind::SocketError => "ring.socket_error",
-            Kind::Reading => "ring.reading",
+            Kind::SocketRead => "ring.socket_read",
             Kind::ProcessStarted => "ring.process_started",
             Kind::ProcessExec => "ring.process_exec",
             Kind::ProcessExited => "ring.process_exit",
             Kind::Signal => "ring.signal",
             Kind::OomVictim => "ring.oom_victim",
             Kind::Http => "ring.http",
-            Kind::LookUp => "ring.look_up",
-            Kind::Dropped => "ring.packet_dropped",
+            Kind::DnsMessage => "ring.dns_message",
+            Kind::PacketDropped => "ring.packet_dropped",
             Kind::IcmpSent => "ring.icmp_sent",
             Kind::Retransmitted => "ring.retransmitted",
-            Kind::QueueFull => "ring.queue_full",
+            Kind::AcceptQueueFull => "ring.accept_queue_full",
         }
     }
 
@@ -87,7 +87,7 @@ impl Kind {
     }
 }
 
-/// Opens every record.
+/// First field of every record.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Header {
@@ -105,19 +105,20 @@ pub struct Header {
 // SAFETY: `u32` and `u64` fields that leave no padding (asserted below).
 unsafe impl aya::Pod for Header {}
 
-/// The connection end that a record belongs to; `local` is the socket's own side.
+/// The socket that a record belongs to; `local` is its own address.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct SocketRecord {
-    /// 0 where no full socket stood behind the event.
+    /// 0 if the event has no full socket.
     pub cookie: u64,
-    /// Id of the socket's cgroup in the v2 tree; 0 where unknown.
+    /// Id of the socket's cgroup in the v2 tree; 0 if unknown.
     pub cgroup: u64,
     /// Inode number of the network namespace.
     pub netns: u32,
-    /// [`AF_INET`]: the first four bytes of each address count; [`AF_INET6`]: all, IPv4-mapped ones among them.
+    /// [`AF_INET`]: the first four bytes of each address are used. [`AF_INET6`]: all bytes; the address may be
+    /// IPv4-mapped.
     pub family: u32,
-    /// In host order; 0 before the kernel has chosen one.
+    /// In host order; 0 before the kernel has assigned a port.
     pub local_port: u16,
     pub remote_port: u16,
     pub reserved: u32,
@@ -126,15 +127,15 @@ pub struct SocketRecord {
     pub remote: [u8; 16],
 }
 
-/// The task in whose context an event ran.
+/// The current task of an event.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct TaskRecord {
     /// In the initial pid namespace.
     pub tgid: u32,
-    /// 1: past `exit_signals()`.
+    /// 1: the task is past `exit_signals()`.
     pub exiting: u32,
-    /// The group leader's.
+    /// Name of the group leader.
     pub comm: [u8; COMM_LEN],
 }
 
@@ -148,18 +149,18 @@ pub struct ProcessRecord {
     pub ns_pid: u32,
     /// Depth of its pid namespace; 0 is the initial one.
     pub ns_level: u32,
-    /// Inode number of its network namespace; 0 where it has none any more.
+    /// Inode number of its network namespace; 0 after the process has released it.
     pub netns: u32,
-    /// Id of its cgroup in the v2 tree; 0 where unknown.
+    /// Id of its cgroup in the v2 tree; 0 if unknown.
     pub cgroup: u64,
-    /// The group leader's.
+    /// Name of the group leader.
     pub comm: [u8; COMM_LEN],
 }
 
-/// A record that goes through the ring.
+/// A record of the ring buffer.
 ///
 /// # Safety
-/// The type is `repr(C)`, opens with a [`Header`], has no padding, and every bit pattern is a value of it.
+/// The type is `repr(C)`, begins with a [`Header`], has no padding, and every bit pattern is valid.
 pub unsafe trait Record: Copy + 'static {
     const KIND: Kind;
 }
@@ -174,7 +175,7 @@ macro_rules! record {
             $($(#[$field_doc])* pub $field: $type,)*
         }
 
-        // SAFETY: integers and arrays of them only; the sum of the fields' sizes below rules padding out.
+        // SAFETY: integers and arrays of integers only. The sum of the field sizes below excludes padding.
         unsafe impl Record for $name {
             const KIND: Kind = $kind;
         }
@@ -202,16 +203,16 @@ record! {
         new: u32,
         /// `sk_err`.
         errno: u32,
-        /// Bytes that arrived and that no process has read.
+        /// Number of received bytes that no process has read.
         unread: u32,
-        /// Boot time at which the socket last sent payload, last got some; 0: never seen.
+        /// Boot times at which the socket last sent and last received payload; 0: not seen.
         last_sent_ns: u64,
         last_received_ns: u64,
-        /// Boot time at which the current process last read from the socket; 0: never seen.
+        /// Boot time at which the current process last read from the socket; 0: not seen.
         last_read_ns: u64,
-        /// 1: only the sending side is shut (`shutdown(2)` with SHUT_WR); the process still reads.
+        /// 1: only the sending side is shut down (`shutdown(2)` with SHUT_WR); the process may still read.
         half: u32,
-        /// Bytes that were sent and that the other end has not acknowledged.
+        /// Number of bytes sent that the peer has not acknowledged.
         unacknowledged: u32,
     }
 }
@@ -220,7 +221,7 @@ record! {
     /// `tcp:tcp_receive_reset`.
     ResetReceivedRecord = Kind::ResetReceived, 96 bytes {
         socket: SocketRecord,
-        /// The socket's state when the RST came.
+        /// State of the socket when the RST arrived.
         state: u32,
         reserved: u32,
     }
@@ -230,14 +231,14 @@ record! {
     /// `tcp:tcp_send_reset`.
     ResetSentRecord = Kind::ResetSent, 96 bytes {
         socket: SocketRecord,
-        /// `enum sk_rst_reason` of the running kernel, [`NO_REASON`] where it tells none.
+        /// `enum sk_rst_reason` of the running kernel; [`NO_REASON`] if it has none.
         reason: u32,
-        /// 1: sent by the socket's own close; 0: an answer to a packet.
+        /// 1: sent by the close of the socket; 0: in response to a packet.
         active: u32,
     }
 }
 
-/// The kernel (before 6.10) does not tell why it sends a reset.
+/// The kernel (before 6.10) reports no reason for a reset.
 pub const NO_REASON: u32 = u32::MAX;
 
 record! {
@@ -250,9 +251,9 @@ record! {
 }
 
 record! {
-    /// `tcp:tcp_rcv_space_adjust`: the current task read from this socket for the first time; later reads show in
-    /// [`TcpStateRecord::last_read_ns`].
-    ReadingRecord = Kind::Reading, 112 bytes {
+    /// `tcp:tcp_rcv_space_adjust`: the first read of the current task from this socket. Later reads are visible in
+    /// [`TcpStateRecord::last_read_ns`] only.
+    SocketReadRecord = Kind::SocketRead, 112 bytes {
         socket: SocketRecord,
         task: TaskRecord,
     }
@@ -263,7 +264,7 @@ record! {
     ProcessStartedRecord = Kind::ProcessStarted, 72 bytes {
         process: ProcessRecord,
         parent: u32,
-        /// 1: the parent stands outside the child's pid namespace.
+        /// 1: the parent is outside the child's pid namespace.
         parent_outside: u32,
     }
 }
@@ -281,9 +282,9 @@ record! {
         process: ProcessRecord,
         parent: u32,
         parent_outside: u32,
-        /// As `wait(2)` tells it: code in bits 8 to 15, signal in the low 7, core dumped in bit 7.
+        /// As returned by `wait(2)`: code in bits 8 to 15, signal in the low 7, core dumped in bit 7.
         status: u32,
-        /// 1: it held a listening TCP socket. 0 also where the kernel tells the exit after the files are closed.
+        /// 1: it held a listening TCP socket. Also 0 if the kernel reports the exit after the files are closed.
         listens: u32,
     }
 }
@@ -292,7 +293,7 @@ record! {
     /// `signal:signal_generate`.
     SignalRecord = Kind::Signal, 120 bytes {
         target: ProcessRecord,
-        /// Meaningful only if `from_kernel` is 0.
+        /// Valid only if `from_kernel` is 0.
         sender: ProcessRecord,
         signal: u32,
         from_kernel: u32,
@@ -310,29 +311,29 @@ record! {
     }
 }
 
-/// How many of the kernel's drop reasons (`enum skb_drop_reason`) the probe can be asked for: the core's own, which are
-/// 128 on 6.18; those of modules stand above 65,536.
+/// Size of the table of drop reasons (`enum skb_drop_reason`). It covers the core reasons, 128 on 6.18; reasons of
+/// modules are above 65,536.
 pub const DROP_REASONS: usize = 256;
 
 record! {
-    /// `skb:kfree_skb` of a TCP packet, for one of the wanted reasons. `packet.local` is its source, `remote` its
-    /// destination; it has no cookie.
-    DroppedRecord = Kind::Dropped, 112 bytes {
+    /// `skb:kfree_skb` of a TCP packet, for one of the selected reasons. `packet.local` is the source of the packet,
+    /// `remote` its destination; `cookie` is 0.
+    PacketDroppedRecord = Kind::PacketDropped, 112 bytes {
         packet: SocketRecord,
         /// `enum skb_drop_reason` of the running kernel.
         reason: u32,
         /// `HOOK_…`.
         hook: u32,
         seq: u32,
-        /// The flags as they stand in the header (RFC 9293): FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
+        /// TCP flags as in the header (RFC 9293): FIN 1, SYN 2, RST 4, PSH 8, ACK 16.
         flags: u32,
-        /// Bytes of payload.
+        /// Payload length in bytes.
         payload: u32,
         reserved: u32,
     }
 }
 
-/// Where on its way a packet was: what netfilter would call that place. Read off the packet, since the event does not say.
+/// Netfilter hook of a packet. Derived from the packet, because the event does not contain it.
 pub const HOOK_PREROUTING: u32 = 0;
 pub const HOOK_INPUT: u32 = 1;
 pub const HOOK_FORWARD: u32 = 2;
@@ -340,10 +341,11 @@ pub const HOOK_OUTPUT: u32 = 3;
 pub const HOOK_POSTROUTING: u32 = 4;
 
 record! {
-    /// `icmp:icmp_send`: this host answers a TCP packet with "destination unreachable". `packet` as above.
+    /// `icmp:icmp_send`: this host responds to a TCP packet with "destination unreachable". `packet` is as in
+    /// [`PacketDroppedRecord`].
     IcmpSentRecord = Kind::IcmpSent, 96 bytes {
         packet: SocketRecord,
-        /// By RFC 792 and 1812.
+        /// ICMP code (RFC 792 and 1812).
         code: u32,
         reserved: u32,
     }
@@ -359,9 +361,9 @@ record! {
 }
 
 record! {
-    /// A packet of a handshake came to a listener whose queue of accepted connections is full. `socket.local` is the
-    /// address that was asked, `remote` the client's.
-    QueueFullRecord = Kind::QueueFull, 96 bytes {
+    /// A handshake packet reached a listener with a full accept queue. `socket.local` is the destination of the packet,
+    /// `remote` the client.
+    AcceptQueueFullRecord = Kind::AcceptQueueFull, 96 bytes {
         socket: SocketRecord,
         queued: u32,
         limit: u32,
@@ -369,48 +371,48 @@ record! {
 }
 
 record! {
-    /// What one packet showed of one HTTP message, where its sender sent it. No byte of it is in here.
+    /// HTTP framing facts of one packet about one message. Contains no byte of the message.
     HttpRecord = Kind::Http, 48 bytes {
-        /// The sender's socket; with [`HTTP_RECEIVED`] the receiver's.
+        /// Socket of the sender; of the receiver with [`HTTP_RECEIVED`].
         cookie: u64,
-        /// `Content-Length`, where that is what ends the body.
+        /// `Content-Length`, if it determines the end of the body.
         length: u64,
-        /// [`framing::Facts`], all of this instant, in their order.
+        /// [`framing::Facts`].
         facts: u32,
-        /// Of the answer; means something with `HEAD` and `INFORMATIONAL`.
+        /// Status of the response; valid with `HEADERS` and `INFORMATIONAL`.
         status: u16,
-        /// [`framing::Body`] by its number; means something with `HEAD`, as [`HTTP_CLOSE`] does.
+        /// Number of the [`framing::Body`]; valid with `HEADERS`, as is [`HTTP_CLOSE`].
         body: u8,
         /// `HTTP_…`.
         flags: u8,
     }
 }
 
-/// The message is an answer.
-pub const HTTP_ANSWER: u8 = 1;
-/// The answer's sender closes the connection after it.
+/// The message is a response.
+pub const HTTP_RESPONSE: u8 = 1;
+/// The sender of the response closes the connection after it.
 pub const HTTP_CLOSE: u8 = 1 << 1;
-/// Told where it arrived: its sender is on another host, and the record's socket is the receiver's.
+/// Reported at the receiver, because the sender is on another host.
 pub const HTTP_RECEIVED: u8 = 1 << 2;
 
-/// Bytes of a DNS message that are told: all of one without EDNS (RFC 1035, 2.3.4).
+/// Maximum number of recorded bytes of a DNS message: the maximum size without EDNS (RFC 1035, 2.3.4).
 pub const DNS_LEN: usize = 512;
 
 record! {
-    /// A question to a name server, its answer, or the close of a socket with a question open, at the asking socket.
-    DnsRecord = Kind::LookUp, 632 bytes {
-        /// Without addresses for [`DNS_CLOSED`].
+    /// A DNS query or response at the client socket, or the close of a client socket with an outstanding query.
+    DnsMessageRecord = Kind::DnsMessage, 632 bytes {
+        /// Without addresses for [`DNS_SOCKET_CLOSED`].
         socket: SocketRecord,
-        /// Of a question and of a close; an answer arrives in anybody's context.
+        /// The current task for a query and a close; zero for a response, which arrives in an arbitrary context.
         task: TaskRecord,
         /// `DNS_…`.
         what: u32,
-        /// How much of `message` is one.
+        /// Number of valid bytes in `message`.
         len: u32,
         message: [u8; DNS_LEN],
     }
 }
 
-pub const DNS_QUESTION: u32 = 0;
-pub const DNS_ANSWER: u32 = 1;
-pub const DNS_CLOSED: u32 = 2;
+pub const DNS_QUERY: u32 = 0;
+pub const DNS_RESPONSE: u32 = 1;
+pub const DNS_SOCKET_CLOSED: u32 = 2;

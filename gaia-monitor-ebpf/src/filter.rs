@@ -1,8 +1,9 @@
-//! What belongs to containers. Decided here, from the first SYN on, so that the host's own traffic costs a few reads.
+//! Filter: which sockets belong to containers. Applied in the kernel from the first SYN, so that traffic of the host
+//! itself costs only a few reads.
 //!
-//! A socket counts if its network namespace is not the host's; or its local or peer port is published; or one of its
-//! addresses lies in a container prefix; or its cgroup is that of a container on the host's network. Nothing waits for
-//! Docker: a namespace that is not the host's needs no entry in any map.
+//! A socket is watched if its network namespace is not the host's, its local or remote port is published, one of its
+//! addresses is in a container prefix, or its cgroup is that of a container on the host network. Sockets outside the
+//! host's namespace need no map entry, so they are watched before Docker reports their container.
 
 use aya_ebpf::{
     macros::map,
@@ -12,18 +13,18 @@ use gaia_monitor_abi::{AF_INET, SocketRecord};
 
 use crate::kernel::layout;
 
-/// By port: 1 if a container is published there on the host.
+/// Per port: 1 if a container publishes it on the host.
 #[map]
 static PUBLISHED: Array<u8> = Array::with_max_entries(65_536, 0);
 
-/// Prefixes of container networks. When full, a published-port-less host process talking to a container is not seen at
-/// its own end; the container's end is seen all the same.
+/// Prefixes of container networks. If full, a host process that connects to a container without a published port is not
+/// seen at its own socket, only at the container's.
 #[map]
 static PREFIXES_V4: LpmTrie<[u8; 4], u8> = LpmTrie::with_max_entries(4_096, 0);
 #[map]
 static PREFIXES_V6: LpmTrie<[u8; 16], u8> = LpmTrie::with_max_entries(4_096, 0);
 
-/// Addresses of the host itself. An address that is missing here makes facts that user space knows already.
+/// Addresses of the host itself. A missing address causes duplicate records, which user space tolerates.
 #[map]
 static OWN_V4: HashMap<[u8; 4], u8> = HashMap::with_max_entries(1_024, 0);
 #[map]
@@ -40,11 +41,11 @@ const LOOPBACK_V6: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
 #[inline(always)]
 pub fn cgroup_is_watched(cgroup: u64) -> bool {
-    // SAFETY: the value is read at once and never kept.
+    // SAFETY: the value is read immediately and not kept.
     unsafe { CGROUPS.get(cgroup) }.is_some()
 }
 
-/// Is this socket worth a record?
+/// True if events of this socket are recorded.
 #[inline(always)]
 pub fn socket_is_watched(socket: &SocketRecord) -> bool {
     if socket.netns != layout!(host_netns) {
@@ -57,7 +58,7 @@ pub fn socket_is_watched(socket: &SocketRecord) -> bool {
         || cgroup_is_watched(socket.cgroup)
 }
 
-/// Has the peer no socket on this host? Asked once for each connection.
+/// True if the peer has no socket on this host. Evaluated once per connection.
 #[inline(always)]
 pub fn peer_is_remote(socket: &SocketRecord) -> bool {
     let remote = &socket.remote;
@@ -65,7 +66,7 @@ pub fn peer_is_remote(socket: &SocketRecord) -> bool {
         return false;
     }
     if socket.family != AF_INET && !is_mapped(remote) {
-        // SAFETY: the value is read at once and never kept.
+        // SAFETY: the value is read immediately and not kept.
         return *remote != LOOPBACK_V6 && unsafe { OWN_V6.get(remote) }.is_none();
     }
     let address = if socket.family == AF_INET {
@@ -98,7 +99,7 @@ fn address_is_watched(family: u32, address: &[u8; 16]) -> bool {
 
 #[inline(always)]
 fn v4_is_watched(address: [u8; 4]) -> bool {
-    // No container network lies in 127/8 or is the unspecified address.
+    // Container networks never include 127/8 or 0/8.
     if address[0] == 127 || address[0] == 0 {
         return false;
     }

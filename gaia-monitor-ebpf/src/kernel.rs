@@ -1,17 +1,17 @@
-//! Reads of kernel memory, at offsets that user space took from the running kernel.
+//! Reads of kernel memory, at offsets that user space takes from the BTF of the running kernel.
 //!
-//! Two ways. Where the verifier knows a pointer's type ([`Typed`]), a read is one instruction; it knows the offsets, too,
-//! because the map that holds them is frozen, and checks them against the kernel's own types. Anything else ([`Raw`]) goes
-//! through `bpf_probe_read_kernel`. A wrong pointer reads as 0 or `None`, never faults.
+//! If the verifier knows the type of a pointer ([`Typed`]), a read is one instruction. The verifier knows the offsets
+//! as well, because the map that contains them is frozen, and checks them against the types of the kernel. Any other
+//! pointer ([`Raw`]) is read by `bpf_probe_read_kernel`. An invalid pointer reads as 0 or `None` and never faults.
 
 use aya_ebpf::helpers::{bpf_probe_read_kernel, generated};
 use gaia_monitor_abi::layout::Layout;
 
-/// Filled by the loader before the programs are verified; the map behind it is frozen, so the verifier knows the values.
+/// Filled by the loader before the programs are verified. Its map is frozen, so the verifier knows the values.
 #[unsafe(no_mangle)]
 pub static LAYOUT: Layout = Layout::UNKNOWN;
 
-/// One entry of [`LAYOUT`]. Volatile, because the compiler must not fold the zeros that the object carries.
+/// One entry of [`LAYOUT`]. Volatile, because the compiler must not fold the zeros in the object.
 macro_rules! layout {
     ($field:ident) => {
         // SAFETY: a reference to an initialised static.
@@ -20,18 +20,18 @@ macro_rules! layout {
 }
 pub(crate) use layout;
 
-/// A pointer to a kernel structure, as an argument of a BTF tracepoint or read from another such structure. Reading
-/// through NULL gives 0.
+/// A pointer to a kernel structure: an argument of a BTF tracepoint, or read from another such structure. Reading
+/// through NULL returns 0.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Typed(pub u64);
 
 impl Typed {
-    /// Reads a field. Volatile, so that the access keeps the field's own width.
+    /// Reads a field. Volatile, so that the access keeps the width of the field.
     #[inline(always)]
     pub fn load<T: Number>(self, offset: u32) -> T {
-        // SAFETY: the verifier refuses the program unless it can prove that this is a field of a known structure, and
-        // the kernel turns a fault into 0.
+        // SAFETY: the verifier rejects the program unless this is a field of a known structure, and the kernel turns a
+        // fault into 0.
         unsafe { core::ptr::read_volatile((self.0 + offset as u64) as *const T) }
     }
 
@@ -41,11 +41,11 @@ impl Typed {
         Typed(self.load(offset))
     }
 
-    /// Reads sixteen bytes: an IPv6 address, a task's name.
+    /// Reads 16 bytes, such as an IPv6 address or a task name.
     #[inline(always)]
     pub fn load_16(self, offset: u32) -> [u8; 16] {
         let halves: [u64; 2] = [self.load(offset), self.load(offset + 8)];
-        // SAFETY: same size, and any bytes are a value.
+        // SAFETY: equal sizes, and all bit patterns are valid.
         unsafe { core::mem::transmute(halves) }
     }
 
@@ -55,10 +55,10 @@ impl Typed {
     }
 }
 
-/// What one instruction can load.
+/// An integer that one instruction can load.
 ///
 /// # Safety
-/// An integer of at most eight bytes.
+/// Only for integers of at most eight bytes.
 pub unsafe trait Number: Copy {}
 // SAFETY: see above.
 unsafe impl Number for u8 {}
@@ -71,7 +71,7 @@ unsafe impl Number for i32 {}
 // SAFETY: see above.
 unsafe impl Number for u64 {}
 
-/// An address of kernel memory that the verifier knows nothing about.
+/// An untyped address of kernel memory, which the verifier does not check.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Raw(pub u64);
@@ -82,17 +82,17 @@ impl Raw {
         Raw(self.0.wrapping_add(offset as u64))
     }
 
-    /// Reads a plain value at `offset`.
+    /// Reads an integer at `offset`.
     #[inline(always)]
     pub fn read<T: Number>(self, offset: u32) -> Option<T> {
-        // SAFETY: the helper checks the address; any bytes are a value of an integer.
+        // SAFETY: the helper checks the address, and all bit patterns of an integer are valid.
         unsafe { bpf_probe_read_kernel(self.at(offset).0 as *const T).ok() }
     }
 
-    /// Copies `N` bytes at `offset` to `target`, which the helper zeroes on failure.
+    /// Copies `N` bytes at `offset` to `target`. On failure the helper zeroes `target`.
     #[inline(always)]
     pub fn copy<const N: usize>(self, offset: u32, target: &mut [u8; N]) -> Option<()> {
-        // SAFETY: `target` is `N` bytes that this program owns; the helper checks the source.
+        // SAFETY: `target` is `N` bytes owned by this program, and the helper checks the source.
         let result = unsafe {
             generated::bpf_probe_read_kernel(target.as_mut_ptr().cast(), N as u32, self.at(offset).0 as *const _)
         };
@@ -100,13 +100,13 @@ impl Raw {
     }
 }
 
-/// The id of a cgroup in the v2 tree, which is the inode number of its directory; 0 where it cannot be read.
+/// Id of a cgroup in the v2 tree, which is the inode number of its directory; 0 if it cannot be read.
 #[inline(always)]
 pub fn cgroup_id(cgroup: Typed) -> u64 {
     cgroup.follow(layout!(cgroup_kn)).load(layout!(kn_id))
 }
 
-/// The inode number of a `struct net`; 0 where it cannot be read.
+/// Inode number of a `struct net`; 0 if it cannot be read.
 #[inline(always)]
 pub fn netns_of(net: Typed) -> u32 {
     net.load(layout!(net_inum))

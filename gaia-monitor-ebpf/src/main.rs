@@ -1,7 +1,8 @@
-//! The probe: programs on the kernel's tracepoints that put fixed-size records into one ring.
+//! The kernel probe: programs on tracepoints and cgroup hooks that write fixed-size records to one ring buffer.
 //!
-//! It decides nothing but what is worth a record (`filter`), never blocks and never changes what the kernel does. On the
-//! host this binary is empty, so that plain `cargo clippy --workspace` works; `cargo xtask ebpf` builds the real one.
+//! It only decides which events are recorded (`filter`), never blocks, and never changes the behaviour of the kernel.
+//! On the host this binary is empty, so that plain `cargo clippy --workspace` works; `cargo xtask ebpf` builds the BPF
+//! object.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
@@ -19,7 +20,7 @@ mod socket;
 #[cfg(target_arch = "bpf")]
 mod task;
 
-/// Some helpers are open to programs under a licence compatible with the GPL only; this crate is `MIT OR Apache-2.0`.
+/// Some helpers require a GPL-compatible licence. This crate is `MIT OR Apache-2.0`.
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

@@ -1,4 +1,5 @@
-//! The one way to user space. What finds no room is counted by kind, so that the loss is told and never silent.
+//! The BPF ring buffer, the only channel to user space. Records that do not fit are counted per kind, so that every
+//! loss is reported.
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -8,50 +9,50 @@ use aya_ebpf::{
 };
 use gaia_monitor_abi::{Header, Kind, Record};
 
-/// The loader may give it another size.
+/// The loader may change the size.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
-/// Records that found no room, by [`Kind`].
+/// Number of dropped records per [`Kind`].
 #[map]
 static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(Kind::ALL.len() as u32, 0);
 
-/// Wake-ups of the current span.
+/// Wake-ups in the current interval.
 #[map]
-static WOKEN: Array<Woken> = Array::with_max_entries(1, 0);
+static WAKE_UPS: Array<WakeUps> = Array::with_max_entries(1, 0);
 
 #[derive(Clone, Copy)]
-struct Woken {
-    /// Boot time at which the span began, in nanoseconds.
+struct WakeUps {
+    /// Boot time at which the interval began, in nanoseconds.
     since_ns: u64,
     count: u64,
 }
 
-/// How long a span is.
-const SPAN_NS: u64 = 20_000_000;
-/// Wake-ups of one span: a death and each of its first broken connections, which come some milliseconds later, wake the
-/// reader; a flood of resets, to which one interrupt a record would be felt, does not. What finds the span used up waits
-/// for the look that a reader which is not idle takes every 2 ms.
-const WAKES: u64 = 8;
+/// Length of an interval.
+const INTERVAL_NS: u64 = 20_000_000;
+/// Maximum number of wake-ups per interval. A process exit and its first broken connections, some milliseconds later,
+/// wake the reader. A flood of resets does not, because one wake-up per record would slow the host down. Beyond the
+/// limit, records wait for the next poll, every 2 ms while the reader is not idle.
+const WAKE_UPS_MAX: u64 = 8;
 
-/// Whether the reader must see the record at once.
+/// When the reader must see a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// It decides a verdict.
+    /// Immediately: the record may decide a verdict.
     Now,
-    /// The reader's next look, a few milliseconds from now, is early enough: waking it for each record would cost the
-    /// host more than the record is worth.
+    /// At the next poll, within a few milliseconds. A wake-up for every record would be too expensive.
     Later,
 }
 
-/// Reserves a record, lets `fill` write everything but the header, and submits it. `false`: there was no room.
+/// Reserves a record, writes its header, calls `fill` for the other fields, and submits it. Returns `false` if the ring
+/// is full.
 ///
-/// `fill` must write every field: what it leaves out holds bytes of older records.
+/// `fill` must write every field: reserved memory contains bytes of older records.
 #[inline(always)]
 pub fn emit<R: Record>(wake: Wake, fill: impl FnOnce(&mut R)) -> bool {
     let Some(mut entry) = EVENTS.reserve::<R>(0) else {
         if let Some(count) = LOST.get_ptr_mut(R::KIND as u32) {
-            // SAFETY: the slot belongs to this CPU; a tracepoint that interrupts this one may at worst lose a count.
+            // SAFETY: the slot belongs to this CPU. A tracepoint that interrupts this one may lose a count.
             unsafe { *count += 1 };
         }
         return false;
@@ -59,8 +60,8 @@ pub fn emit<R: Record>(wake: Wake, fill: impl FnOnce(&mut R)) -> bool {
     let record = entry.as_mut_ptr();
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: `Record` promises that it opens with a header and that all bit patterns are values; ring memory is mapped
-    // and holds older records or zeros, so the reference is to initialised integers.
+    // SAFETY: a `Record` begins with a header, and all bit patterns are valid. Ring memory contains older records or
+    // zeros, so the reference is to initialised integers.
     unsafe {
         *record.cast::<Header>() = Header {
             kind: R::KIND as u32,
@@ -79,16 +80,16 @@ pub fn emit<R: Record>(wake: Wake, fill: impl FnOnce(&mut R)) -> bool {
     true
 }
 
-/// Two processors that ask at once may both wake: harmless, so no atomics.
+/// Not atomic: two processors may both wake the reader, which is harmless.
 #[inline(always)]
 fn may_wake(now: u64) -> bool {
-    let Some(woken) = WOKEN.get_ptr_mut(0) else { return true };
-    // SAFETY: the map holds one aligned value that lives as long as the program.
+    let Some(current) = WAKE_UPS.get_ptr_mut(0) else { return true };
+    // SAFETY: the map contains one aligned value that lives as long as the program.
     unsafe {
-        if now.wrapping_sub((*woken).since_ns) >= SPAN_NS {
-            *woken = Woken { since_ns: now, count: 0 };
+        if now.wrapping_sub((*current).since_ns) >= INTERVAL_NS {
+            *current = WakeUps { since_ns: now, count: 0 };
         }
-        (*woken).count += 1;
-        (*woken).count <= WAKES
+        (*current).count += 1;
+        (*current).count <= WAKE_UPS_MAX
     }
 }

@@ -1,6 +1,7 @@
-//! From a kernel socket to a [`SocketRecord`], for those that the filter lets through.
+//! Kernel sockets: conversion of watched TCP sockets to a [`SocketRecord`].
 //!
-//! Facts are attributed by the socket alone: on a bridge one side's events run in the other side's task.
+//! Events are attributed by the socket, never by the current task: on loopback and bridges the events of one endpoint
+//! run in the task of its peer.
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock},
@@ -13,8 +14,8 @@ use crate::{
     kernel::{Typed, cgroup_id, layout, netns_of},
 };
 
-/// Numbers of TCP states that decide something here. They are part of the system call interface (`BPF_TCP_*` in
-/// include/uapi/linux/bpf.h, which the kernel asserts to be equal to its own).
+/// TCP state numbers used by the probe. They are stable (`BPF_TCP_*` in include/uapi/linux/bpf.h; the kernel asserts
+/// that they equal its own).
 pub mod state {
     pub const SYN_SENT: u8 = 2;
     pub const SYN_RECV: u8 = 3;
@@ -31,13 +32,13 @@ const SEND_SHUTDOWN: u8 = 2;
 /// A full TCP socket.
 #[derive(Clone, Copy)]
 pub struct TcpSock {
-    /// The tracepoint's own argument: helpers take nothing else.
+    /// The argument of the tracepoint or program. Helpers accept nothing else.
     argument: *const u8,
     /// The same socket as a `struct tcp_sock`.
     fields: Typed,
 }
 
-/// A tracepoint's socket, if it is a full TCP socket: no other protocol's, no request, no TIME_WAIT.
+/// The socket of a tracepoint, if it is a full TCP socket: not another protocol, a request or a TIME_WAIT socket.
 #[inline(always)]
 pub fn tcp(argument: *const u8) -> Option<TcpSock> {
     // SAFETY: the verifier accepts only a trusted socket here.
@@ -45,7 +46,7 @@ pub fn tcp(argument: *const u8) -> Option<TcpSock> {
     (!fields.is_null()).then_some(TcpSock { argument, fields })
 }
 
-/// The full TCP socket that a cgroup program's packet belongs to. `socket` is the packet's, as its context names it.
+/// The full TCP socket of a packet in a cgroup program. `socket` is the socket in the context.
 #[inline(always)]
 pub fn of_packet(context: *mut __sk_buff, socket: *mut bpf_sock) -> Option<TcpSock> {
     if socket.is_null() {
@@ -53,18 +54,18 @@ pub fn of_packet(context: *mut __sk_buff, socket: *mut bpf_sock) -> Option<TcpSo
     }
     // SAFETY: the verifier accepts only a socket of the context here.
     let fields = Typed(unsafe { bpf_skc_to_tcp_sock(socket.cast()) } as u64);
-    // A cookie is asked for by the packet.
+    // `bpf_get_socket_cookie` takes the context here.
     (!fields.is_null()).then_some(TcpSock { argument: context.cast(), fields })
 }
 
-/// The network namespace of any socket, even one that is not full.
+/// Network namespace of any socket, including request and TIME_WAIT sockets.
 #[inline(always)]
 pub fn netns(sk: Typed) -> u32 {
     netns_of(sk.follow(layout!(skc_net)))
 }
 
 impl TcpSock {
-    /// The cookie that names the socket since boot.
+    /// The cookie, unique since boot.
     #[inline(always)]
     pub fn cookie(self) -> u64 {
         // SAFETY: the verifier accepts only a trusted socket here.
@@ -76,16 +77,16 @@ impl TcpSock {
         self.fields.load(layout!(skc_state))
     }
 
-    /// `sk_err`, the error that the socket's process finds next; 0 for none.
+    /// `sk_err`, the error that the next system call on the socket returns; 0 for none.
     #[inline(always)]
     pub fn error(self) -> u32 {
         self.fields.load(layout!(sk_err))
     }
 
-    /// What a record tells of it, or `None` if it is of no interest.
+    /// Reads the record of the socket; `None` if it is not watched.
     ///
-    /// Goes by family: an accepted IPv6 socket carries no IPv4 address that means anything. The local port is
-    /// `inet_sport`, because `skc_num` is already 0 when a socket closes.
+    /// The addresses are selected by family, because an accepted IPv6 socket has no valid IPv4 address. The local port
+    /// is `inet_sport`, because `skc_num` is already 0 when a socket closes.
     #[inline(always)]
     pub fn observe(self) -> Option<SocketRecord> {
         let fields = self.fields;
@@ -122,55 +123,55 @@ impl TcpSock {
         Some(socket)
     }
 
-    /// Its process shut the sending side alone: `shutdown(2)` notes that before the state changes (net/ipv4/af_inet.c,
-    /// `inet_shutdown`), as `close(2)` notes both sides (net/ipv4/tcp.c, `__tcp_close`).
+    /// True if only the sending side is shut down. `shutdown(2)` sets this before the state changes
+    /// (net/ipv4/af_inet.c, `inet_shutdown`); `close(2)` sets both sides (net/ipv4/tcp.c, `__tcp_close`).
     #[inline(always)]
     pub fn is_half_closed(self) -> bool {
         self.fields.load::<u8>(layout!(sk_shutdown)) == SEND_SHUTDOWN
     }
 
-    /// Sequence number of the next byte that it expects.
+    /// Sequence number of the next byte to receive.
     #[inline(always)]
     pub fn receives_next(self) -> u32 {
         self.fields.load(layout!(rcv_nxt))
     }
 
-    /// Bytes that arrived in order since the connection began.
+    /// Number of bytes received in sequence since the connection began.
     #[inline(always)]
     pub fn received(self) -> u64 {
         let received: u64 = self.fields.load(layout!(bytes_received));
         received.saturating_sub(u64::from(self.has_fin()))
     }
 
-    /// The peer's FIN has arrived: it takes a sequence number, which the kernel's counters take for a byte.
+    /// True if a FIN was received. It occupies a sequence number, which the kernel's counters include as a byte.
     #[inline(always)]
     fn has_fin(self) -> bool {
         let flags: u64 = self.fields.load(layout!(skc_flags));
         flags >> (layout!(sock_done_bit) & 63) & 1 == 1
     }
 
-    /// Bytes that were sent since the connection began, each counted once; those of a packet that is just leaving, too.
+    /// Number of bytes sent since the connection began, without retransmissions, including the current packet.
     #[inline(always)]
     pub fn sent(self) -> u64 {
         let sent: u64 = self.fields.load(layout!(bytes_sent));
         sent.wrapping_sub(self.fields.load(layout!(bytes_retrans)))
     }
 
-    /// Bytes under way: sent, and not acknowledged by the other end.
+    /// Number of bytes sent that the peer has not acknowledged.
     #[inline(always)]
     pub fn unacknowledged(self) -> u32 {
         let next: u32 = self.fields.load(layout!(snd_nxt));
         next.wrapping_sub(self.fields.load(layout!(snd_una)))
     }
 
-    /// A listener's connections that wait to be accepted, and how many may wait: one more than the limit is let in
+    /// Length and limit of a listener's accept queue. The kernel admits one connection more than the limit
     /// (`sk_acceptq_is_full()` in include/net/sock.h).
     #[inline(always)]
-    pub fn queue(self) -> (u32, u32) {
+    pub fn accept_queue(self) -> (u32, u32) {
         (self.fields.load(layout!(sk_ack_backlog)), self.fields.load(layout!(sk_max_ack_backlog)))
     }
 
-    /// Bytes that arrived in order and that no process has read (`tcp_inq()` in include/net/tcp.h).
+    /// Number of received bytes that no process has read (`tcp_inq()` in include/net/tcp.h).
     #[inline(always)]
     pub fn unread(self) -> u32 {
         let next: u32 = self.fields.load(layout!(rcv_nxt));

@@ -1,4 +1,4 @@
-//! From a `struct task_struct` to what a record tells of a task or a process.
+//! Tasks and processes: conversion of a `struct task_struct` to a [`TaskRecord`] or [`ProcessRecord`].
 
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use gaia_monitor_abi::{ProcessRecord, TaskRecord};
@@ -11,7 +11,7 @@ use crate::{
 /// include/linux/sched.h; unchanged since 2.6.
 const PF_EXITING: u32 = 0x4;
 
-/// docker-proxy runs on the host, and is the one host program whose life is told.
+/// Name of docker-proxy, the only host program with recorded processes.
 const DOCKER_PROXY: [u8; 16] = *b"docker-proxy\0\0\0\0";
 
 #[inline(always)]
@@ -25,9 +25,10 @@ pub fn tgid(task: Typed) -> u32 {
     task.load(layout!(task_tgid))
 }
 
-/// The task that runs now, as a witness; the name is the group leader's, because a dying process often closes in a thread.
+/// Record of the current task. The name is the group leader's, because an exiting process often closes its sockets in
+/// another thread.
 #[inline(always)]
-pub fn witness() -> TaskRecord {
+pub fn current_task() -> TaskRecord {
     let task = current();
     let flags: u32 = task.load(layout!(task_flags));
     TaskRecord {
@@ -42,7 +43,7 @@ pub fn leader(task: Typed) -> Typed {
     task.follow(layout!(task_group_leader))
 }
 
-/// Its `struct pid`; NULL once it is reaped.
+/// `struct pid` of a group leader; NULL after it is reaped.
 #[inline(always)]
 fn pid_of(leader: Typed) -> Typed {
     leader.follow(layout!(task_thread_pid))
@@ -53,20 +54,20 @@ fn level_of(pid: Typed) -> u32 {
     pid.load(layout!(pid_level))
 }
 
-/// The `struct upid` of `pid` at depth `level`: an element of an array whose length the verifier does not know.
+/// `struct upid` of `pid` at depth `level`. Raw, because the verifier does not know the length of the array.
 #[inline(always)]
 fn number_at(pid: Typed, level: u32) -> Raw {
-    // A namespace is at most 32 deep (MAX_PID_NS_LEVEL).
+    // Namespaces are nested at most 32 deep (MAX_PID_NS_LEVEL).
     Raw(pid.0).at(layout!(pid_numbers)).at((level & 63) * layout!(upid_size))
 }
 
-/// A process by any of its threads.
+/// Record of a process, from any of its threads.
 #[inline(always)]
 pub fn process(task: Typed) -> ProcessRecord {
     let leader = leader(task);
     let pid = pid_of(leader);
     let ns_level = level_of(pid);
-    // The thread's own namespaces, not the leader's: a leader that is dead already has none left.
+    // The namespaces of the thread: those of an exited leader are already released.
     let net = task.follow(layout!(task_nsproxy)).follow(layout!(nsproxy_net_ns));
     let cgroup = task.follow(layout!(task_cgroups)).follow(layout!(css_set_dfl_cgrp));
     ProcessRecord {
@@ -79,7 +80,7 @@ pub fn process(task: Typed) -> ProcessRecord {
     }
 }
 
-/// Does a container own this process?
+/// True if the process belongs to a container.
 #[inline(always)]
 pub fn is_contained(process: &ProcessRecord) -> bool {
     process.ns_level > 0 || filter::cgroup_is_watched(process.cgroup)
@@ -88,7 +89,7 @@ pub fn is_contained(process: &ProcessRecord) -> bool {
 #[inline(always)]
 pub fn is_docker_proxy(process: &ProcessRecord) -> bool {
     let mut index = 0;
-    // With the NUL: no longer name that begins alike.
+    // Includes the NUL, so that longer names do not match.
     while index <= 12 {
         if process.comm[index] != DOCKER_PROXY[index] {
             return false;
@@ -98,7 +99,7 @@ pub fn is_docker_proxy(process: &ProcessRecord) -> bool {
     true
 }
 
-/// The parent's pid, and whether it stands outside the child's pid namespace.
+/// Pid of the parent, and 1 if the parent is outside the child's pid namespace.
 #[inline(always)]
 pub fn parent(task: Typed) -> (u32, u32) {
     let child = leader(task);
@@ -106,7 +107,7 @@ pub fn parent(task: Typed) -> (u32, u32) {
     let own = pid_of(child);
     let others = pid_of(leader(parent));
     let level = level_of(own);
-    // A parent that is being reaped has no number any more, and reads as level 0: outside.
+    // A parent that is being reaped has no `struct pid` and reads as level 0: outside.
     let outside = level_of(others) < level || namespace_at(others, level) != namespace_at(own, level);
     (tgid(parent), outside as u32)
 }

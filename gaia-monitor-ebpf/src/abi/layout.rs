@@ -1,14 +1,14 @@
-//! Where the running kernel keeps what the probe reads.
+//! Offset table of the kernel structures that the probe reads.
 //!
-//! User space fills this table from the kernel's BTF at start and hands it over as the global `LAYOUT`; no offset and no
-//! enum value that differs between kernels is compiled in. All numbers are byte offsets inside the named structure unless
-//! the field says otherwise.
+//! User space fills this table from the kernel's BTF at start and passes it as the global `LAYOUT`. No offset and no
+//! enum value that differs between kernels is compiled in. All numbers are byte offsets in the named structure, unless
+//! a field is documented otherwise.
 
-/// The table. Every field is a `u32`, so that it has no padding and one atomic width.
+/// The table. Every field is a `u32`, so there is no padding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Layout {
-    // struct sock_common: the part that full sockets, TIME_WAIT and request sockets share.
+    // struct sock_common, shared by full, TIME_WAIT and request sockets
     pub skc_family: u32,
     pub skc_state: u32,
     pub skc_dport: u32,
@@ -96,12 +96,12 @@ pub struct Layout {
     pub reset_has_reason: u32,
     /// 1: `sched_process_exit` has `group_dead` as its second argument (6.16 and newer).
     pub exit_has_group_dead: u32,
-    /// 1: `mark_victim` gets the task, 0: only its pid.
+    /// 1: the argument of `mark_victim` is the task; 0: only its pid.
     pub victim_is_task: u32,
 }
 
 impl Layout {
-    /// What the object holds before it is loaded.
+    /// Contents of the object before it is loaded.
     pub const UNKNOWN: Layout = {
         // SAFETY: integers only.
         unsafe { core::mem::zeroed() }

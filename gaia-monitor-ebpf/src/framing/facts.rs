@@ -51,8 +51,8 @@ impl Facts {
         self.0 == 0
     }
 
-    /// True if the message is over. The caller must emit these facts before it feeds the next byte, which belongs to the
-    /// next message.
+    /// True if the message is over. The caller must emit these facts before it feeds the next byte, which belongs to
+    /// the next message.
     #[must_use]
     pub const fn ends_message(self) -> bool {
         self.0 & Facts::ENDS != 0

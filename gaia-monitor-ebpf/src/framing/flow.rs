@@ -1,9 +1,9 @@
 //! Framing state of one socket: both directions, and the requests that are outstanding.
 //!
-//! A message is reported at its sender's socket, because bytes leave in order and before they arrive anywhere. The requests
-//! that a server receives are parsed as well: the end of a response depends on the request method, and no address leads to
-//! the socket that sent the request (published ports are rewritten on the way). A peer on another host has no socket here,
-//! so its messages are reported at the receiving socket.
+//! A message is reported at its sender's socket, because bytes leave in order and before they arrive anywhere. The
+//! requests that a server receives are parsed as well: the end of a response depends on the request method, and no
+//! address leads to the socket that sent the request (published ports are rewritten on the way). A peer on another host
+//! has no socket here, so its messages are reported at the receiving socket.
 
 use super::{Continuity, Facts, MessageKind, Outstanding, Parser};
 
@@ -14,8 +14,8 @@ pub enum Direction {
     In,
 }
 
-/// HTTP role of the socket. The peer that sends first is the client. With a protocol in which servers send first, the server
-/// is taken for a client, and its first bytes make the connection opaque.
+/// HTTP role of the socket. The peer that sends first is the client. With a protocol in which servers send first, the
+/// server is taken for a client, and its first bytes make the connection opaque.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Role {
@@ -54,8 +54,8 @@ pub enum Opening {
         /// Sequence number of the next byte that the socket receives.
         receives_next: u32,
     },
-    /// The socket responds to a request that arrived during the handshake, before the socket existed (TCP_DEFER_ACCEPT, a
-    /// full accept queue).
+    /// The socket responds to a request that arrived during the handshake, before the socket existed (TCP_DEFER_ACCEPT,
+    /// a full accept queue).
     RequestInHandshake,
     /// The connection is older than the probe.
     Older,
@@ -76,7 +76,7 @@ impl Flow {
         reserved: [0; 4],
     };
 
-    /// Initializes a flow at its first payload. `remote_peer`: the peer is on another host.
+    /// Initialises a flow at its first payload. `remote_peer`: the peer is on another host.
     #[inline(always)]
     pub fn open(&mut self, opening: Opening, remote_peer: bool) {
         self.remote_peer = u8::from(remote_peer);

@@ -122,8 +122,8 @@ impl Parser {
             return;
         }
         if self.field == Field::TransferEncoding {
-            // The last coding determines the framing (RFC 9112, section 6.3). h11 rejects every coding but `chunked`; the RFC
-            // does not.
+            // The last coding determines the framing (RFC 9112, section 6.3). h11 rejects every coding but `chunked`;
+            // the RFC does not.
             self.flags &= !(flag::CHUNKED | flag::CODED);
             self.flags |= if self.token.is(&CHUNKED) { flag::CHUNKED } else { flag::CODED };
         } else if self.token.is(&CLOSE) {

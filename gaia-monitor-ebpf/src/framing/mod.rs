@@ -1,10 +1,10 @@
 //! HTTP/1.x message framing of one direction of a TCP connection.
 //!
 //! A [`Parser`] is fed the bytes of one direction in order. It reports the start of a message, the end of its header
-//! section, the end of its body, and bytes that break the framing. The probe runs it in the kernel and the tests run it on
-//! the host, from the same code. It therefore allocates nothing, indexes nothing and cannot panic. It keeps counters and no
-//! traffic: the longest stored text is the 17-byte name of the current header field. Bodies are skipped by length; only
-//! header sections and chunk lines are read byte by byte.
+//! section, the end of its body, and bytes that break the framing. The probe runs it in the kernel and the tests run it
+//! on the host, from the same code. It therefore allocates nothing, indexes nothing and cannot panic. It keeps counters
+//! and no traffic: the longest stored text is the 17-byte name of the current header field. Bodies are skipped by
+//! length; only header sections and chunk lines are read byte by byte.
 //!
 //! Validity follows h11, which determines the exceptions of httpx, but accepts what RFC 9112 allows and h11 rejects.
 
@@ -75,7 +75,7 @@ enum State {
     Surplus,
     /// The body ends with the connection.
     UntilClose,
-    /// Not HTTP, no longer HTTP, broken or lost: all further bytes are skipped.
+    /// Not HTTP, no longer HTTP, malformed or incomplete: all further bytes are skipped.
     Over,
 }
 
@@ -178,15 +178,15 @@ pub struct Parser {
     digits: u8,
     /// 1: the current lines are trailers.
     trailers: u8,
-    /// Of the response whose header section was reported last: the number of its [`Body`], and whether the sender closes
-    /// the connection after it.
+    /// Of the last reported response headers: the number of the [`Body`], and 1 if the sender closes the connection
+    /// after the response.
     body: u8,
     close: u8,
     reserved: [u8; 6],
 }
 
 impl Parser {
-    /// A direction whose first byte has the sequence number `next`.
+    /// A direction with `next` as the sequence number of its first byte.
     #[must_use]
     pub const fn new(kind: MessageKind, next: u32) -> Self {
         Self {
@@ -239,13 +239,13 @@ impl Parser {
         self.state == State::Searching || self.flags & flag::TENTATIVE != 0
     }
 
-    /// Status of the response whose header section was reported last.
+    /// Status in the last reported response headers.
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.status
     }
 
-    /// Body of the response whose header section was reported last.
+    /// Body according to the last reported response headers.
     #[must_use]
     pub const fn body(&self) -> Body {
         match Body::of(self.body, self.length) {
@@ -254,7 +254,7 @@ impl Parser {
         }
     }
 
-    /// True if the sender of the response whose header section was reported last closes the connection after it: by
+    /// True if the sender closes the connection after the response, according to the last reported headers: by
     /// `Connection: close`, or by HTTP/1.0 without `keep-alive`.
     #[must_use]
     pub const fn closes(&self) -> bool {

@@ -1,5 +1,5 @@
-//! Outstanding requests of a connection, shared by its two directions. The request method determines whether a response has
-//! a body.
+//! Outstanding requests of a connection, shared by its two directions. The request method determines whether a response
+//! has a body.
 //!
 //! The request direction pushes, the response direction pops. In the kernel both run at the same time on different
 //! processors, so each field has exactly one writer.
@@ -20,8 +20,8 @@ pub enum RequestMethod {
 #[repr(C)]
 pub struct Outstanding {
     /// Bit n: request n (modulo 64) was a HEAD or CONNECT request. Written by the request direction, as is `requests`.
-    heads: u64,
-    connects: u64,
+    head_requests: u64,
+    connect_requests: u64,
     requests: u32,
     /// Written by the response direction, as is `upgraded`.
     responses: u32,
@@ -32,18 +32,20 @@ pub struct Outstanding {
 
 impl Outstanding {
     pub const NEW: Outstanding =
-        Outstanding { heads: 0, connects: 0, requests: 0, responses: 0, upgraded: 0, reserved: 0 };
+        Outstanding { head_requests: 0, connect_requests: 0, requests: 0, responses: 0, upgraded: 0, reserved: 0 };
 
     #[inline(always)]
     pub(super) fn push(&mut self, method: RequestMethod) {
         let bit = 1u64 << (self.requests & (DEPTH - 1));
-        self.heads = if method == RequestMethod::Head { self.heads | bit } else { self.heads & !bit };
-        self.connects = if method == RequestMethod::Connect { self.connects | bit } else { self.connects & !bit };
+        self.head_requests =
+            if method == RequestMethod::Head { self.head_requests | bit } else { self.head_requests & !bit };
+        self.connect_requests =
+            if method == RequestMethod::Connect { self.connect_requests | bit } else { self.connect_requests & !bit };
         self.requests = self.requests.wrapping_add(1);
     }
 
-    /// Removes the oldest outstanding request and returns its method; `None` if the queue has overflowed. If no request was
-    /// seen, the response is treated as one to a GET.
+    /// Removes the oldest outstanding request and returns its method; `None` if the queue has overflowed. If no request
+    /// was seen, the response is treated as one to a GET.
     #[inline(always)]
     pub(super) fn pop(&mut self) -> Option<RequestMethod> {
         let pending = self.requests.wrapping_sub(self.responses);
@@ -55,10 +57,10 @@ impl Outstanding {
         if pending > DEPTH {
             return None;
         }
-        if self.heads >> index & 1 == 1 {
+        if self.head_requests >> index & 1 == 1 {
             return Some(RequestMethod::Head);
         }
-        Some(if self.connects >> index & 1 == 1 { RequestMethod::Connect } else { RequestMethod::Other })
+        Some(if self.connect_requests >> index & 1 == 1 { RequestMethod::Connect } else { RequestMethod::Other })
     }
 
     #[inline(always)]

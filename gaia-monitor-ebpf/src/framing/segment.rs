@@ -160,7 +160,8 @@ impl Parser {
         facts
     }
 
-    /// Resets the state of the previous message, except what [`Self::status`], [`Self::body`] and [`Self::closes`] return.
+    /// Resets the state of the previous message, except what [`Self::status`], [`Self::body`] and [`Self::closes`]
+    /// return.
     #[inline(always)]
     pub(super) fn begin(&mut self) {
         self.state = State::Between;

@@ -27,8 +27,8 @@ impl Parser {
     #[inline(always)]
     pub(super) fn first_byte(&mut self, byte: u8, outstanding: &mut Outstanding) -> Facts {
         if byte == b'\r' || byte == b'\n' {
-            // An empty line is ignored before a request (RFC 9112, section 2.2) and after a response. Before an outstanding
-            // response h11 rejects it.
+            // An empty line is ignored before a request (RFC 9112, section 2.2) and after a response. Before an
+            // outstanding response h11 rejects it.
             if self.kind == MessageKind::Response && outstanding.has_pending() {
                 return self.fail(outstanding);
             }
@@ -122,7 +122,7 @@ impl Parser {
             MAJOR => byte.is_ascii_digit(),
             DOT => byte == b'.',
             MINOR => {
-                // 1.0 is the only HTTP/1.x version whose minor number is 0.
+                // 1.0 is the only HTTP/1.x version with the minor number 0.
                 if byte == b'0' {
                     self.flags |= flag::HTTP_1_0;
                 }

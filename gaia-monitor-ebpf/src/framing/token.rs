@@ -1,5 +1,5 @@
-//! A word of bounded size: the last 16 bytes in lower case, the length and the first byte. This identifies any word of up to
-//! 17 bytes exactly, in 24 bytes of state.
+//! A word of bounded size: the last 16 bytes in lower case, the length and the first byte. This identifies any word of
+//! up to 17 bytes exactly, in 24 bytes of state.
 
 /// The word read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +111,8 @@ pub(super) const fn is_token(byte: u8) -> bool {
     bits >> (byte & 63) & 1 == 1
 }
 
-/// True if the byte is valid in a field value or reason phrase. h11 and llhttp both reject these three control characters;
-/// h11 accepts the others. The caller handles CR and LF.
+/// True if the byte is valid in a field value or reason phrase. h11 and llhttp both reject these three control
+/// characters; h11 accepts the others. The caller handles CR and LF.
 #[inline(always)]
 pub(super) const fn is_text(byte: u8) -> bool {
     byte != 0 && byte != 0x0b && byte != 0x0c

@@ -1,11 +1,13 @@
-//! What containers ask their name server and are told: at the asking socket, out and in, by UDP and, where a message is
-//! one segment, by TCP. Programs of their own beside `http`'s, because both together would not fit on the stack. `BPF_CGROUP_INET_SOCK_RELEASE` (5.9 and newer) tells that a socket closed with a question open.
+//! DNS queries and responses of containers, captured at the client socket by `cgroup_skb` programs: over UDP, and over
+//! TCP if a message is exactly one segment. Separate from the `http` programs, because together they exceed the stack
+//! limit. `BPF_CGROUP_INET_SOCK_RELEASE` (5.9 and newer) reports a socket that closes with an outstanding query;
+//! without it such a query counts as unanswered after a timeout.
 //!
-//! Inside a container the embedded name server is asked at 127.0.0.11:53, which netfilter turns into another port before
-//! this program sees the packet leave; what comes back bears port 53 again. Any other server is known by the port. A
-//! question counts if its asker's process is a container's: the embedded server's own questions upstream leave the same
-//! namespace, and are dockerd's. An answer counts if its question did. Messages hold names and addresses only; of a long
-//! one the beginning is told.
+//! Inside a container Docker's embedded resolver is addressed as 127.0.0.11:53. netfilter rewrites the port before this
+//! program sees the query; the response has port 53 again. Any other resolver is recognised by the port. A query is
+//! reported if the sending process belongs to a container: the embedded resolver sends its upstream queries from the
+//! same namespace, but they belong to dockerd. A response is reported if its query was. Messages contain names and
+//! addresses only; long ones are truncated.
 
 use core::{ffi::c_void, ptr};
 
@@ -17,7 +19,7 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockContext},
 };
 use gaia_monitor_abi::{
-    AF_INET, AF_INET6, DNS_ANSWER, DNS_CLOSED, DNS_LEN, DNS_QUESTION, DnsRecord, SocketRecord, TaskRecord,
+    AF_INET, AF_INET6, DNS_LEN, DNS_QUERY, DNS_RESPONSE, DNS_SOCKET_CLOSED, DnsMessageRecord, SocketRecord, TaskRecord,
 };
 
 use super::packets::{IPPROTO_TCP, IPPROTO_UDP, IpHeader, PASS, Segment, direct, ip_header, segment};
@@ -28,39 +30,39 @@ use crate::{
     task,
 };
 
-/// The monitor's own process in the initial pid namespace: what it asks is nobody's look-up.
+/// The monitor's pid in the initial pid namespace. Its own queries are ignored.
 #[unsafe(no_mangle)]
 static OWN_TGID: u32 = 0;
 
 const PORT: u16 = 53;
-/// Docker's embedded name server, in network order.
+/// Docker's embedded resolver, in network order.
 const EMBEDDED: [u8; 4] = [127, 0, 0, 11];
 const UDP_LEN: u32 = 8;
-/// Before each message over TCP: its length.
+/// Length of the length field before each message over TCP.
 const PREFIX_LEN: u32 = 2;
 
-/// A message's header (RFC 1035, 4.1.1): its length, and what is read of it.
+/// Length of a message header (RFC 1035, 4.1.1), and offsets in it.
 const HEADER_LEN: u32 = 12;
 const FLAGS: usize = 2;
 const CODES: usize = 3;
-const QUESTIONS: usize = 4;
-const IS_ANSWER: u8 = 0x80;
+const QDCOUNT: usize = 4;
+const IS_RESPONSE: u8 = 0x80;
 const OPCODE: u8 = 0x78;
 const RCODE: u8 = 0x0f;
 
-/// A socket with questions.
+/// A socket that sent queries.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Asker {
+struct DnsClient {
     cgroup: u64,
     netns: u32,
-    /// Questions without an answer.
-    open: u32,
+    /// Number of queries without a response.
+    outstanding: u32,
 }
 
-/// By socket cookie. When it overflows, the answers to the least recent asker are not told.
+/// Clients by socket cookie. On overflow the least recently used entry is evicted, and its responses are not reported.
 #[map]
-static ASKERS: LruHashMap<u64, Asker> = LruHashMap::with_max_entries(16_384, 0);
+static CLIENTS: LruHashMap<u64, DnsClient> = LruHashMap::with_max_entries(16_384, 0);
 
 #[cgroup_skb(egress)]
 pub fn dns_egress(ctx: SkBuffContext) -> i32 {
@@ -74,21 +76,21 @@ pub fn dns_ingress(ctx: SkBuffContext) -> i32 {
     PASS
 }
 
-/// A packet leaves (`OUT`) or arrives.
+/// Handles a packet that leaves (`OUT`) or arrives.
 #[inline(always)]
 fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
     let header = ip_header(skb)?;
     let udp = header.protocol == IPPROTO_UDP;
-    if (!udp && header.protocol != IPPROTO_TCP) || !is_name_servers::<OUT>(skb, &header)? {
+    if (!udp && header.protocol != IPPROTO_TCP) || !is_dns::<OUT>(skb, &header)? {
         return None;
     }
     let start = if udp { header.len + UDP_LEN } else { whole_message(skb, &segment(skb, &header)?)? };
     message::<OUT>(skb, &header, start)
 }
 
-/// Does the packet go to a name server, or come from one?
+/// True if the packet is sent to a resolver or comes from one.
 #[inline(always)]
-fn is_name_servers<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader) -> Option<bool> {
+fn is_dns<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader) -> Option<bool> {
     let port: u16 = direct(skb, header.len + if OUT { 2 } else { 0 })?;
     if u16::from_be(port) == PORT {
         return Some(true);
@@ -100,7 +102,7 @@ fn is_name_servers<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader) -> O
     Some(u32::from_ne_bytes(server) == u32::from_ne_bytes(EMBEDDED))
 }
 
-/// Where a message over TCP begins that begins and ends with its segment; any other is left out.
+/// Offset of a message over TCP that is exactly one segment; other messages are ignored.
 #[inline(always)]
 fn whole_message(skb: *mut __sk_buff, segment: &Segment) -> Option<u32> {
     let mut len = [0; PREFIX_LEN as usize];
@@ -110,37 +112,37 @@ fn whole_message(skb: *mut __sk_buff, segment: &Segment) -> Option<u32> {
 }
 
 #[inline(always)]
-fn message<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader, start: u32) -> Option<()> {
+fn message<const OUT: bool>(skb: *mut __sk_buff, ip: &IpHeader, start: u32) -> Option<()> {
     // SAFETY: a field of the context.
     let whole = unsafe { (*skb).len };
-    let mut head = [0_u8; HEADER_LEN as usize];
-    load(skb, start, &mut head)?;
-    let answers = head[FLAGS] & IS_ANSWER != 0;
-    let questions = u16::from_be_bytes([head[QUESTIONS], head[QUESTIONS + 1]]);
-    if answers == OUT || head[FLAGS] & OPCODE != 0 || questions != 1 {
+    let mut header = [0_u8; HEADER_LEN as usize];
+    load(skb, start, &mut header)?;
+    let is_response = header[FLAGS] & IS_RESPONSE != 0;
+    let qdcount = u16::from_be_bytes([header[QDCOUNT], header[QDCOUNT + 1]]);
+    if is_response == OUT || header[FLAGS] & OPCODE != 0 || qdcount != 1 {
         return None;
     }
     // SAFETY: the context names the packet's socket.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    let asker = if OUT { asked(skb, cookie)? } else { answered(cookie)? };
-    let wake = if answers && head[CODES] & RCODE != 0 { Wake::Now } else { Wake::Later };
-    emit::<DnsRecord>(wake, |event| {
-        event.what = if OUT { DNS_QUESTION } else { DNS_ANSWER };
-        event.task = if OUT { task::witness() } else { NOBODY };
+    let client = if OUT { on_query(skb, cookie)? } else { on_response(cookie)? };
+    let wake = if is_response && header[CODES] & RCODE != 0 { Wake::Now } else { Wake::Later };
+    emit::<DnsMessageRecord>(wake, |event| {
+        event.what = if OUT { DNS_QUERY } else { DNS_RESPONSE };
+        event.task = if OUT { task::current_task() } else { NO_TASK };
         event.socket.cookie = cookie;
-        event.socket.cgroup = asker.cgroup;
-        event.socket.netns = asker.netns;
-        socket::<OUT>(skb, header, &mut event.socket);
+        event.socket.cgroup = client.cgroup;
+        event.socket.netns = client.netns;
+        socket::<OUT>(skb, ip, &mut event.socket);
         event.len = copy(skb, start, whole.wrapping_sub(start), event.message.as_mut_ptr());
     });
     Some(())
 }
 
-const NOBODY: TaskRecord = TaskRecord { tgid: 0, exiting: 0, comm: [0; 16] };
+const NO_TASK: TaskRecord = TaskRecord { tgid: 0, exiting: 0, comm: [0; 16] };
 
-/// A question leaves, in its asker's context: is it a container's?
+/// Counts a query. The program runs in the context of the sending process; `None` if that is not a container's.
 #[inline(always)]
-fn asked(skb: *mut __sk_buff, cookie: u64) -> Option<Asker> {
+fn on_query(skb: *mut __sk_buff, cookie: u64) -> Option<DnsClient> {
     let process = task::process(task::current());
     // SAFETY: a reference to an initialised static.
     let own = unsafe { ptr::read_volatile(&raw const OWN_TGID) };
@@ -150,33 +152,34 @@ fn asked(skb: *mut __sk_buff, cookie: u64) -> Option<Asker> {
     if process.netns == layout!(host_netns) && !filter::cgroup_is_watched(process.cgroup) {
         return None;
     }
-    let before = match ASKERS.get_ptr(cookie) {
+    let before = match CLIENTS.get_ptr(cookie) {
         // SAFETY: the kernel keeps the entry while this program runs.
-        Some(asker) => unsafe { (*asker).open },
+        Some(client) => unsafe { (*client).outstanding },
         None => 0,
     };
     // SAFETY: the context names the packet's socket.
     let cgroup = unsafe { bpf_skb_cgroup_id(skb) };
-    let asker = Asker { cgroup, netns: process.netns, open: before.wrapping_add(1) };
-    let _ = ASKERS.insert(cookie, &asker, 0);
-    Some(asker)
+    let client = DnsClient { cgroup, netns: process.netns, outstanding: before.wrapping_add(1) };
+    let _ = CLIENTS.insert(cookie, &client, 0);
+    Some(client)
 }
 
-/// An answer came: to a question that counted?
+/// Counts a response; `None` if its query was not counted.
 #[inline(always)]
-fn answered(cookie: u64) -> Option<Asker> {
-    let asker = ASKERS.get_ptr_mut(cookie)?;
-    // SAFETY: the kernel keeps the entry while this program runs. Two answers at once may lose a count: then the socket's
-    // closing is told although nothing was open, which user space knows better.
+fn on_response(cookie: u64) -> Option<DnsClient> {
+    let client = CLIENTS.get_ptr_mut(cookie)?;
+    // SAFETY: the kernel keeps the entry while this program runs. Two concurrent responses may lose a count. The close
+    // of the socket is then reported without an outstanding query, which user space detects.
     unsafe {
-        if (*asker).open > 0 {
-            (*asker).open -= 1;
+        if (*client).outstanding > 0 {
+            (*client).outstanding -= 1;
         }
-        Some(*asker)
+        Some(*client)
     }
 }
 
-/// Where the asking socket is bound and whom it asks, by the packet: a UDP socket need be neither bound nor connected.
+/// Fills in the addresses of the client socket from the packet, because a UDP socket may be neither bound nor
+/// connected.
 #[inline(always)]
 fn socket<const OUT: bool>(skb: *mut __sk_buff, header: &IpHeader, socket: &mut SocketRecord) {
     let mut ports = [0; 4];
@@ -212,30 +215,29 @@ fn load<const N: usize>(skb: *mut __sk_buff, offset: u32, target: &mut [u8; N]) 
     (result == 0).then_some(())
 }
 
-/// Copies the message's beginning, and says how much; behind it the record keeps what was there.
+/// Copies the start of the message and returns the number of bytes. The rest of the record keeps its old contents.
 #[inline(always)]
 fn copy(skb: *mut __sk_buff, start: u32, left: u32, target: *mut u8) -> u32 {
     let wanted = if left < DNS_LEN as u32 { left } else { DNS_LEN as u32 };
-    // Volatile, so that the compiler forgets what it knows and compares the number that the helper gets: the verifier wants
-    // to see that.
+    // Volatile, so that the compiler keeps the comparison of the number passed to the helper: the verifier requires it.
     // SAFETY: a reference to an initialised number.
     let len = unsafe { ptr::read_volatile(&raw const wanted) };
     if len == 0 || len > DNS_LEN as u32 {
         return 0;
     }
-    // SAFETY: `target` is `DNS_LEN` bytes of the record, and `len` is not more.
+    // SAFETY: `target` has `DNS_LEN` bytes, and `len` is at most that.
     let result = unsafe { bpf_skb_load_bytes(skb.cast::<c_void>(), start, target.cast(), len) };
     if result == 0 { len } else { 0 }
 }
 
 #[cgroup_sock(sock_release)]
-pub fn asker_closed(ctx: SockContext) -> i32 {
-    let _ = closed(ctx.sock);
+pub fn dns_socket_closed(ctx: SockContext) -> i32 {
+    let _ = observe_close(ctx.sock);
     PASS
 }
 
 #[inline(always)]
-fn closed(sock: *mut bpf_sock) -> Option<()> {
+fn observe_close(sock: *mut bpf_sock) -> Option<()> {
     // SAFETY: a field of the context.
     let protocol = unsafe { (*sock).protocol };
     if protocol != u32::from(IPPROTO_UDP) {
@@ -243,19 +245,19 @@ fn closed(sock: *mut bpf_sock) -> Option<()> {
     }
     // SAFETY: the context is a socket.
     let cookie = unsafe { bpf_get_socket_cookie(sock.cast()) };
-    let asker = ASKERS.get_ptr(cookie)?;
+    let client = CLIENTS.get_ptr(cookie)?;
     // SAFETY: the kernel keeps the entry while this program runs.
-    let asker = unsafe { *asker };
-    let _ = ASKERS.remove(cookie);
-    if asker.open == 0 {
+    let client = unsafe { *client };
+    let _ = CLIENTS.remove(cookie);
+    if client.outstanding == 0 {
         return None;
     }
-    let witness = task::witness();
-    emit::<DnsRecord>(Wake::Now, |event| {
+    let task = task::current_task();
+    emit::<DnsMessageRecord>(Wake::Now, |event| {
         event.socket = SocketRecord {
             cookie,
-            cgroup: asker.cgroup,
-            netns: asker.netns,
+            cgroup: client.cgroup,
+            netns: client.netns,
             family: AF_INET,
             local_port: 0,
             remote_port: 0,
@@ -263,8 +265,8 @@ fn closed(sock: *mut bpf_sock) -> Option<()> {
             local: [0; 16],
             remote: [0; 16],
         };
-        event.task = witness;
-        event.what = DNS_CLOSED;
+        event.task = task;
+        event.what = DNS_SOCKET_CLOSED;
         event.len = 0;
     });
     Some(())

@@ -1,13 +1,14 @@
-//! Packets that never arrive, and refusals by a packet filter.
+//! Dropped, rejected and retransmitted TCP packets.
 //!
-//! * `skb:kfree_skb(skb, location, reason, rx_sk)`: the reason is there from 5.17, `rx_sk` (unused here) from 6.12. Without it
-//!   a dropped packet shows as silence.
-//! * `icmp:icmp_send(skb, type, code)`: 6.10 and newer, IPv4 only. Without it a refusal by ICMP is told by the client's error.
-//! * `tcp:tcp_retransmit_skb(sk, skb)`: 4.16 and newer. A packet that this namespace's own filter dropped shows here from
-//!   6.18 only.
+//! * `skb:kfree_skb(skb, location, reason, rx_sk)`: `reason` exists from 5.17, `rx_sk` (unused) from 6.12. Without the
+//!   event a dropped packet is visible only as silence.
+//! * `icmp:icmp_send(skb, type, code)`: 6.10 and newer, IPv4 only. Without it a rejection by ICMP is inferred from the
+//!   client's error.
+//! * `tcp:tcp_retransmit_skb(sk, skb)`: 4.16 and newer. Retransmissions dropped by the output filter of the same
+//!   namespace are reported from 6.18 only.
 //!
-//! kfree_skb fires for every packet that the kernel throws away, the host's own and the most ordinary ones (an old
-//! acknowledgement) among them: the reason is looked up before anything else is read.
+//! kfree_skb fires for every dropped packet, including routine drops such as an old acknowledgement and traffic of the
+//! host. The reason is therefore checked before anything else is read.
 
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_boot_ns,
@@ -15,7 +16,7 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::BtfTracePointContext,
 };
-use gaia_monitor_abi::{DROP_REASONS, DroppedRecord, IcmpSentRecord, RetransmittedRecord};
+use gaia_monitor_abi::{DROP_REASONS, IcmpSentRecord, PacketDroppedRecord, RetransmittedRecord};
 
 use crate::{
     filter,
@@ -25,18 +26,20 @@ use crate::{
     socket,
 };
 
-/// By reason: 1 if it is wanted. Filled by the loader, which knows the running kernel's names.
+/// Per drop reason: 1 if it is reported. Filled by the loader, which reads the reason names of the running kernel.
 #[unsafe(no_mangle)]
 pub static WANTED_REASONS: [u8; DROP_REASONS] = [0; DROP_REASONS];
 
-/// "Destination unreachable" (RFC 792).
+/// ICMP type "destination unreachable" (RFC 792).
 const UNREACHABLE: u32 = 3;
 
-/// Least time between two retransmissions of one socket that are told. The kernel's own timer waits for 200 ms at least
-/// (TCP_RTO_MIN), so nothing of a connection that stands still is left out, and a burst of fast retransmissions costs little.
+/// Minimum interval between two reported retransmissions of one socket. The retransmission timer of the kernel is at
+/// least 200 ms (TCP_RTO_MIN), so every timeout of a stalled connection is reported, while bursts of fast
+/// retransmissions are not.
 const RETRANSMITTED_EVERY_NS: u64 = 100_000_000;
 
-/// When a retransmission of a socket was last told, by cookie. When it overflows, a burst is told again.
+/// Boot time of the last reported retransmission, by socket cookie. On overflow the least recently used entry is
+/// evicted, and a burst may be reported twice.
 #[map]
 static RETRANSMITTED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16_384, 0);
 
@@ -54,8 +57,8 @@ fn is_wanted(reason: u32) -> bool {
     if reason >= DROP_REASONS as u32 {
         return false;
     }
-    // SAFETY: inside the table, by the comparison above. Volatile, because the compiler must not fold the zeros that the
-    // object carries.
+    // SAFETY: inside the table, by the comparison above. Volatile, because the compiler must not fold the zeros in the
+    // object.
     unsafe { core::ptr::read_volatile((&raw const WANTED_REASONS).cast::<u8>().add(reason as usize)) != 0 }
 }
 
@@ -63,18 +66,18 @@ fn is_wanted(reason: u32) -> bool {
 fn observe_dropped(ctx: &BtfTracePointContext, reason: u32) -> Option<()> {
     let skb = Typed(ctx.arg(0));
     let netns = packet::netns(skb);
-    let found = packet::tcp(skb, netns)?;
-    if !filter::socket_is_watched(&found.ends) {
+    let packet = packet::tcp(skb, netns)?;
+    if !filter::socket_is_watched(&packet.endpoints) {
         return None;
     }
     let hook = packet::hook(skb, netns);
-    emit::<DroppedRecord>(Wake::Later, |event| {
-        event.packet = found.ends;
+    emit::<PacketDroppedRecord>(Wake::Later, |event| {
+        event.packet = packet.endpoints;
         event.reason = reason;
         event.hook = hook;
-        event.seq = found.seq;
-        event.flags = found.flags;
-        event.payload = found.payload;
+        event.seq = packet.seq;
+        event.flags = packet.flags;
+        event.payload = packet.payload;
         event.reserved = 0;
     });
     Some(())
@@ -93,12 +96,12 @@ fn observe_icmp(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     let skb = Typed(ctx.arg(0));
-    let found = packet::tcp(skb, packet::netns(skb))?;
-    if !filter::socket_is_watched(&found.ends) {
+    let packet = packet::tcp(skb, packet::netns(skb))?;
+    if !filter::socket_is_watched(&packet.endpoints) {
         return None;
     }
     emit::<IcmpSentRecord>(Wake::Later, |event| {
-        event.packet = found.ends;
+        event.packet = packet.endpoints;
         event.code = code;
         event.reserved = 0;
     });
@@ -117,7 +120,7 @@ fn observe_retransmitted(ctx: &BtfTracePointContext) -> Option<()> {
     let record = sock.observe()?;
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: the value is copied at once.
+    // SAFETY: the value is copied immediately.
     let last = unsafe { RETRANSMITTED.get(record.cookie) }.copied();
     if last.is_some_and(|last| now.wrapping_sub(last) < RETRANSMITTED_EVERY_NS) {
         return None;

@@ -1,5 +1,5 @@
-//! `sock:inet_sk_error_report(sk)`: the kernel put an error on a socket. 5.14 and newer; without it a client's error is
-//! inferred from the reset that it got.
+//! `sock:inet_sk_error_report(sk)`: the kernel set an error on a socket. 5.14 and newer; without it the error of a
+//! client is inferred from the reset that it received.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use gaia_monitor_abi::SocketErrorRecord;
@@ -19,13 +19,13 @@ pub fn socket_error(ctx: BtfTracePointContext) -> i32 {
 fn observe(ctx: &BtfTracePointContext) -> Option<()> {
     let sock = socket::tcp(ctx.arg(0))?;
     let errno = sock.error();
-    // Also fires for news that is no error, such as a sent packet's time stamp.
+    // The event also fires without an error, for example for the timestamp of a sent packet.
     if errno == 0 {
         return None;
     }
     let record = sock.observe()?;
-    // An abort by the socket's own process (SO_LINGER 0) reports the error to that process alone, after the kernel has
-    // wiped the peer off the socket: nobody's connection broke by this.
+    // An abort by the owning process (SO_LINGER 0) reports the error to that process only, after the kernel cleared the
+    // peer address. It is not a failure.
     if record.remote_port == 0 {
         return None;
     }

@@ -14,12 +14,12 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use gaia_monitor_abi::{
-    HTTP_ANSWER, HTTP_CLOSE, HTTP_RECEIVED, HttpRecord,
+    HTTP_CLOSE, HTTP_RECEIVED, HTTP_RESPONSE, HttpRecord,
     framing::{Direction, Facts, Flow, MessageKind, Opening},
 };
 
 use super::{
-    backlog,
+    accept_queue,
     packets::{IPPROTO_TCP, PASS, Segment, ip_header, segment},
 };
 use crate::{
@@ -28,8 +28,8 @@ use crate::{
     socket::{self, TcpSock},
 };
 
-/// Flows by socket cookie. On overflow the least recently used entry is evicted, and its connection is followed again from
-/// its next request.
+/// Flows by socket cookie. On overflow the least recently used entry is evicted, and its connection is followed again
+/// from its next request.
 #[map]
 static FLOWS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(65_536, 0);
 
@@ -45,7 +45,7 @@ pub fn http_egress(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(ingress)]
 pub fn http_ingress(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
-    let _ = if backlog::is_for_listener(skb) { backlog::observe(skb) } else { observe::<false>(skb) };
+    let _ = if accept_queue::is_for_listener(skb) { accept_queue::observe(skb) } else { observe::<false>(skb) };
     PASS
 }
 
@@ -81,8 +81,8 @@ fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
         Some(flow) => flow,
         None => open::<OUT>(sock, cookie, &segment)?,
     };
-    // SAFETY: the kernel keeps the entry while this program runs. The other direction may run at the same time on another
-    // processor, and writes other fields (see `framing::Outstanding`).
+    // SAFETY: the kernel keeps the entry while this program runs. The other direction may run at the same time on
+    // another processor, and writes other fields (see `framing::Outstanding`).
     let entry = unsafe { &mut *flow };
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
@@ -109,8 +109,8 @@ fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
         window_len: 0,
         window: [0; WINDOW as usize],
     };
-    // At most one step per byte, and one that finds the end. If the kernel inlines the loop, it compares all 64 bits of this
-    // number (kernel/bpf/verifier.c, `inline_bpf_loop`), and the compiler does not clear the upper ones.
+    // At most one step per byte, and one that finds the end. If the kernel inlines the loop, it compares all 64 bits of
+    // this number (kernel/bpf/verifier.c, `inline_bpf_loop`), and the compiler does not clear the upper ones.
     let steps = segment.len.wrapping_add(1) & STEPS_MASK;
     // SAFETY: the callback receives this structure, which outlives the loop.
     unsafe {
@@ -202,9 +202,9 @@ unsafe extern "C" fn step<const OUT: bool>(_index: u64, walk: *mut c_void) -> i6
     0
 }
 
-/// Feeds one byte to the parser. A separate global function: the verifier checks it once, for any arguments, instead of once
-/// for every path to each call. Inlined in the loop it cost 917,010 of the 1,000,000 instructions that Linux 7.3 allows, and
-/// some 700 MB of memory; separate it costs 101,348.
+/// Feeds one byte to the parser. A separate global function: the verifier checks it once, for any arguments, instead of
+/// once for every path to each call. Inlined in the loop it cost 917,010 of the 1,000,000 instructions that Linux 7.3
+/// allows, and some 700 MB of memory; separate it costs 101,348.
 ///
 /// # Safety
 /// `flow` must be null or an entry of [`FLOWS`].
@@ -244,7 +244,8 @@ fn byte(walk: &mut Walk, at: u32) -> Option<u8> {
     if index >= walk.window_len {
         let left = walk.end.wrapping_sub(at);
         walk.window_len = if left < WINDOW { left } else { WINDOW };
-        // Volatile, so that the compiler keeps the comparison of the number passed to the helper: the verifier requires it.
+        // Volatile, so that the compiler keeps the comparison of the number passed to the helper: the verifier requires
+        // it.
         // SAFETY: a reference to an initialised number.
         let len = unsafe { ptr::read_volatile(&raw const walk.window_len) };
         if len == 0 || len > WINDOW {
@@ -277,7 +278,7 @@ fn report<const OUT: bool>(flow: &Flow, cookie: u64, facts: Facts) {
     let parser = flow.parser(direction(OUT));
     let mut flags = match parser.kind() {
         MessageKind::Request => 0,
-        MessageKind::Response => HTTP_ANSWER,
+        MessageKind::Response => HTTP_RESPONSE,
     };
     if parser.closes() {
         flags |= HTTP_CLOSE;

@@ -1,15 +1,16 @@
-//! One file for each family of events. A file's header names the kernels, the fields and what stands in where one lacks.
+//! Probe programs, one file for each family of events. Each file header names the kernel versions, the fields, and the
+//! fallback if one is missing.
 
-mod backlog;
-mod descriptors;
+mod accept_queue;
 mod dns;
 mod drops;
 mod errors;
+mod fds;
 pub mod http;
 mod oom;
 mod packets;
 mod process;
-mod reading;
 mod resets;
 mod signals;
+mod socket_read;
 mod tcp_state;

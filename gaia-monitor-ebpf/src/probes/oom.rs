@@ -1,5 +1,6 @@
-//! `oom:mark_victim(task, uid)`: this process dies for memory. Kernels before 6.9 without the back-port hand over the pid
-//! alone, which then cannot be filtered: the engine drops a victim that no container knows.
+//! `oom:mark_victim(task, uid)`: the OOM killer chose this process. Optional: without it an OOM kill looks like a plain
+//! SIGKILL. Kernels before 6.9 without the backport pass only the pid, which cannot be filtered here; the engine
+//! ignores victims outside containers.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use gaia_monitor_abi::OomVictimRecord;

@@ -1,13 +1,13 @@
-//! What a packet of the host's cgroup v2 tree begins with (`BPF_CGROUP_INET_EGRESS`, `_INGRESS`).
+//! Packet headers in `cgroup_skb` programs (`BPF_CGROUP_INET_EGRESS`, `_INGRESS`).
 //!
-//! The programs on packets stand at the root of the tree, where the whole host pays for them: what is none of theirs leaves
-//! at once. They only look: every path lets the packet pass.
+//! These programs are attached to the root of the cgroup v2 tree and run for every packet of the host, so they return
+//! early for unwatched packets. They are passive: every path lets the packet pass.
 
 use core::ptr;
 
 use aya_ebpf::bindings::__sk_buff;
 
-/// The verdict of a cgroup program that lets a packet pass.
+/// Return value of a cgroup program that lets the packet pass.
 pub const PASS: i32 = 1;
 
 pub const IPPROTO_TCP: u8 = 6;
@@ -16,14 +16,14 @@ const ETH_P_IP: u32 = 0x0800;
 const ETH_P_IPV6: u32 = 0x86dd;
 const IPV6_LEN: u32 = 40;
 const TCP_MIN: usize = 20;
-/// In an IPv4 header's flags: anything but a first fragment.
+/// Fragment offset in an IPv4 header; not 0 in all fragments but the first.
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
-/// What the packet begins with.
+/// The IP header of a packet.
 pub struct IpHeader {
     pub v6: bool,
     pub protocol: u8,
-    /// Its length: where the transport header begins.
+    /// Length of the header in bytes, which is the offset of the transport header.
     pub len: u32,
 }
 
@@ -38,7 +38,7 @@ pub fn ip_header(skb: *mut __sk_buff) -> Option<IpHeader> {
         }
         Some(IpHeader { v6: false, protocol: direct(skb, 9)?, len: u32::from(first & 0xf) * 4 })
     } else if protocol == ETH_P_IPV6 {
-        // A transport behind extension headers is left alone: nobody sends it but routers' tests.
+        // Transport headers after extension headers are not parsed; containers do not send them in practice.
         Some(IpHeader { v6: true, protocol: direct(skb, 6)?, len: IPV6_LEN })
     } else {
         None
@@ -49,11 +49,11 @@ pub fn ip_header(skb: *mut __sk_buff) -> Option<IpHeader> {
 pub struct Segment {
     pub seq: u32,
     pub len: u32,
-    /// Where it begins in the packet.
+    /// Offset of the payload in the packet.
     pub payload: u32,
 }
 
-/// The TCP payload, if there is any.
+/// The TCP payload; `None` if the packet has none.
 #[inline(always)]
 pub fn segment(skb: *mut __sk_buff, header: &IpHeader) -> Option<Segment> {
     // SAFETY: a field of the context.
@@ -65,18 +65,18 @@ pub fn segment(skb: *mut __sk_buff, header: &IpHeader) -> Option<Segment> {
     (whole > payload && tcp_len >= TCP_MIN as u32).then_some(Segment { seq, len, payload })
 }
 
-/// Reads from the headers, which lie in the packet's linear part. Of a single byte the next one must be there, too, as it is
-/// in every header: for one alone the compiler compares with "at or behind the end", from which the verifier learns nothing
-/// (kernel/bpf/verifier.c, `find_good_pkt_pointers`).
+/// Reads from the headers, which lie in the linear part of the packet. To read one byte, the next one must exist too,
+/// which holds in every header: for a single byte the compiler compares with `>=` the end, from which the verifier
+/// derives no bound (kernel/bpf/verifier.c, `find_good_pkt_pointers`).
 #[inline(always)]
 pub fn direct<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
     // SAFETY: fields of the context.
     let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
-    let place = data + offset as usize;
+    let address = data + offset as usize;
     let read = if size_of::<T>() == 1 { 2 } else { size_of::<T>() };
-    if place + read > end {
+    if address + read > end {
         return None;
     }
-    // SAFETY: the verifier accepts only what the comparison above has shown to lie inside.
-    Some(unsafe { ptr::read_unaligned(place as *const T) })
+    // SAFETY: the comparison above proves to the verifier that the bytes are inside the packet.
+    Some(unsafe { ptr::read_unaligned(address as *const T) })
 }

@@ -1,8 +1,8 @@
 //! `sched:sched_process_fork(parent, child)`, `sched_process_exec(task, old_pid, bprm)`, `sched_process_exit(task,
-//! group_dead)`: processes of containers, and docker-proxy's on the host. Everywhere; mandatory.
+//! group_dead)`: processes of containers, and of docker-proxy on the host. On all kernels; mandatory.
 //!
-//! A process ends when its last thread does. 6.16 says so in `group_dead`; on older kernels `signal->live`
-//! is 0 then. From 6.12 on (older ones were not looked at) it is told before the process closes its files.
+//! A process ends with its last thread: from 6.16 `group_dead` is set, on older kernels `signal->live` is 0. From 6.12
+//! (older kernels were not examined) the event fires before the process closes its files.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use gaia_monitor_abi::{ProcessExecRecord, ProcessExitedRecord, ProcessStartedRecord};
 
-use super::descriptors;
+use super::fds;
 use crate::{
     kernel::{Typed, layout},
     ring::{Wake, emit},
@@ -25,7 +25,7 @@ const SIGNAL_GROUP_EXIT: u32 = 0x4;
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn process_started(ctx: BtfTracePointContext) -> i32 {
     let child = Typed(ctx.arg(1));
-    // A new thread is no new process.
+    // A new thread, not a new process.
     if child.load::<u32>(layout!(task_pid)) != task::tgid(child) {
         return 0;
     }
@@ -52,14 +52,14 @@ pub fn process_exec(ctx: BtfTracePointContext) -> i32 {
 
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Life {
+struct ProcessKey {
     leader: u64,
     start_time: u64,
 }
 
-/// Ends already told, for kernels before 6.16: there two threads that end together may both find `live` at 0.
+/// Exits already emitted. Needed before 6.16, where two threads that exit together may both find `live` at 0.
 #[map]
-static ENDED: LruHashMap<Life, u8> = LruHashMap::with_max_entries(4_096, 0);
+static ENDED: LruHashMap<ProcessKey, u8> = LruHashMap::with_max_entries(4_096, 0);
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn process_exited(ctx: BtfTracePointContext) -> i32 {
@@ -84,16 +84,16 @@ fn observe_exit(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     if layout!(exit_has_group_dead) == 0 {
-        let life = Life { leader: leader.0, start_time: leader.load(layout!(task_start_time)) };
-        ENDED.insert(life, 1, BPF_NOEXIST as u64).ok()?;
+        let key = ProcessKey { leader: leader.0, start_time: leader.load(layout!(task_start_time)) };
+        ENDED.insert(key, 1, BPF_NOEXIST as u64).ok()?;
     }
     let (parent, parent_outside) = task::parent(task);
-    // As `wait_task_zombie()` in kernel/exit.c does it. Both are loaded first: the compiler would make one load of the two,
-    // through a pointer of either type, which older verifiers refuse.
+    // The choice of `wait_task_zombie()` in kernel/exit.c. Both are loaded first: otherwise the compiler merges the two
+    // loads into one through a pointer of either type, which older verifiers reject.
     let group: u32 = signal.load(layout!(signal_group_exit_code));
     let own: u32 = leader.load(layout!(task_exit_code));
     let status = if signal.load::<u32>(layout!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 { group } else { own };
-    let listens = descriptors::hold_a_listener(task);
+    let listens = fds::has_listener(task);
     emit::<ProcessExitedRecord>(Wake::Now, |event| {
         event.process = process;
         event.parent = parent;

@@ -1,8 +1,8 @@
-//! `tcp:tcp_receive_reset(sk)` (4.16 and newer) and `tcp:tcp_send_reset(sk, skb, reason)`; the reason is there from 6.10.
+//! `tcp:tcp_receive_reset(sk)` (4.16 and newer) and `tcp:tcp_send_reset(sk, skb, reason)`; `reason` exists from 6.10.
 //!
-//! The sender's socket may be missing (nobody listens), a listener, a request or a TIME_WAIT socket: then the packet that
-//! is answered says who speaks to whom, and the record has no cookie. Without a packet the reset is active: sent by the
-//! socket's own close. Up to 6.9 a closed port's reset is not told, because the event needs a socket there.
+//! The sender's socket may be missing (closed port), a listener, a request or a TIME_WAIT socket. The addresses then
+//! come from the packet that caused the reset, and the record has no cookie. Without a packet the reset is active: the
+//! close of the socket sent it. Up to 6.9 the event requires a socket, so the reset of a closed port is not reported.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use gaia_monitor_abi::{NO_REASON, ResetReceivedRecord, ResetSentRecord, SocketRecord};
@@ -26,7 +26,7 @@ fn observe_received(ctx: &BtfTracePointContext) -> Option<()> {
     let sock = socket::tcp(ctx.arg(0))?;
     let record = sock.observe()?;
     let state = sock.state();
-    // A reset that answers a SYN is followed by an error report, which wakes the reader anyway.
+    // After a reset in response to a SYN, an error report follows and wakes the reader.
     let wake = if state == state::SYN_SENT || state == state::SYN_RECV { Wake::Later } else { Wake::Now };
     emit::<ResetReceivedRecord>(wake, |event| {
         event.socket = record;
@@ -60,7 +60,7 @@ fn observe_sent(ctx: &BtfTracePointContext) -> Option<()> {
     Some(())
 }
 
-/// The sender's socket, if it has the fields of a full one and the addresses of one connection.
+/// The sender's socket, if it is a full socket of one connection.
 #[inline(always)]
 fn connection(sk: *const u8) -> Option<TcpSock> {
     if sk.is_null() {
@@ -69,10 +69,11 @@ fn connection(sk: *const u8) -> Option<TcpSock> {
     socket::tcp(sk).filter(|sock| sock.state() != state::LISTEN)
 }
 
-/// Who would have sent the reset, by the packet that it answers: its receiver is the local side.
+/// The sending socket, derived from the packet that caused the reset: the receiver of that packet is the local
+/// endpoint.
 #[inline(always)]
 fn from_packet(sk: *const u8, skb: Typed) -> Option<SocketRecord> {
-    let packet = packet::tcp(skb, netns_of_packet(sk, skb))?.ends;
+    let packet = packet::tcp(skb, netns_of_packet(sk, skb))?.endpoints;
     let socket = SocketRecord {
         local_port: packet.remote_port,
         remote_port: packet.local_port,
@@ -83,7 +84,7 @@ fn from_packet(sk: *const u8, skb: Typed) -> Option<SocketRecord> {
     filter::socket_is_watched(&socket).then_some(socket)
 }
 
-/// A packet that no socket took still has its device; one that a socket took may have lost it.
+/// A packet without a socket still has its device; after a socket accepted it, the device may be cleared.
 #[inline(always)]
 fn netns_of_packet(sk: *const u8, skb: Typed) -> u32 {
     if sk.is_null() { packet::netns(skb) } else { socket::netns(Typed(sk as u64)) }

@@ -1,8 +1,8 @@
-//! `signal:signal_generate(sig, info, task, group, result)`: who sent which signal to a container's process. Everywhere;
-//! mandatory.
+//! `signal:signal_generate(sig, info, task, group, result)`: a signal to a container's process, and its sender. On all
+//! kernels; mandatory.
 //!
-//! SIGCHLD, SIGURG, SIGWINCH and the real-time signals are left out: runtimes use them by the thousand, and no verdict
-//! needs them.
+//! SIGCHLD, SIGURG, SIGWINCH and the real-time signals are ignored: language runtimes send thousands of them, and no
+//! verdict depends on them.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use gaia_monitor_abi::{ProcessRecord, SignalRecord};
@@ -13,22 +13,23 @@ use crate::{
     task,
 };
 
-// Signal numbers of every architecture that this builds for (include/uapi/asm-generic/signal.h).
+// Signal numbers, equal on all supported architectures (include/uapi/asm-generic/signal.h).
 const SIGCHLD: u32 = 17;
 const SIGURG: u32 = 23;
 const SIGWINCH: u32 = 28;
 const SIGRTMIN: u32 = 32;
 
-/// Stands for a `siginfo` (include/linux/sched/signal.h): sent by the current process, and by the kernel.
+/// Special values in place of a `siginfo` pointer (include/linux/sched/signal.h): sent by the current process; sent by
+/// the kernel.
 const SEND_SIG_NOINFO: u64 = 0;
 const SEND_SIG_PRIV: u64 = 1;
 
-/// `si_code` of kill, sigqueue and tkill (include/uapi/asm-generic/siginfo.h): only these have a sending process.
+/// `si_code` of kill, sigqueue and tkill (include/uapi/asm-generic/siginfo.h). Only these have a sending process.
 const SI_USER: i32 = 0;
 const SI_QUEUE: i32 = -1;
 const SI_TKILL: i32 = -6;
 
-const NOBODY: ProcessRecord = ProcessRecord { pid: 0, ns_pid: 0, ns_level: 0, netns: 0, cgroup: 0, comm: [0; 16] };
+const NO_PROCESS: ProcessRecord = ProcessRecord { pid: 0, ns_pid: 0, ns_level: 0, netns: 0, cgroup: 0, comm: [0; 16] };
 
 #[btf_tracepoint(function = "signal_generate")]
 pub fn signal(ctx: BtfTracePointContext) -> i32 {
@@ -42,7 +43,7 @@ pub fn signal(ctx: BtfTracePointContext) -> i32 {
     }
     let from_kernel = is_from_kernel(ctx.arg(1));
     let result: u32 = ctx.arg(4);
-    let sender = if from_kernel { NOBODY } else { task::process(task::current()) };
+    let sender = if from_kernel { NO_PROCESS } else { task::process(task::current()) };
     emit::<SignalRecord>(Wake::Later, |event| {
         event.target = target;
         event.sender = sender;

@@ -1,15 +1,16 @@
-//! `sock:inet_sock_set_state(sk, oldstate, newstate)`: every change of a TCP socket's state. 4.16 and newer; mandatory.
+//! `sock:inet_sock_set_state(sk, oldstate, newstate)`: every state change of a TCP socket. 4.16 and newer; mandatory.
 //!
-//! `current` is told as a witness only: it is the socket's own process where a process acts (connect, listen, close), and
-//! anybody's where a packet does.
+//! The current task is recorded as a hint only: it owns the socket if a process caused the change (connect, listen,
+//! close), and is arbitrary if a packet did.
 //!
-//! LISTEN to SYN_RECV is left out: it is the birth of a connection's own socket, which on 6.12 (no more on 6.18) still
-//! carries the listener's cookie and addresses at that moment. SYN_RECV to ESTABLISHED follows at once, and is right everywhere.
+//! LISTEN to SYN_RECV is ignored. It creates the socket of a connection, which on 6.12 (no longer on 6.18) still has
+//! the cookie and addresses of the listener. SYN_RECV to ESTABLISHED follows immediately, and is correct on all
+//! kernels.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use gaia_monitor_abi::TcpStateRecord;
 
-use super::{http, reading};
+use super::{http, socket_read};
 use crate::{
     ring::{Wake, emit},
     socket::{self, state},
@@ -24,7 +25,7 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn observe(ctx: &BtfTracePointContext) -> Option<()> {
-    // DCCP, SCTP and MPTCP sockets pass here, too.
+    // The event also fires for DCCP, SCTP and MPTCP sockets.
     let sock = socket::tcp(ctx.arg(0))?;
     let old: u32 = ctx.arg(1);
     let new: u32 = ctx.arg(2);
@@ -36,17 +37,17 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
     let unacknowledged = if had_stream(old) { sock.unacknowledged() } else { 0 };
     let errno = sock.error();
     let half = u32::from(sock.is_half_closed());
-    let witness = task::witness();
+    let task = task::current_task();
     let (last_sent_ns, last_received_ns) = if had_stream(old) { http::last_payload(record.cookie) } else { (0, 0) };
-    let last_read_ns = if had_stream(old) { reading::last_read(record.cookie) } else { 0 };
-    // A client whose server has left, and one that gives up; a connect that is refused has its error report.
+    let last_read_ns = if had_stream(old) { socket_read::last_read(record.cookie) } else { 0 };
+    // The peer closed; this socket closes first, as after a client timeout; or a connect failed.
     let decides = new == state::CLOSE_WAIT as u32
         || new == state::FIN_WAIT1 as u32
         || old == state::SYN_SENT as u32 && new == state::CLOSE as u32;
     let wake = if decides { Wake::Now } else { Wake::Later };
     emit::<TcpStateRecord>(wake, |event| {
         event.socket = record;
-        event.task = witness;
+        event.task = task;
         event.old = old;
         event.new = new;
         event.errno = errno;
@@ -63,7 +64,7 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
     Some(())
 }
 
-/// Sequence numbers mean something only once a connection was established.
+/// True if the socket was established, so that its sequence numbers are valid.
 #[inline(always)]
 fn had_stream(old: u32) -> bool {
     old != state::CLOSE as u32

@@ -51,12 +51,12 @@ impl Endpoint {
         }
     }
 
-    /// A socket whose connection is older than the probe.
+    /// The socket of a connection that is older than the probe.
     pub(super) fn older() -> Self {
         Self { opening: Some(Opening::Older), ..Self::new() }
     }
 
-    /// A server socket whose first request arrived during the handshake.
+    /// A server socket that did not see its first request, which arrived during the handshake.
     pub(super) fn with_request_in_handshake() -> Self {
         Self { opening: Some(Opening::RequestInHandshake), ..Self::new() }
     }

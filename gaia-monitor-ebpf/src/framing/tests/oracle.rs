@@ -97,8 +97,8 @@ proptest! {
         }
     }
 
-    /// Chunk sizes, valid or not: if httparse reads n, n bytes complete the chunk. (httparse reads a line without a digit
-    /// as 0; the pattern excludes it, because no other parser does.)
+    /// Chunk sizes, valid or not: if httparse reads n, n bytes complete the chunk. (httparse reads a line without a
+    /// digit as 0; the pattern excludes it, because no other parser does.)
     #[test]
     fn reads_chunk_sizes_as_httparse_does(
         line in prop_oneof!["[0-9a-fA-F]{1,3}", "[0-9a-f]{1,3}[ ;xg\t]{0,3}[a-z=\"]{0,5}"],

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gaia_monitor_abi::{
-    AF_INET, DNS_ANSWER, DNS_CLOSED, DNS_QUESTION, DnsRecord, Header, Kind, OomVictimRecord, ProcessExecRecord,
-    ProcessExitedRecord, ProcessRecord, ProcessStartedRecord, ReadingRecord, Record, ResetReceivedRecord,
-    ResetSentRecord, SignalRecord, SocketErrorRecord, SocketRecord, TaskRecord, TcpStateRecord,
+    AF_INET, DNS_QUERY, DNS_RESPONSE, DNS_SOCKET_CLOSED, DnsMessageRecord, Header, Kind, OomVictimRecord,
+    ProcessExecRecord, ProcessExitedRecord, ProcessRecord, ProcessStartedRecord, Record, ResetReceivedRecord,
+    ResetSentRecord, SignalRecord, SocketErrorRecord, SocketReadRecord, SocketRecord, TaskRecord, TcpStateRecord,
 };
 
 use super::names::{self, Names};
@@ -32,22 +32,22 @@ pub(super) fn decode(bytes: &[u8], names: &Names, clock: &Clock, observations: &
         Kind::ResetReceived => reset_received(&record(bytes)?, names),
         Kind::ResetSent => reset_sent(&record(bytes)?, names),
         Kind::SocketError => socket_error(&record(bytes)?, names),
-        Kind::Reading => reading(&record(bytes)?),
+        Kind::SocketRead => reading(&record(bytes)?),
         Kind::ProcessStarted => process_started(&record(bytes)?),
         Kind::ProcessExec => process_exec(&record(bytes)?),
         Kind::ProcessExited => process_exited(&record(bytes)?),
         Kind::Signal => signal(&record(bytes)?, names),
         Kind::OomVictim => oom_victim(&record(bytes)?),
-        Kind::Dropped => drops::dropped(&record(bytes)?, names),
+        Kind::PacketDropped => drops::dropped(&record(bytes)?, names),
         Kind::IcmpSent => drops::icmp_sent(&record(bytes)?),
         Kind::Retransmitted => drops::retransmitted(&record(bytes)?, names),
-        Kind::QueueFull => drops::queue_full(&record(bytes)?),
+        Kind::AcceptQueueFull => drops::queue_full(&record(bytes)?),
         Kind::Http => {
             let facts = http::facts(record(bytes)?);
             observations.extend(facts.map(|fact| Observation { at, fact: Fact::Http(fact) }));
             return Some(());
         }
-        Kind::LookUp => {
+        Kind::DnsMessage => {
             // A message about nothing that a verdict needs is no fact, and no loss.
             observations.extend(look_up(&record(bytes)?)?.map(|fact| Observation { at, fact }));
             return Some(());
@@ -93,7 +93,7 @@ fn socket_error(record: &SocketErrorRecord, names: &Names) -> Fact {
     })
 }
 
-fn reading(record: &ReadingRecord) -> Fact {
+fn reading(record: &SocketReadRecord) -> Fact {
     Fact::Reading(Reading { socket: socket(&record.socket), task: task(&record.task) })
 }
 
@@ -137,15 +137,15 @@ fn oom_victim(record: &OomVictimRecord) -> Fact {
 }
 
 /// `None`: no such record; `Some(None)`: a message that is of no interest.
-fn look_up(record: &DnsRecord) -> Option<Option<Fact>> {
+fn look_up(record: &DnsMessageRecord) -> Option<Option<Fact>> {
     let asker = Some(task(&record.task));
     let task = match record.what {
-        DNS_CLOSED => {
+        DNS_SOCKET_CLOSED => {
             let closed = AskerClosed { cookie: Cookie(record.socket.cookie), task: asker? };
             return Some(Some(Fact::AskerClosed(closed)));
         }
-        DNS_QUESTION => asker,
-        DNS_ANSWER => None,
+        DNS_QUERY => asker,
+        DNS_RESPONSE => None,
         _unknown => return None,
     };
     let bytes = record.message.get(..usize::try_from(record.len).ok()?)?;
@@ -330,10 +330,16 @@ mod tests {
         assert!(signal.delivered);
     }
 
-    fn dns(what: u32, message: &[u8]) -> DnsRecord {
+    fn dns(what: u32, message: &[u8]) -> DnsMessageRecord {
         let task = TaskRecord { tgid: 4_000, exiting: 0, comm: *b"python\0\0\0\0\0\0\0\0\0\0" };
-        let mut record =
-            DnsRecord { header: header::<DnsRecord>(), socket: SOCKET, task, what, len: 0, message: [0xff; 512] };
+        let mut record = DnsMessageRecord {
+            header: header::<DnsMessageRecord>(),
+            socket: SOCKET,
+            task,
+            what,
+            len: 0,
+            message: [0xff; 512],
+        };
         record.message[..message.len()].copy_from_slice(message);
         record.len = u32::try_from(message.len()).unwrap();
         record
@@ -345,19 +351,19 @@ mod tests {
         let question = b"\0\x05\x01\0\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
         let answer = b"\0\x05\x81\x83\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
         let fact = |what, message: &[u8]| decode(&bytes(&dns(what, message)), &fixture(), &Clock::new()).unwrap().fact;
-        let Fact::LookUp(asked) = fact(DNS_QUESTION, question) else { panic!("no look-up") };
+        let Fact::LookUp(asked) = fact(DNS_QUERY, question) else { panic!("no look-up") };
         assert_eq!((asked.id, asked.name.as_str(), asked.qtype.as_str()), (5, "core", "A"));
         assert_eq!((asked.task.map(|task| task.pid), asked.what), (Some(Pid(4_000)), LookUpWhat::Asked));
-        let Fact::LookUp(answered) = fact(DNS_ANSWER, answer) else { panic!("no look-up") };
+        let Fact::LookUp(answered) = fact(DNS_RESPONSE, answer) else { panic!("no look-up") };
         assert_eq!((answered.task, answered.what), (None, LookUpWhat::Answered(NameAnswer::NoName)));
-        let Fact::AskerClosed(closed) = fact(DNS_CLOSED, &[]) else { panic!("not closed") };
+        let Fact::AskerClosed(closed) = fact(DNS_SOCKET_CLOSED, &[]) else { panic!("not closed") };
         assert_eq!((closed.cookie, closed.task.pid), (Cookie(7), Pid(4_000)));
     }
 
     #[test]
     fn what_is_no_message_is_no_fact_and_no_loss() {
         let mut observations = Vec::new();
-        let record = bytes(&dns(DNS_ANSWER, b"junk"));
+        let record = bytes(&dns(DNS_RESPONSE, b"junk"));
         assert_eq!(super::decode(&record, &fixture(), &Clock::new(), &mut observations), Some(()));
         assert!(observations.is_empty());
         let unknown = bytes(&dns(9, &[]));

@@ -1,7 +1,7 @@
 //! Records of packets that did not arrive → facts. Pure.
 
 use gaia_monitor_abi::{
-    DroppedRecord, HOOK_FORWARD, HOOK_INPUT, HOOK_OUTPUT, HOOK_PREROUTING, IcmpSentRecord, QueueFullRecord,
+    AcceptQueueFullRecord, HOOK_FORWARD, HOOK_INPUT, HOOK_OUTPUT, HOOK_PREROUTING, IcmpSentRecord, PacketDroppedRecord,
     RetransmittedRecord,
 };
 
@@ -9,7 +9,7 @@ use super::decode::socket;
 use super::names::Names;
 use crate::model::event::{Fact, Handshake, Hook, IcmpSent, ListenOverflow, PacketDropped, Retransmitted, Unreachable};
 
-pub(super) fn dropped(record: &DroppedRecord, names: &Names) -> Fact {
+pub(super) fn dropped(record: &PacketDroppedRecord, names: &Names) -> Fact {
     /// Bit of the header's flags (RFC 9293).
     const SYN: u32 = 2;
     let packet = socket(&record.packet);
@@ -54,7 +54,7 @@ pub(super) fn retransmitted(record: &RetransmittedRecord, names: &Names) -> Fact
     Fact::Retransmitted(Retransmitted { socket: socket(&record.socket), state: names.state(record.state) })
 }
 
-pub(super) fn queue_full(record: &QueueFullRecord) -> Fact {
+pub(super) fn queue_full(record: &AcceptQueueFullRecord) -> Fact {
     let listener = socket(&record.socket);
     let (client, server) = (listener.remote, listener.local);
     let packet = Handshake { client, server, queued: record.queued, limit: record.limit };

@@ -1,7 +1,7 @@
 //! A record of the framing layer → its facts, in the order in which they happened.
 
 use gaia_monitor_abi::framing::{Body, Facts};
-use gaia_monitor_abi::{HTTP_ANSWER, HTTP_CLOSE, HTTP_RECEIVED, HttpRecord};
+use gaia_monitor_abi::{HTTP_CLOSE, HTTP_RECEIVED, HTTP_RESPONSE, HttpRecord};
 
 use crate::model::event::{BodyFraming, HttpFact, HttpWhat};
 use crate::model::ids::Cookie;
@@ -29,7 +29,7 @@ fn what(record: &HttpRecord, fact: Facts) -> Option<HttpWhat> {
     if !Facts::from_bits(record.facts).has(fact) {
         return None;
     }
-    let is_answer = record.flags & HTTP_ANSWER != 0;
+    let is_answer = record.flags & HTTP_RESPONSE != 0;
     let what = match fact {
         Facts::BEGUN if is_answer => HttpWhat::AnswerBegun,
         Facts::BEGUN => HttpWhat::RequestBegun,
@@ -66,7 +66,7 @@ fn body(record: &HttpRecord) -> BodyFraming {
 #[cfg(test)]
 mod tests {
     use gaia_monitor_abi::framing::{Body, Facts};
-    use gaia_monitor_abi::{HTTP_ANSWER, HTTP_CLOSE, HTTP_RECEIVED, Header, HttpRecord};
+    use gaia_monitor_abi::{HTTP_CLOSE, HTTP_RECEIVED, HTTP_RESPONSE, Header, HttpRecord};
 
     use super::facts;
     use crate::model::event::{BodyFraming, HttpWhat};
@@ -93,23 +93,23 @@ mod tests {
         assert_eq!(whats(&[Facts::COMPLETE, Facts::BEGUN], 0), [HttpWhat::RequestBegun, HttpWhat::RequestComplete]);
         let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Length { bytes: 5 }, close: true };
         assert_eq!(
-            whats(&[Facts::HEADERS, Facts::BEGUN, Facts::COMPLETE], HTTP_ANSWER | HTTP_CLOSE),
+            whats(&[Facts::HEADERS, Facts::BEGUN, Facts::COMPLETE], HTTP_RESPONSE | HTTP_CLOSE),
             [HttpWhat::AnswerBegun, head, HttpWhat::AnswerComplete]
         );
         assert_eq!(
-            whats(&[Facts::BEGUN, Facts::INFORMATIONAL], HTTP_ANSWER),
+            whats(&[Facts::BEGUN, Facts::INFORMATIONAL], HTTP_RESPONSE),
             [HttpWhat::AnswerBegun, HttpWhat::Informational { status: 200 }]
         );
         assert_eq!(whats(&[Facts::OPAQUE], 0), [HttpWhat::Opaque]);
-        assert_eq!(whats(&[Facts::MALFORMED], HTTP_ANSWER), [HttpWhat::Malformed]);
-        assert_eq!(whats(&[Facts::UPGRADED], HTTP_ANSWER), [HttpWhat::Upgraded]);
+        assert_eq!(whats(&[Facts::MALFORMED], HTTP_RESPONSE), [HttpWhat::Malformed]);
+        assert_eq!(whats(&[Facts::UPGRADED], HTTP_RESPONSE), [HttpWhat::Upgraded]);
         assert_eq!(whats(&[], 0), []);
     }
 
     #[test]
     fn an_answer_without_a_body_is_complete_with_its_head() {
         let empty =
-            HttpRecord { body: Body::Empty.number(), ..record(&[Facts::HEADERS, Facts::COMPLETE], HTTP_ANSWER) };
+            HttpRecord { body: Body::Empty.number(), ..record(&[Facts::HEADERS, Facts::COMPLETE], HTTP_RESPONSE) };
         let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Empty, close: false };
         let whats: Vec<HttpWhat> = facts(empty).map(|fact| fact.what).collect();
         assert_eq!(whats, [head]);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_another_host_sent_belongs_to_its_receiver() {
-        let fact = facts(record(&[Facts::BEGUN], HTTP_ANSWER | HTTP_RECEIVED)).next().unwrap();
+        let fact = facts(record(&[Facts::BEGUN], HTTP_RESPONSE | HTTP_RECEIVED)).next().unwrap();
         assert_eq!((fact.what, fact.received), (HttpWhat::AnswerBegun, true));
     }
 }

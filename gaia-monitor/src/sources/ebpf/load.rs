@@ -90,7 +90,7 @@ const TRACEPOINTS: [Tracepoint; 13] = [
         need: Need::Optional { loses: "the error that a client's socket got, which is then inferred from the reset" },
     },
     Tracepoint {
-        program: "reading",
+        program: "socket_read",
         event: "tcp_rcv_space_adjust",
         arguments: 1,
         need: Need::Optional { loses: "which process serves a connection, before it closes it" },
@@ -140,7 +140,7 @@ const CGROUP_PROGRAMS: &[CgroupProgram] = &[
 ];
 
 /// The program on the release of every socket of the v2 tree.
-const ASKER_CLOSED: &str = "asker_closed";
+const ASKER_CLOSED: &str = "dns_socket_closed";
 const LOSES_CLOSES: &str = "that a process gave up a look-up, which then counts as unanswered after five seconds";
 
 pub(super) fn load() -> Result<Probe, ProbeError> {

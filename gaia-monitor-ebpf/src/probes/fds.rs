@@ -1,8 +1,9 @@
-//! What a process still holds when it ends: a worker that inherited its parent's listening socket makes no change of that
-//! socket's state, and may never have accepted anything (bpf_loop is 5.17's). No program of its own.
+//! File descriptors of an exiting process: whether it holds a listening socket. Part of the `process_exited` program. A
+//! worker that inherited its parent's listening socket does not change the state of that socket, and may not have
+//! accepted a connection. bpf_loop needs 5.17.
 //!
-//! The table of descriptors is read as it stands at the exit of the last thread, which closes it only afterwards
-//! (`do_exit()` in kernel/exit.c; seen so on 6.12, 6.16, 6.18 and 7.3). Where it is gone by then, nothing is found.
+//! The fd table is read at the exit of the last thread, which closes the table later (`do_exit()` in kernel/exit.c;
+//! observed on 6.12, 6.16, 6.18 and 7.3). If the table is already closed, no listener is found.
 
 use core::{ffi::c_void, ptr};
 
@@ -14,22 +15,22 @@ use crate::{
     socket::state,
 };
 
-/// Descriptors that are looked at. Listening sockets are made early, so their numbers are low.
-const DESCRIPTORS: u32 = 1_024;
+/// Number of descriptors that are read. Listening sockets are created early, so their numbers are low.
+const FDS_MAX: u32 = 1_024;
 /// File types in `i_mode` (include/uapi/linux/stat.h).
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 
-/// What the loop carries.
+/// State of the loop.
 struct Search {
     /// Address of the array of `struct file *`.
     table: u64,
     found: bool,
 }
 
-/// Is one of the process's sockets a listening one of TCP?
+/// True if the process holds a listening TCP socket.
 #[inline(always)]
-pub fn hold_a_listener(task: Typed) -> bool {
+pub fn has_listener(task: Typed) -> bool {
     search(task).unwrap_or(false)
 }
 
@@ -39,26 +40,26 @@ fn search(task: Typed) -> Option<bool> {
     let table: u64 = Raw(files).read(layout!(files_fdt))?;
     let count: u32 = Raw(table).read(layout!(fdt_max_fds))?;
     let mut search = Search { table: Raw(table).read(layout!(fdt_fd))?, found: false };
-    // A mask besides the bound: the kernel compares all 64 bits of this number where it writes the loop out.
-    let count = if count > DESCRIPTORS { DESCRIPTORS } else { count } & (2 * DESCRIPTORS - 1);
-    // SAFETY: the callback gets this structure, and it outlives the loop.
+    // The mask clears the upper bits: if the kernel inlines the loop, it compares all 64 bits of this number.
+    let count = if count > FDS_MAX { FDS_MAX } else { count } & (2 * FDS_MAX - 1);
+    // SAFETY: the callback receives this structure, which outlives the loop.
     unsafe {
         bpf_loop(count, step as *mut c_void, ptr::from_mut(&mut search).cast(), 0);
     }
     Some(search.found)
 }
 
-/// One descriptor; 1 ends the loop.
+/// Reads one descriptor; 1 ends the loop.
 unsafe extern "C" fn step(number: u64, search: *mut c_void) -> i64 {
-    // SAFETY: `search` hands it over.
+    // SAFETY: `search` passes this structure.
     let search = unsafe { &mut *search.cast::<Search>() };
     search.found = is_listener(Raw(search.table).at((number as u32) << 3)).unwrap_or(false);
     search.found as i64
 }
 
 #[inline(always)]
-fn is_listener(place: Raw) -> Option<bool> {
-    let file: u64 = place.read(0)?;
+fn is_listener(slot: Raw) -> Option<bool> {
+    let file: u64 = slot.read(0)?;
     if file == 0 {
         return None;
     }
@@ -70,7 +71,7 @@ fn is_listener(place: Raw) -> Option<bool> {
     let socket: u64 = Raw(file).read(layout!(file_private_data))?;
     let sock: u64 = Raw(socket).read(layout!(socket_sk))?;
     let family = u32::from(Raw(sock).read::<u16>(layout!(skc_family))?);
-    let now: u8 = Raw(sock).read(layout!(skc_state))?;
-    // Sockets of other families have the same number for it.
-    Some((family == AF_INET || family == AF_INET6) && now == state::LISTEN)
+    let state: u8 = Raw(sock).read(layout!(skc_state))?;
+    // Other families use the same number for other states.
+    Some((family == AF_INET || family == AF_INET6) && state == state::LISTEN)
 }

@@ -1,8 +1,8 @@
-//! `tcp:tcp_rcv_space_adjust(sk)`: the current task copied bytes out of this socket. 4.16 and newer; without it a server's
-//! process is known only once it closes.
+//! `tcp:tcp_rcv_space_adjust(sk)`: the current task read bytes from this socket. 4.16 and newer; without it the process
+//! of a server is known only when it closes the socket.
 //!
-//! Fires for every read that got bytes, so each pair of socket and process is told once, and of the later ones only the
-//! last one's time is kept: it shows what a process had read when it closes.
+//! The event fires for every read that returned bytes. Each pair of socket and process is therefore emitted once; later
+//! reads only update the time of the last read, which shows at close what the process had read.
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
@@ -10,7 +10,7 @@ use aya_ebpf::{
     maps::LruHashMap,
     programs::BtfTracePointContext,
 };
-use gaia_monitor_abi::ReadingRecord;
+use gaia_monitor_abi::SocketReadRecord;
 
 use crate::{
     ring::{Wake, emit},
@@ -31,18 +31,18 @@ impl Pair {
     }
 }
 
-/// Pairs already told, each with the boot time of its last read. When it overflows, the least recent pair is told again
-/// at its next read.
+/// Pairs already emitted, with the boot time of the last read. On overflow the least recently used pair is evicted, and
+/// emitted again at its next read.
 #[map]
 static READERS: LruHashMap<Pair, u64> = LruHashMap::with_max_entries(65_536, 0);
 
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
-pub fn reading(ctx: BtfTracePointContext) -> i32 {
+pub fn socket_read(ctx: BtfTracePointContext) -> i32 {
     let _ = observe(&ctx);
     0
 }
 
-/// When the current process last read from a socket; 0: not seen.
+/// Boot time at which the current process last read from a socket; 0: not seen.
 #[inline(always)]
 pub fn last_read(cookie: u64) -> u64 {
     // SAFETY: a number; a torn read is not possible.
@@ -54,7 +54,7 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
     let sock = socket::tcp(ctx.arg(0))?;
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    // First, because it is the answer to nearly every read, and cheap.
+    // The cheapest check first: it settles nearly every read.
     let pair = Pair::of_current(sock.cookie());
     if let Some(last) = READERS.get_ptr_mut(pair) {
         // SAFETY: the kernel keeps the entry while this program runs; one aligned number.
@@ -62,13 +62,13 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
         return None;
     }
     let record = sock.observe()?;
-    let witness = task::witness();
-    let told = emit::<ReadingRecord>(Wake::Later, |event| {
+    let task = task::current_task();
+    let emitted = emit::<SocketReadRecord>(Wake::Later, |event| {
         event.socket = record;
-        event.task = witness;
+        event.task = task;
     });
-    // A pair that found no room in the ring is told at its next read.
-    if told {
+    // If the ring was full, the pair is emitted at its next read.
+    if emitted {
         let _ = READERS.insert(pair, now, 0);
     }
     Some(())

@@ -1,12 +1,12 @@
-//! Packets of handshakes that meet a listener whose queue of accepted connections is full; part of the program on incoming
-//! packets (`http`), because no tracepoint tells of them.
+//! Handshake packets that reach a listener with a full accept queue. Part of the ingress program (`http`), because no
+//! tracepoint reports them.
 //!
-//! The kernel drops such a SYN, and the acknowledgement that would end a handshake, without a word but a counter
-//! (`ListenOverflows`; net/ipv4/tcp_input.c, `tcp_conn_request`; tcp_minisocks.c, `tcp_check_req`). The packet passes this
-//! program a moment before, and the question asked here is the kernel's own. It only looks.
+//! The kernel drops such a SYN, or the final ACK of a handshake, and only increments `ListenOverflows`
+//! (net/ipv4/tcp_input.c, `tcp_conn_request`; tcp_minisocks.c, `tcp_check_req`). The packet passes this program before
+//! that check, and the program applies the same one. It does not affect the packet.
 
 use aya_ebpf::bindings::__sk_buff;
-use gaia_monitor_abi::{AF_INET, AF_INET6, QueueFullRecord};
+use gaia_monitor_abi::{AF_INET, AF_INET6, AcceptQueueFullRecord};
 
 use super::packets::{direct, ip_header};
 use crate::{
@@ -14,13 +14,13 @@ use crate::{
     socket::{self, state},
 };
 
-/// Bit of the header's flags (RFC 9293).
+/// Bit of the TCP header flags (RFC 9293).
 const RST: u8 = 4;
 
-/// Is the packet's socket a listener: does it belong to a handshake?
+/// True if the socket of the packet is a listener, so that the packet belongs to a handshake.
 #[inline(always)]
 pub fn is_for_listener(skb: *mut __sk_buff) -> bool {
-    // SAFETY: the verifier knows the context and its union of one pointer, and what may be read of a socket.
+    // SAFETY: the verifier knows the context, its union of one pointer, and the readable fields of a socket.
     unsafe {
         let socket = (*skb).__bindgen_anon_2.sk;
         !socket.is_null() && (*socket).state == state::LISTEN as u32
@@ -31,7 +31,7 @@ pub fn is_for_listener(skb: *mut __sk_buff) -> bool {
 pub fn observe(skb: *mut __sk_buff) -> Option<()> {
     // SAFETY: as above.
     let sock = socket::of_packet(skb, unsafe { (*skb).__bindgen_anon_2.sk })?;
-    let (queued, limit) = sock.queue();
+    let (queued, limit) = sock.accept_queue();
     if queued <= limit {
         return None;
     }
@@ -54,7 +54,7 @@ pub fn observe(skb: *mut __sk_buff) -> Option<()> {
     if direct::<u8>(skb, header.len + 13)? & RST != 0 {
         return None;
     }
-    emit::<QueueFullRecord>(Wake::Later, |event| {
+    emit::<AcceptQueueFullRecord>(Wake::Later, |event| {
         event.socket = record;
         event.queued = queued;
         event.limit = limit;
