@@ -4,6 +4,8 @@
 
 use std::io;
 
+#[cfg(feature = "live")]
+use crate::daemon::health::Health;
 use crate::engine::Engine;
 use crate::engine::effect::{Effect, Wanted};
 use crate::model::event::Event;
@@ -15,8 +17,6 @@ use crate::sinks::lane::{Drain, Lane, Pace, Shortfall};
 #[cfg(feature = "live")]
 use crate::sinks::metrics::{Metrics, Readings};
 use crate::sinks::summary::Summary;
-#[cfg(feature = "live")]
-use crate::vitals::Vitals;
 
 pub struct Belt {
     engine: Engine,
@@ -25,7 +25,7 @@ pub struct Belt {
     /// Somebody waits for the outcome, whatever becomes of the writers.
     awaited: bool,
     #[cfg(feature = "live")]
-    metrics: Option<(Metrics, std::sync::Arc<Vitals>)>,
+    metrics: Option<(Metrics, std::sync::Arc<Health>)>,
     /// Reused by every step.
     effects: Vec<Effect>,
     /// What the last event made the engine ask for.
@@ -68,16 +68,16 @@ impl Belt {
 
     /// Measures from now on.
     #[cfg(feature = "live")]
-    pub fn measure(&mut self, metrics: Metrics, vitals: std::sync::Arc<Vitals>) {
-        self.metrics = Some((metrics, vitals));
+    pub fn measure(&mut self, metrics: Metrics, health: std::sync::Arc<Health>) {
+        self.metrics = Some((metrics, health));
     }
 
     /// Hands what was counted over to whoever renders metrics.
     #[cfg(feature = "live")]
     pub fn keep_house(&mut self, now: Stamp) {
-        let Some((metrics, vitals)) = &mut self.metrics else { return };
+        let Some((metrics, health)) = &mut self.metrics else { return };
         let outputs = self.sinks.lost().chain(self.recording.as_ref().map(Lane::lost)).collect();
-        metrics.publish(now, &mut self.engine, &Readings { outputs, ..vitals.read() });
+        metrics.publish(now, &mut self.engine, &Readings { outputs, ..health.read() });
     }
 
     /// Records the event, lets the engine judge it, and tells what follows.

@@ -19,6 +19,8 @@ pub mod logline;
 pub mod model;
 #[cfg(feature = "live")]
 pub mod pipeline;
+#[cfg(feature = "live")]
+pub mod privileges;
 pub mod recording;
 #[cfg(feature = "live")]
 pub mod serve;
@@ -26,6 +28,4 @@ pub mod sinks;
 #[cfg(feature = "live")]
 pub mod sources;
 pub mod story;
-#[cfg(feature = "live")]
-pub mod vitals;
 pub mod wire;

@@ -10,10 +10,11 @@ use super::{no_thread, print};
 use crate::belt::Belt;
 use crate::cli::{Output, Run};
 use crate::config::{Config, Seconds};
-use crate::daemon::privileges::Role;
-use crate::daemon::{self, DaemonError, privileges};
+use crate::daemon::health::Health;
+use crate::daemon::{self, DaemonError};
 use crate::exit::{Exit, Failure, chain};
 use crate::pipeline::clock::Clock;
+use crate::privileges::{self, Role};
 use crate::recording::format::Header;
 use crate::recording::writer::Writer;
 use crate::serve::pages::Pages;
@@ -25,7 +26,6 @@ use crate::sinks::lane::{Drain, Pace, Trouble};
 use crate::sinks::metrics::Metrics;
 use crate::sinks::terminal::{Terminal, stdout_takes_colour};
 use crate::sinks::{Sinks, notice};
-use crate::vitals::Vitals;
 
 pub fn run(args: Run) -> Result<Exit, Failure> {
     let config = match &args.config {
@@ -43,8 +43,8 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
     // Before the first thread: each inherits it.
     daemon::urgency::take_short_turns();
     let listen = config.listen.map(serve::bind).transpose()?;
-    let vitals = Arc::new(Vitals::default());
-    let (mut belt, server) = belt(&config, listen, &vitals)?;
+    let health = Arc::new(Health::default());
+    let (mut belt, server) = belt(&config, listen, &health)?;
     let fail_on = config.fail_on;
     if !fail_on.is_empty() {
         belt.await_outcome();
@@ -54,7 +54,7 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
         docker_host: config.docker_host,
         ready_file: config.ready_file,
         duration: config.duration.map(Seconds::length),
-        vitals,
+        health,
     };
     let ended = daemon::run(&options, &mut belt);
     drop(server);
@@ -91,7 +91,7 @@ impl From<DaemonError> for Failure {
     }
 }
 
-fn belt(config: &Config, listen: Option<TcpListener>, vitals: &Arc<Vitals>) -> Result<(Belt, Option<Server>), Failure> {
+fn belt(config: &Config, listen: Option<TcpListener>, health: &Arc<Health>) -> Result<(Belt, Option<Server>), Failure> {
     let settings = config.clone().into_settings();
     let clock = Clock::new();
     let started_at = clock.now();
@@ -124,8 +124,8 @@ fn belt(config: &Config, listen: Option<TcpListener>, vitals: &Arc<Vitals>) -> R
     }
     let Some(listener) = listen else { return Ok((belt, None)) };
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), &kernel(), started_at);
-    let pages = Pages { metrics: metrics.handle(), vitals: Arc::clone(vitals), recent };
-    belt.measure(metrics, Arc::clone(vitals));
+    let pages = Pages { metrics: metrics.handle(), health: Arc::clone(health), recent };
+    belt.measure(metrics, Arc::clone(health));
     Ok((
         belt,
         Some(

@@ -2,7 +2,7 @@
 
 use procfs::process::{LimitValue, Process};
 
-use crate::daemon::privileges;
+use crate::privileges;
 use crate::sources::ebpf::{Check, Outcome, Probe};
 
 pub const CAPABILITIES: &str = "capabilities";

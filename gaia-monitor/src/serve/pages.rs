@@ -13,9 +13,9 @@ use serde::de::value::{Error as ValueError, StrDeserializer};
 use url::form_urlencoded;
 
 use super::recent::{KEPT, Query, Recent};
+use crate::daemon::health::Health;
 use crate::model::ids::IncidentId;
 use crate::model::incident::CauseKind;
-use crate::vitals::Vitals;
 
 /// Incidents on a page, unless `limit` says otherwise.
 const PAGE: usize = 50;
@@ -31,7 +31,7 @@ const OVERVIEW: &str = "gaia-monitor\n\n/metrics    for Prometheus\n/incidents  
 #[derive(Clone)]
 pub struct Pages {
     pub metrics: PrometheusHandle,
-    pub vitals: Arc<Vitals>,
+    pub health: Arc<Health>,
     pub recent: Recent,
 }
 
@@ -55,7 +55,7 @@ impl Pages {
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {
-        match self.vitals.unready() {
+        match self.health.unready() {
             None => response(StatusCode::OK, TEXT, "ready\n".to_owned()),
             Some(unready) => {
                 response(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready: {}\n", unready.reason()))

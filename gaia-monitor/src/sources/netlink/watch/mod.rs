@@ -310,5 +310,4 @@ fn is_own(address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-#[path = "watch_tests.rs"]
 mod tests;

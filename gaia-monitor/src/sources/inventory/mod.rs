@@ -191,5 +191,4 @@ fn connection(
 }
 
 #[cfg(test)]
-#[path = "inventory_tests.rs"]
 mod tests;

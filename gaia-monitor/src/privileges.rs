@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_page_has_the_tables_of_the_code() {
-        let page = include_str!("../../docs/privileges.md");
+        let page = include_str!("../docs/privileges.md");
         assert!(page.contains(&tables()), "docs/privileges.md must contain:\n{}", tables());
     }
 

@@ -15,7 +15,7 @@ use crate::sources::procfs;
 const PEAKS: usize = 60;
 
 #[derive(Debug, Default)]
-pub struct Vitals {
+pub struct Health {
     probe: OnceLock<Attached>,
     inventory: AtomicBool,
     docker: Connected,
@@ -47,7 +47,7 @@ impl Unready {
     }
 }
 
-impl Vitals {
+impl Health {
     /// The probe is attached.
     pub fn attached(&self, probe: &Probe) {
         let missing = probe.missing().into_iter().map(|missing| (missing.name, false));
@@ -100,13 +100,13 @@ impl Vitals {
 
 #[cfg(test)]
 mod tests {
-    use super::{Unready, Vitals};
+    use super::{Health, Unready};
 
     #[test]
     fn a_run_without_a_probe_is_not_ready_and_says_so() {
-        let vitals = Vitals::default();
-        vitals.inventory_read();
-        assert_eq!(vitals.unready(), Some(Unready::Probe));
-        assert!(vitals.read().memory_bytes > 1 << 20);
+        let health = Health::default();
+        health.inventory_read();
+        assert_eq!(health.unready(), Some(Unready::Probe));
+        assert!(health.read().memory_bytes > 1 << 20);
     }
 }

@@ -114,5 +114,4 @@ impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact), A: Fn(Wanted)> Hub<'a, B, P, H, A> {
 }
 
 #[cfg(test)]
-#[path = "hub_tests.rs"]
 mod tests;

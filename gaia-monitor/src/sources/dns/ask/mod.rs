@@ -210,5 +210,4 @@ impl RuntimeProvider for Inside {
 }
 
 #[cfg(test)]
-#[path = "ask_tests.rs"]
 mod tests;

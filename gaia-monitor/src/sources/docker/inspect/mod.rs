@@ -141,5 +141,4 @@ fn published(ports: PortMap) -> Vec<PublishedPort> {
 }
 
 #[cfg(test)]
-#[path = "inspect_tests.rs"]
 mod tests;

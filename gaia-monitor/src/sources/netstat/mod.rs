@@ -195,5 +195,4 @@ fn parse(text: &str) -> Option<Counts> {
 }
 
 #[cfg(test)]
-#[path = "netstat_tests.rs"]
 mod tests;

@@ -282,5 +282,4 @@ fn plain(name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

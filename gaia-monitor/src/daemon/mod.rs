@@ -5,9 +5,9 @@
 //! inventory (what changes between them is told twice, never missed), and the ready file last. Nothing that acts on a container may ever be called here.
 
 mod asked;
+pub mod health;
 mod hub;
 mod manager;
-pub mod privileges;
 mod ready;
 pub mod urgency;
 
@@ -23,10 +23,10 @@ use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use asked::Asked;
+use health::Health;
 pub use hub::Belt;
 use hub::Hub;
 use manager::Manager;
-use privileges::Role;
 use ready::{Ready, remove};
 
 use crate::model::event::Fact;
@@ -34,6 +34,7 @@ use crate::model::settings::Scope;
 use crate::pipeline::alarm::Alarm;
 use crate::pipeline::clock::Clock;
 use crate::pipeline::outlet::{Batch, Losses, Outlet};
+use crate::privileges::{self, Role};
 use crate::sinks::notice::warn;
 use crate::sources::dns::Names;
 use crate::sources::docker::{Connected, DockerError, FilterChange, Source};
@@ -45,7 +46,6 @@ use crate::sources::netlink::Links;
 use crate::sources::netns::Broker;
 use crate::sources::netstat::Counters;
 use crate::sources::worker::Worker;
-use crate::vitals::Vitals;
 
 /// How often the clocks are compared and losses are told. The clocks drift apart only where the system's one is
 /// stepped: until the next comparison, kernel facts keep the old time.
@@ -69,7 +69,7 @@ pub struct Options {
     /// Names outside it are not asked for.
     pub scope: Scope,
     /// Told how the run is.
-    pub vitals: Arc<Vitals>,
+    pub health: Arc<Health>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +129,7 @@ pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
     for missing in probe.missing() {
         warn(format_args!("without {}, nobody sees {}: {}", missing.name, missing.loses, missing.why));
     }
-    options.vitals.attached(&probe);
+    options.health.attached(&probe);
     let way = Way::new();
     let helpers =
         Helpers::start(ready, &way).map_err(|source| DaemonError::Start { what: "helping threads", source })?;
@@ -243,7 +243,7 @@ async fn turn(
         clock.clone(),
         outlet,
         filter,
-        options.vitals.docker(),
+        options.health.docker(),
     )));
     let mut housekeeping = interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -281,7 +281,7 @@ async fn turn(
                 spawn_blocking(move || read.settle()).await.map_err(DaemonError::Source)?;
                 hub.drain(&mut batches);
                 hub.keep_house();
-                options.vitals.inventory_read();
+                options.health.inventory_read();
                 manager.ready(&status);
                 if let (Some(path), Some(herald), Some(ready)) = (&options.ready_file, herald.take(), ready.take()) {
                     let place = path.clone();

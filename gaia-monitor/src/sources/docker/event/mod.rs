@@ -138,5 +138,4 @@ impl Recent {
 }
 
 #[cfg(test)]
-#[path = "event_tests.rs"]
 mod tests;
