@@ -116,12 +116,12 @@ const WELCOME: Kept = (Capability::CAP_SYS_NICE, "a real-time priority for links
 
 /// The capabilities that this process needs for a run and does not have.
 #[must_use]
-pub fn lacking() -> Vec<String> {
+pub fn missing() -> Vec<String> {
     // Without `/proc` the probe's own check says what is wrong.
-    lacking_of(Process::myself().and_then(|own| own.status()).map_or(u64::MAX, |status| status.capeff))
+    missing_of(Process::myself().and_then(|own| own.status()).map_or(u64::MAX, |status| status.capeff))
 }
 
-fn lacking_of(held: u64) -> Vec<String> {
+fn missing_of(held: u64) -> Vec<String> {
     let has = |capability: Capability| held & capability.bitmask() != 0;
     // As before Linux 5.8, which split these two off (include/linux/capability.h: bpf_capable, perfmon_capable).
     let split_off = [Capability::CAP_BPF, Capability::CAP_PERFMON];
@@ -198,16 +198,16 @@ mod tests {
 
     use caps::{CapSet, Capability};
 
-    use super::{AT_START, Role, lacking_of, reduce, tables};
+    use super::{AT_START, Role, missing_of, reduce, tables};
 
     #[test]
     fn every_capability_that_is_missing_is_named() {
-        assert!(lacking_of(u64::MAX).is_empty());
-        assert_eq!(lacking_of(0).len(), AT_START.len());
-        assert_eq!(lacking_of(!Capability::CAP_NET_ADMIN.bitmask()), ["CAP_NET_ADMIN"]);
+        assert!(missing_of(u64::MAX).is_empty());
+        assert_eq!(missing_of(0).len(), AT_START.len());
+        assert_eq!(missing_of(!Capability::CAP_NET_ADMIN.bitmask()), ["CAP_NET_ADMIN"]);
         let split_off = Capability::CAP_BPF.bitmask() | Capability::CAP_PERFMON.bitmask();
-        assert!(lacking_of(!split_off).is_empty(), "CAP_SYS_ADMIN stands for both");
-        assert_eq!(lacking_of(!split_off & !Capability::CAP_SYS_ADMIN.bitmask()).len(), 3);
+        assert!(missing_of(!split_off).is_empty(), "CAP_SYS_ADMIN stands for both");
+        assert_eq!(missing_of(!split_off & !Capability::CAP_SYS_ADMIN.bitmask()).len(), 3);
     }
 
     #[test]

@@ -74,8 +74,8 @@ pub struct Options {
 
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    #[error("the monitor lacks {lacking}; run it as root, or give its service these capabilities")]
-    Privileges { lacking: String },
+    #[error("the monitor is missing {missing}; run it as root, or give its service these capabilities")]
+    Privileges { missing: String },
     #[error(transparent)]
     Probe(#[from] ProbeError),
     #[error(transparent)]
@@ -115,9 +115,9 @@ impl DaemonError {
 /// # Errors
 /// When something is missing at the start, or the probe cannot be read any more. Docker going away later is none.
 pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
-    let lacking = privileges::lacking();
-    if !lacking.is_empty() {
-        return Err(DaemonError::Privileges { lacking: lacking.join(", ") });
+    let missing = privileges::missing();
+    if !missing.is_empty() {
+        return Err(DaemonError::Privileges { missing: missing.join(", ") });
     }
     let ready = options.ready_file.as_deref();
     if let Some(path) = ready {
@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_told_from_the_monitors_own_failure() {
-        let missing = DaemonError::Privileges { lacking: "CAP_BPF".into() };
+        let missing = DaemonError::Privileges { missing: "CAP_BPF".into() };
         assert!(missing.is_missing_prerequisite());
         assert!(!DaemonError::Ring(std::io::Error::other("gone")).is_missing_prerequisite());
     }

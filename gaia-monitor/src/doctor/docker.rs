@@ -1,4 +1,4 @@
-//! Does Docker answer, and what is it?
+//! Check of the connection to Docker, and of its version.
 
 use std::time::Duration;
 
@@ -7,37 +7,32 @@ use tokio::time::timeout;
 
 use crate::exit::chain;
 use crate::sources::docker::connect;
-use crate::sources::ebpf::{Check, Outcome};
+use crate::sources::ebpf::Finding;
 
-/// A daemon that takes longer is in no state to be watched.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A daemon that takes longer cannot be observed reliably.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub fn reachable(host: Option<&str>) -> Check {
+pub fn reachable(host: Option<&str>) -> Finding {
     const NAME: &str = "docker";
-    let fail = |detail: String| Check {
-        name: NAME,
-        outcome: Outcome::Fail,
-        detail,
-        fix: "start Docker (systemctl start docker), or name its address with --docker-host or DOCKER_HOST".to_owned(),
-    };
+    const FIX: &str = "start Docker (systemctl start docker), or name its address with --docker-host or DOCKER_HOST";
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(format!("cannot be asked: {error}")),
+        Err(error) => return Finding::failed(NAME, format!("cannot connect: {error}"), FIX),
     };
-    let answer = runtime.block_on(async {
-        timeout(PATIENCE, async {
+    let version = runtime.block_on(async {
+        timeout(TIMEOUT, async {
             let docker = connect(host).await.map_err(|error| chain(&error))?;
-            docker.version().await.map_err(|error| format!("it does not tell its version: {error}"))
+            docker.version().await.map_err(|error| format!("cannot read its version: {error}"))
         })
         .await
     });
-    match answer {
+    match version {
         Ok(Ok(version)) => {
             let part = |part: Option<String>| part.unwrap_or_else(|| "?".to_owned());
             let detail = format!("Engine {}, API {}", part(version.version), part(version.api_version));
-            Check { name: NAME, outcome: Outcome::Ok, detail, fix: String::new() }
+            Finding::ok(NAME, detail)
         }
-        Ok(Err(error)) => fail(error),
-        Err(_) => fail(format!("no answer within {} s", PATIENCE.as_secs())),
+        Ok(Err(error)) => Finding::failed(NAME, error, FIX),
+        Err(_) => Finding::failed(NAME, format!("no response within {} s", TIMEOUT.as_secs()), FIX),
     }
 }

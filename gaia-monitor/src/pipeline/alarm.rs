@@ -4,7 +4,6 @@
 //! waits for another would be told after the client has raised its exception.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
@@ -13,21 +12,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::model::time::Stamp;
+use crate::pipeline::fd::Raw;
 
 /// One instant that is waited for; a new one takes the place of the old.
 #[derive(Debug)]
 pub struct Alarm {
-    timer: AsyncFd<Timer>,
+    timer: AsyncFd<Raw<TimerFd>>,
     set: Option<Stamp>,
-}
-
-#[derive(Debug)]
-struct Timer(TimerFd);
-
-impl AsRawFd for Timer {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 impl Alarm {
@@ -42,7 +33,7 @@ impl Alarm {
         let timer = TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         // SAFETY: the timer owns its descriptor and keeps the same one until it is dropped with the `AsyncFd`.
         let timer =
-            unsafe { AsyncFd::register_with_interest(Timer(timer), Interest::READABLE) }.map_err(io::Error::from)?;
+            unsafe { AsyncFd::register_with_interest(Raw(timer), Interest::READABLE) }.map_err(io::Error::from)?;
         Ok(Self { timer, set: None })
     }
 

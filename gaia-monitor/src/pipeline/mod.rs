@@ -2,5 +2,6 @@
 
 pub mod alarm;
 pub mod clock;
+pub mod fd;
 pub mod merge;
 pub mod outlet;

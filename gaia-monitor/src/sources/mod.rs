@@ -11,4 +11,6 @@ pub mod netstat;
 pub mod postmortem;
 pub mod procfs;
 pub mod sockdiag;
+#[cfg(test)]
+mod test_fixtures;
 pub mod worker;

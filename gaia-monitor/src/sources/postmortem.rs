@@ -11,6 +11,7 @@ use ::procfs::process::Process as Handle;
 
 use crate::model::event::{CoreDump, MemoryUse};
 use crate::model::ids::{ContainerId, Pid};
+use crate::sources::procfs::CgroupTree;
 
 /// A v1 limit that is none: the highest page-aligned number (`PAGE_COUNTER_MAX`, include/linux/page_counter.h).
 const NO_LIMIT: u64 = 1 << 62;
@@ -63,8 +64,7 @@ enum Version {
 /// Where memory is accounted: in a hierarchy of its own (v1 and hybrid hosts), or in the v2 tree.
 struct Controller {
     version: Version,
-    mount: PathBuf,
-    root: PathBuf,
+    tree: CgroupTree,
 }
 
 impl Controller {
@@ -75,11 +75,7 @@ impl Controller {
             Some(mount) => (Version::One, mount),
             None => (Version::Two, mounts.iter().find(|mount| mount.fs_type == "cgroup2")?),
         };
-        Some(Self { version, mount: mount.mount_point.clone(), root: PathBuf::from(&mount.root) })
-    }
-
-    fn directory(&self, path: &Path) -> Option<PathBuf> {
-        Some(self.mount.join(path.strip_prefix(&self.root).ok()?)).filter(|directory| directory.is_dir())
+        Some(Self { version, tree: CgroupTree::new(mount.mount_point.clone(), PathBuf::from(&mount.root)) })
     }
 
     /// The cgroup of the process itself: in a container that divides its memory, the one that ran full may be that.
@@ -90,13 +86,13 @@ impl Controller {
             Version::Two => group.hierarchy == 0,
         })?;
         // A dead one stands at the root, whose numbers are the host's.
-        self.directory(Path::new(&own.pathname)).filter(|directory| *directory != self.mount)
+        self.tree.directory(Path::new(&own.pathname)).filter(|directory| directory != self.tree.mount())
     }
 
     /// Where Docker's two cgroup drivers put a container.
     fn of_container(&self, container: &ContainerId) -> Option<PathBuf> {
         let places = [format!("/docker/{}", container.0), format!("/system.slice/docker-{}.scope", container.0)];
-        places.iter().find_map(|place| self.directory(Path::new(place)))
+        places.iter().find_map(|place| self.tree.directory(Path::new(place)))
     }
 }
 

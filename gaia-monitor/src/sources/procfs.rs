@@ -35,7 +35,17 @@ impl CgroupTree {
     pub fn find() -> Option<Self> {
         let mounts = Handle::myself().ok()?.mountinfo().ok()?;
         let mount = mounts.0.into_iter().find(|mount| mount.fs_type == "cgroup2")?;
-        Some(Self { mount: mount.mount_point, root: PathBuf::from(mount.root) })
+        Some(Self::new(mount.mount_point, PathBuf::from(mount.root)))
+    }
+
+    #[must_use]
+    pub fn new(mount: PathBuf, root: PathBuf) -> Self {
+        Self { mount, root }
+    }
+
+    #[must_use]
+    pub fn mount(&self) -> &Path {
+        &self.mount
     }
 
     /// The directory of the cgroup at `path`, as `/proc/PID/cgroup` writes it, if there is one.
@@ -74,6 +84,9 @@ pub fn container_path<'a>(path: &'a Path, id: &ContainerId) -> &'a Path {
 pub fn netns_at(path: &Path) -> io::Result<NetnsId> {
     Ok(NetnsId(fs::metadata(path)?.ino()))
 }
+
+/// The network namespace of this process: the host's, because `run` refuses to start in any other.
+pub const OWN_NETNS: &str = "/proc/self/ns/net";
 
 #[must_use]
 pub fn netns_path(pid: Pid) -> PathBuf {

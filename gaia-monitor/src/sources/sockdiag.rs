@@ -5,9 +5,7 @@
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 
-use netlink_packet_core::{
-    DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, Nla as _,
-};
+use netlink_packet_core::{DecodeError, NetlinkMessage, NetlinkPayload, Nla as _};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::nlas::Nla;
@@ -18,6 +16,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::model::event::TcpState;
 use crate::model::ids::{CgroupId, Cookie};
+use crate::sources::netlink::request;
 
 /// The kernel answers a dump from memory; one that takes longer than this (seconds) is broken.
 const ANSWER_WITHIN: i64 = 5;
@@ -80,12 +79,7 @@ fn ask(socket: &Socket, family: u8, socket_id: SocketId) -> Result<(), SockDiagE
             | StateFlags::CLOSING,
         socket_id,
     };
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut packet = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-    packet.finalize();
-    let mut bytes = vec![0; packet.buffer_len()];
-    packet.serialize(&mut bytes);
+    let bytes = request::dump(0, SockDiagMessage::InetRequest(request));
     socket.send(&bytes, 0).map_err(SockDiagError::Ask)?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::{as_ordinary_user, lines};
 fn run_by_an_ordinary_user_ends_with_3_and_one_sentence() {
     let place = tempfile::tempdir().unwrap();
     let ended = as_ordinary_user(place.path(), &["run", "--duration", "5"]);
-    ended.failed_with(3, &["lacks CAP_BPF", "run it as root", "gaia-monitor doctor"]);
+    ended.failed_with(3, &["missing CAP_BPF", "run it as root", "gaia-monitor doctor"]);
 }
 
 #[test]
@@ -16,7 +16,7 @@ fn a_run_that_cannot_start_leaves_an_earlier_recording_alone() {
     std::fs::write(&earlier, "earlier\n").unwrap();
     std::fs::set_permissions(&earlier, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let ended = as_ordinary_user(place.path(), &["run", "--record", earlier.to_str().unwrap()]);
-    ended.failed_with(3, &["lacks CAP_BPF"]);
+    ended.failed_with(3, &["missing CAP_BPF"]);
     assert_eq!(std::fs::read_to_string(&earlier).unwrap(), "earlier\n");
 }
 

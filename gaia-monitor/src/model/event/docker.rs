@@ -41,6 +41,19 @@ pub struct ContainerInfo {
     pub exit_code: Option<i64>,
 }
 
+impl ContainerInfo {
+    /// Names that Docker's DNS server resolves to this container: its own, and its aliases in each network, as Docker
+    /// spells them; one may come more than once.
+    ///
+    /// The common part of three rules, each of which adds to it: the server also resolves the short id, and every name
+    /// with `.<network>` appended; a Compose service's name is an alias as well, if Compose attached the network; the
+    /// monitor's own lookups leave out names that need none.
+    pub fn dns_names(&self) -> impl Iterator<Item = &str> {
+        let aliases = self.networks.iter().flat_map(|network| &network.aliases);
+        std::iter::once(&self.name).chain(aliases).map(String::as_str)
+    }
+}
+
 /// The endpoint of a container on one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkAddress {

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use tokio::io::unix::AsyncFd;
 
 use crate::model::ids::{CgroupId, ContainerId};
+use crate::pipeline::fd::Raw;
 use crate::sources::procfs::CgroupTree;
 
 /// Docker's parents under the cgroupfs and the systemd driver; others are added as containers show them.
@@ -27,18 +27,9 @@ const KNOWN: usize = 4_096;
 #[derive(Debug)]
 pub struct Cgroups {
     tree: CgroupTree,
-    inotify: AsyncFd<Watches>,
+    inotify: AsyncFd<Raw<Inotify>>,
     parents: BTreeMap<PathBuf, WatchDescriptor>,
     known: BTreeMap<ContainerId, CgroupId>,
-}
-
-#[derive(Debug)]
-struct Watches(Inotify);
-
-impl AsRawFd for Watches {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
 }
 
 impl Cgroups {
@@ -47,7 +38,7 @@ impl Cgroups {
     pub fn watch(tree: &CgroupTree) -> Option<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok()?;
         // SAFETY: the descriptor is the inotify's own, and closes only together with the registration.
-        let inotify = unsafe { AsyncFd::register(Watches(inotify)) }.ok()?;
+        let inotify = unsafe { AsyncFd::register(Raw(inotify)) }.ok()?;
         let mut cgroups = Self { tree: tree.clone(), inotify, parents: BTreeMap::new(), known: BTreeMap::new() };
         // The root, because a parent itself may come later (the first container since the boot).
         cgroups.parent(Path::new("/"));

@@ -14,6 +14,7 @@ use super::names::Names;
 use super::offsets::{Kernel, OffsetError};
 use super::reader::RingGauge;
 use super::{Probe, cgroup, preflight};
+use crate::exit::chain;
 
 /// The object that `cargo xtask ebpf` builds; it is part of the repository, so that users need stable Rust alone.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/gaia-monitor.bpf.o"));
@@ -281,19 +282,4 @@ fn refused(program: &'static str, event: &'static str, error: &ProgramError) -> 
         return ProbeError::Refused { program, event, reason, fix };
     }
     ProbeError::Refused { program, event, reason: chain(error), fix: "run it as root, or see `gaia-monitor doctor`" }
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

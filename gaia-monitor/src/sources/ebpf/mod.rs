@@ -7,6 +7,7 @@ pub mod cgroup;
 mod decode;
 mod drops;
 mod filter;
+mod finding;
 mod http;
 mod load;
 mod names;
@@ -21,8 +22,9 @@ use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 
 pub use self::filter::{FilterError, FilterHandle};
+pub use self::finding::{Finding, Status};
 pub use self::load::{Missing, ProbeError};
-pub use self::preflight::{Check, Outcome, preflight};
+pub use self::preflight::preflight;
 pub use self::reader::RingGauge;
 
 use self::names::Names;

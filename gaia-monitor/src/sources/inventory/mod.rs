@@ -39,7 +39,7 @@ pub fn read(listing: &Listing, broker: &Broker, at: Stamp) -> Inventory {
     let mut found =
         Inventory { proxied: proxies.iter().map(|proxy| proxy.listen.port()).collect(), ..Default::default() };
 
-    let host = procfs::netns_at(Path::new(HOST)).ok();
+    let host = procfs::netns_at(Path::new(procfs::OWN_NETNS)).ok();
     let mut sockets = Vec::new();
     for (netns, pid) in namespaces(&running).into_iter().filter(|(netns, _)| Some(*netns) != host) {
         let path = procfs::netns_path(pid);
@@ -51,7 +51,7 @@ pub fn read(listing: &Listing, broker: &Broker, at: Stamp) -> Inventory {
         }
     }
     let concern = Concern::new(listing, &found.proxied);
-    match host.zip(list(broker, Path::new(HOST))) {
+    match host.zip(list(broker, Path::new(procfs::OWN_NETNS))) {
         Some((netns, listed)) => {
             sockets.extend(listed.into_iter().filter(|socket| concern.about(socket)).map(|socket| (netns, socket)));
         }
@@ -67,9 +67,6 @@ pub fn read(listing: &Listing, broker: &Broker, at: Stamp) -> Inventory {
     found.observations = facts.chain(seen).chain(proxies).map(|fact| Observation { at, fact }).collect();
     found
 }
-
-/// The namespace that this program stands in: `run` refuses any but the initial one.
-const HOST: &str = "/proc/self/ns/net";
 
 fn list(broker: &Broker, namespace: &Path) -> Option<Vec<Listed>> {
     sockdiag::dump(broker.socket(namespace, SocketKind::SOCK_DIAG).ok()?).ok()

@@ -8,6 +8,7 @@ use crate::model::event::{ContainerInfo, Process, PublishedPort, TcpState};
 use crate::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use crate::sources::procfs::{Entry, INITIAL_PID_NAMESPACE};
 use crate::sources::sockdiag::Listed;
+use crate::sources::test_fixtures;
 
 const HOST: NetnsId = NetnsId(1);
 
@@ -17,30 +18,8 @@ fn socket(state: TcpState, local: &str, remote: &str, inode: u64, cgroup: u64) -
 }
 
 fn seen(id: &str, pid: u32) -> ContainerInfo {
-    ContainerInfo {
-        id: ContainerId(id.into()),
-        name: id.into(),
-        image: String::new(),
-        project: None,
-        service: None,
-        labels: BTreeMap::new(),
-        running: true,
-        paused: false,
-        started_at: None,
-        pid: Some(Pid(pid)),
-        cgroup: Some(CgroupId(u64::from(pid))),
-        netns: None,
-        init: false,
-        host_network: false,
-        stop_signal: "SIGTERM".into(),
-        health: None,
-        restart_policy: None,
-        memory_limit: None,
-        networks: Vec::new(),
-        published: Vec::new(),
-        endpoints: Vec::new(),
-        exit_code: None,
-    }
+    let id = ContainerId(id.into());
+    ContainerInfo { cgroup: Some(CgroupId(u64::from(pid))), ..test_fixtures::container(id, pid) }
 }
 
 fn entry(pid: u32, pid_namespace: u64, cgroup_path: &str) -> (Pid, Entry) {

@@ -10,6 +10,7 @@
 //! writes messages that it cannot read to a log where this program counts them.
 
 mod decode;
+pub(super) mod request;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,8 +41,6 @@ const ORDERS: usize = 1_024;
 const TURNS: usize = 64;
 /// The kernel answers from memory.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The namespace that this program stands in: `run` refuses any but the initial one.
-const HOST: &str = "/proc/self/ns/net";
 /// Namespaces that could not be watched.
 const UNWATCHED: &str = "netlink.watch";
 /// A socket's buffer ran over.
@@ -153,10 +152,10 @@ struct Watcher {
 
 impl Watcher {
     fn run(&mut self, orders: &mpsc::Receiver<Order>, mut bell: UnixStream) {
-        match procfs::netns_at(Path::new(HOST)) {
+        match procfs::netns_at(Path::new(procfs::OWN_NETNS)) {
             Ok(netns) => {
                 self.host = Some(netns);
-                self.open(netns, true, Path::new(HOST));
+                self.open(netns, true, Path::new(procfs::OWN_NETNS));
             }
             Err(_) => self.outlet.lost(UNWATCHED, 1),
         }

@@ -1,42 +1,15 @@
 //! Which namespaces are read, and what of it leaves, without a kernel; and what the kernel's own file says.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 
 use super::{Counts, NAMESPACES, Watch, counts_of, parse};
 use crate::model::event::{ContainerInfo, DockerAction, DockerEvent, Fact, ListenCounts};
-use crate::model::ids::{ContainerId, NetnsId, Pid};
+use crate::model::ids::{NetnsId, Pid};
 use crate::model::time::Stamp;
+use crate::sources::test_fixtures::{self, id};
 
 fn container(number: u32, netns: u64) -> ContainerInfo {
-    ContainerInfo {
-        id: id(number),
-        name: format!("c{number}"),
-        image: "image".into(),
-        project: None,
-        service: None,
-        labels: BTreeMap::new(),
-        running: true,
-        paused: false,
-        started_at: None,
-        pid: Some(Pid(number)),
-        cgroup: None,
-        netns: Some(NetnsId(netns)),
-        init: false,
-        host_network: false,
-        stop_signal: "SIGTERM".into(),
-        health: None,
-        restart_policy: None,
-        memory_limit: None,
-        networks: Vec::new(),
-        published: Vec::new(),
-        endpoints: Vec::new(),
-        exit_code: None,
-    }
-}
-
-fn id(number: u32) -> ContainerId {
-    ContainerId(format!("{number:0>64x}"))
+    ContainerInfo { netns: Some(NetnsId(netns)), ..test_fixtures::container(id(number), number) }
 }
 
 fn seen(info: ContainerInfo) -> Fact {

@@ -258,17 +258,15 @@ fn user_networks(info: &ContainerInfo) -> impl Iterator<Item = &str> {
     info.networks.iter().map(|network| network.network.as_str()).filter(|network| !WITHOUT.contains(network))
 }
 
-/// The names by which others find a container: its service's first, then its own, then further aliases.
+/// The names to look up: the service's first, then the container's own, then further aliases. The short id is left out,
+/// because no client connects by it, and so is everything beyond [`NAMES`].
 fn names_of(info: &ContainerInfo) -> impl Iterator<Item = String> + use<> {
-    let aliases: BTreeSet<String> =
-        info.networks.iter().flat_map(|network| &network.aliases).filter_map(|alias| plain(alias)).collect();
-    let service = info.service.as_deref().and_then(plain).filter(|service| aliases.contains(service));
-    let mut names: Vec<String> = Vec::new();
-    for name in service.into_iter().chain(plain(&info.name)).chain(aliases) {
-        if !names.contains(&name) && !info.id.0.starts_with(&name) {
-            names.push(name);
-        }
-    }
+    let is_id = |name: &String| info.id.0.starts_with(name);
+    let mut names: Vec<String> = info.dns_names().filter_map(plain).filter(|name| !is_id(name)).collect();
+    let (service, own) = (info.service.as_deref().and_then(plain), plain(&info.name));
+    let rank = |name: &String| (service.as_ref() != Some(name), own.as_ref() != Some(name));
+    names.sort_by(|a, b| (rank(a), a).cmp(&(rank(b), b)));
+    names.dedup();
     names.truncate(NAMES);
     names.into_iter()
 }

@@ -3,43 +3,21 @@
 use std::time::{Duration, Instant};
 
 use super::{A_SECOND, PAIRS, Pair, Plan, STEADY, STEADY_GONE, UNDER_WAY};
-use crate::model::event::{
-    ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, Fact, NameAnswer, NetworkAddress,
-};
-use crate::model::ids::{ContainerId, NetnsId, Pid};
 use crate::model::settings::Scope;
+use crate::model::event::{ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, Fact, NameAnswer, NetworkAddress};
+use crate::model::ids::NetnsId;
+use crate::sources::test_fixtures::{self, id};
 
 fn container(number: u32, name: &str, network: &str, endpoint: Option<&str>) -> ContainerInfo {
     let endpoint =
         endpoint.map(|host| DeclaredEndpoint { prefix: "X".into(), fallback: false, host: host.into(), port: None });
     ContainerInfo {
-        id: id(number),
         name: name.into(),
-        image: "image".into(),
-        project: None,
-        service: None,
-        labels: Default::default(),
-        running: true,
-        paused: false,
-        started_at: None,
-        pid: Some(Pid(number)),
-        cgroup: None,
         netns: Some(NetnsId(u64::from(number))),
-        init: false,
-        host_network: false,
-        stop_signal: "SIGTERM".into(),
-        health: None,
-        restart_policy: None,
-        memory_limit: None,
         networks: vec![NetworkAddress { network: network.into(), addresses: Vec::new(), aliases: Vec::new() }],
-        published: Vec::new(),
         endpoints: endpoint.into_iter().collect(),
-        exit_code: None,
+        ..test_fixtures::container(id(number), number)
     }
-}
-
-fn id(number: u32) -> ContainerId {
-    ContainerId(format!("{number:0>64x}"))
 }
 
 fn plan(scope: Scope, containers: Vec<ContainerInfo>, now: Instant) -> Plan {

@@ -8,7 +8,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_MULTIPART, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLM_F_MULTIPART};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
@@ -16,6 +16,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 
 use super::decode::{Heard, Standing, What, messages};
+use super::request;
 use crate::model::event::{AddressChange, Fact, Link, LinkChange, LinkKind, LinksRead, NeighbourChange};
 use crate::model::ids::NetnsId;
 
@@ -148,13 +149,7 @@ impl Watch {
 
     fn ask(&mut self, question: RouteNetlinkMessage) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        header.sequence_number = self.sequence;
-        let mut packet = NetlinkMessage::new(header, question.into());
-        packet.finalize();
-        let mut bytes = vec![0; packet.buffer_len()];
-        packet.serialize(&mut bytes);
+        let bytes = request::dump(self.sequence, question);
         self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         Ok(())
     }
