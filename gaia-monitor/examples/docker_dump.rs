@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
+use gaia_monitor::pipeline::channel::EventSender;
 use gaia_monitor::pipeline::clock::Clock;
 use gaia_monitor::pipeline::merge::Merge;
-use gaia_monitor::pipeline::outlet::Outlet;
 use gaia_monitor::sources::docker::{Connected, Source};
 use gaia_monitor::sources::inventory;
 use gaia_monitor::sources::netns::Broker;
@@ -19,15 +19,15 @@ async fn main() -> anyhow::Result<()> {
     let host = std::env::args().nth(1);
     let broker = Broker::start("netns-broker", || Ok(()))?;
     let clock = Arc::new(Clock::new());
-    let (outlet, mut batches, losses) = Outlet::new("docker");
+    let (sender, mut batches, losses) = EventSender::new("docker");
     let filter = |change| eprintln!("filter {change:?}");
     let reader = Worker::start("proc-reader", || Ok(()))?;
     let connected = Connected::default();
     let (source, listing) =
-        Source::start(host.as_deref(), reader, clock.clone(), outlet.clone(), filter, connected).await?;
+        Source::start(host.as_deref(), reader, clock.clone(), sender.clone(), filter, connected).await?;
     let found = inventory::read(&listing, &broker, clock.now());
     eprintln!("inventory {} facts, proxied {:?}, unread {}", found.observations.len(), found.proxied, found.unread);
-    outlet.offer(found.observations);
+    sender.send(found.observations);
     let (stop, stopped) = watch::channel(false);
     let running = tokio::spawn(source.run(stopped));
     let mut merge = Merge::default();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use gaia_monitor::model::ids::CgroupId;
+use gaia_monitor::pipeline::channel::EventSender;
 use gaia_monitor::pipeline::clock::Clock;
-use gaia_monitor::pipeline::outlet::Outlet;
 use gaia_monitor::sources::ebpf::Probe;
 
 fn main() -> anyhow::Result<()> {
@@ -29,10 +29,10 @@ fn main() -> anyhow::Result<()> {
     eprintln!("attached {:?}, missing {:?}", probe.attached(), probe.missing());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (outlet, mut batches, losses) = Outlet::new("pipeline");
+        let (sender, mut batches, losses) = EventSender::new("pipeline");
         let gauge = probe.gauge();
         let stop = tokio::time::sleep(Duration::from_secs(seconds));
-        let reading = tokio::spawn(probe.run(Arc::new(Clock::new()), outlet, stop));
+        let reading = tokio::spawn(probe.run(Arc::new(Clock::new()), sender, stop));
         let mut output = std::io::stdout().lock();
         while let Some(batch) = batches.recv().await {
             for observation in batch {

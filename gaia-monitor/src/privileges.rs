@@ -1,8 +1,8 @@
-//! Which thread holds which capability, and why: the one place that says so, and that makes it true.
+//! Capabilities of each thread, with the reason: the only definition, and the code that applies it.
 //!
-//! Capabilities belong to threads, and a new thread inherits its maker's. So the few that need any reduce themselves to
-//! their own before they do anything, then the main thread gives up everything, and what it starts from then on (the
-//! runtime, its blocking threads) never had any. Nothing here ever gains a capability.
+//! Capabilities belong to threads, and a new thread inherits those of its creator. The few threads that need any start
+//! first and reduce themselves to their own; then the main thread drops all, so the threads that it starts from then on
+//! (the runtime, its blocking threads) have none. Nothing here gains a capability.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,7 +12,7 @@ use ::procfs::process::Process;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl::set_no_new_privs;
 
-/// Who works in a thread.
+/// The task of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Main,
@@ -20,8 +20,8 @@ pub enum Role {
     Broker,
     Reader,
     Inventory,
-    Links,
-    Names,
+    Interfaces,
+    Dns,
     Netstat,
     Writer,
     Server,
@@ -37,8 +37,8 @@ impl Role {
         Role::Broker,
         Role::Reader,
         Role::Inventory,
-        Role::Links,
-        Role::Names,
+        Role::Interfaces,
+        Role::Dns,
         Role::Netstat,
         Role::Writer,
         Role::Server,
@@ -53,8 +53,8 @@ impl Role {
             Role::Broker => "netns-broker",
             Role::Reader => "proc-reader",
             Role::Inventory => "inventory",
-            Role::Links => "links",
-            Role::Names => "names",
+            Role::Interfaces => "interfaces",
+            Role::Dns => "dns",
             Role::Netstat => "netstat",
             Role::Writer => "gaia-writer",
             Role::Server => "gaia-server",
@@ -64,30 +64,35 @@ impl Role {
     #[must_use]
     const fn work(self) -> &'static str {
         match self {
-            Role::Main => "orders and judges events",
-            Role::Sources => "the probe's ring, Docker, timers; tells the probe's maps what else belongs to containers",
+            Role::Main => "orders events and runs the engine",
+            Role::Sources => "reads the BPF ring buffer and Docker, runs timers, updates the probe's filter maps",
             Role::Broker => "opens sockets inside containers' network namespaces",
             Role::Reader => {
-                "looks at a container's first process when Docker tells of it, and at one that is about to dump its core"
+                "reads a container's first process when Docker reports the container, and a process that is about to dump core"
             }
-            Role::Inventory => "reads once what was there before the probe, then ends",
-            Role::Links => "reads what rtnetlink(7) tells of network interfaces, from the broker's sockets",
-            Role::Names => "looks names up inside containers' network namespaces, by the broker's sockets",
-            Role::Netstat => "reads what the kernel counts of handshakes that listeners drop, in /proc/PID/net/netstat",
-            Role::Writer => {
-                "writes journal, recording and standard output: files that are open, in directories of its own user"
+            Role::Inventory => "reads the processes and sockets that are older than the probe, then ends",
+            Role::Interfaces => {
+                "reads changes of network interfaces (rtnetlink(7)) from sockets that the broker opened"
             }
-            Role::Server => "answers on the port of `--listen`, which was taken before",
+            Role::Dns => {
+                "performs DNS lookups inside containers' network namespaces, with sockets that the broker opened"
+            }
+            Role::Netstat => "reads the kernel's counters of dropped handshakes from /proc/PID/net/netstat",
+            Role::Writer => "writes journal, recording and standard output: open files, in directories of its own user",
+            Role::Server => "serves HTTP on the port of `--listen`, which is already bound",
         }
     }
 
-    /// What it keeps. Maps of its own are changed without CAP_BPF: `kernel.unprivileged_bpf_disabled` forbids making maps
-    /// and programs, not the use of descriptors (kernel/bpf/syscall.c, since 5.19).
+    /// The capabilities that the thread keeps. Updating the probe's maps needs no CAP_BPF:
+    /// `kernel.unprivileged_bpf_disabled` forbids the creation of maps and programs, not the use of their descriptors
+    /// (kernel/bpf/syscall.c, since 5.19).
     #[must_use]
     pub const fn keeps(self) -> &'static [Kept] {
         const PTRACE: &str = "/proc/PID/ns of processes with more capabilities than its own (ptrace_may_access)";
         match self {
-            Role::Main | Role::Sources | Role::Links | Role::Names | Role::Netstat | Role::Writer | Role::Server => &[],
+            Role::Main | Role::Sources | Role::Interfaces | Role::Dns | Role::Netstat | Role::Writer | Role::Server => {
+                &[]
+            }
             Role::Broker => &[
                 (Capability::CAP_SYS_ADMIN, "setns(2) into a network namespace"),
                 (Capability::CAP_SYS_PTRACE, PTRACE),
@@ -101,29 +106,30 @@ impl Role {
     }
 }
 
-/// What a run needs at its start: what the threads keep, and what attaching the probe takes.
+/// Required at the start of a run: what the threads keep, and what attaching the probe needs.
 const AT_START: [Kept; 6] = [
-    (Capability::CAP_BPF, "load programs, make maps (CAP_SYS_ADMIN stands for it)"),
-    (Capability::CAP_PERFMON, "tracing programs, and reading kernel memory in them (CAP_SYS_ADMIN stands for it)"),
+    (Capability::CAP_BPF, "load programs, create maps (CAP_SYS_ADMIN includes it)"),
+    (Capability::CAP_PERFMON, "tracing programs, and reading kernel memory in them (CAP_SYS_ADMIN includes it)"),
     (Capability::CAP_NET_ADMIN, "attach the cgroup_skb programs"),
     (Capability::CAP_SYS_ADMIN, "kept by netns-broker"),
     (Capability::CAP_SYS_PTRACE, "kept by netns-broker, proc-reader and inventory"),
     (Capability::CAP_DAC_READ_SEARCH, "kept by inventory"),
 ];
 
-/// What a run uses at its start where it has it, and goes on without.
-const WELCOME: Kept = (Capability::CAP_SYS_NICE, "a real-time priority for links; the one that a run goes on without");
+/// Used at the start of a run if present.
+const OPTIONAL: Kept = (Capability::CAP_SYS_NICE, "a real-time priority for interfaces; optional");
 
-/// The capabilities that this process needs for a run and does not have.
+/// The capabilities that a run requires and this process does not have.
 #[must_use]
 pub fn missing() -> Vec<String> {
-    // Without `/proc` the probe's own check says what is wrong.
+    // Without `/proc`, the probe's own check reports the problem.
     missing_of(Process::myself().and_then(|own| own.status()).map_or(u64::MAX, |status| status.capeff))
 }
 
 fn missing_of(held: u64) -> Vec<String> {
     let has = |capability: Capability| held & capability.bitmask() != 0;
-    // As before Linux 5.8, which split these two off (include/linux/capability.h: bpf_capable, perfmon_capable).
+    // CAP_SYS_ADMIN still includes the two that Linux 5.8 split off (bpf_capable, perfmon_capable in
+    // include/linux/capability.h).
     let split_off = [Capability::CAP_BPF, Capability::CAP_PERFMON];
     let is_missing = |(capability, _): &Kept| {
         !(has(*capability) || split_off.contains(capability) && has(Capability::CAP_SYS_ADMIN))
@@ -131,15 +137,15 @@ fn missing_of(held: u64) -> Vec<String> {
     AT_START.into_iter().filter(is_missing).map(|(capability, _)| capability.to_string()).collect()
 }
 
-/// Reduces the calling thread to what its role keeps, for ever.
+/// Reduces the calling thread to what its role keeps, irrevocably.
 ///
 /// # Errors
-/// When the kernel refuses, which it does not do to a thread that only gives up.
+/// When the kernel refuses. It does not refuse a thread that only drops capabilities.
 pub fn reduce(role: Role) -> io::Result<()> {
     reduce_to(role.keeps().iter().map(|(capability, _)| *capability).collect())
 }
 
-/// A writer's thread: nothing, unless `foreign` says that new files belong into a directory of somebody else.
+/// Reduces a writer's thread: to nothing, unless it creates files in a directory of another user (`foreign`).
 ///
 /// # Errors
 /// As [`reduce`].
@@ -148,7 +154,7 @@ pub fn reduce_writer(foreign: bool) -> io::Result<()> {
     reduce_to(keeps)
 }
 
-/// New files can be made in this directory only by the right to write anywhere.
+/// Whether creating files in this directory takes CAP_DAC_OVERRIDE.
 #[must_use]
 pub fn is_foreign(directory: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -158,8 +164,8 @@ pub fn is_foreign(directory: &Path) -> bool {
 }
 
 fn reduce_to(keeps: CapsHashSet) -> io::Result<()> {
-    // Dropping from the bounding set needs CAP_SETPCAP. A unit that does not give it has a small bounding set already, and
-    // no program is ever started from here.
+    // Dropping from the bounding set needs CAP_SETPCAP. A unit without it already has a small bounding set, and this
+    // process starts no programs.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).map_err(io::Error::other)? {
         caps::clear(None, CapSet::Bounding).map_err(io::Error::other)?;
     }
@@ -176,7 +182,7 @@ fn reduce_to(keeps: CapsHashSet) -> io::Result<()> {
 #[must_use]
 pub fn tables() -> String {
     let mut text = String::from("| at the start | for |\n|---|---|\n");
-    for (capability, why) in AT_START.into_iter().chain([WELCOME]) {
+    for (capability, why) in AT_START.into_iter().chain([OPTIONAL]) {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(text, "| {capability} | {why} |");
     }
@@ -201,30 +207,30 @@ mod tests {
     use super::{AT_START, Role, missing_of, reduce, tables};
 
     #[test]
-    fn every_capability_that_is_missing_is_named() {
+    fn names_every_missing_capability() {
         assert!(missing_of(u64::MAX).is_empty());
         assert_eq!(missing_of(0).len(), AT_START.len());
         assert_eq!(missing_of(!Capability::CAP_NET_ADMIN.bitmask()), ["CAP_NET_ADMIN"]);
         let split_off = Capability::CAP_BPF.bitmask() | Capability::CAP_PERFMON.bitmask();
-        assert!(missing_of(!split_off).is_empty(), "CAP_SYS_ADMIN stands for both");
+        assert!(missing_of(!split_off).is_empty(), "CAP_SYS_ADMIN includes both");
         assert_eq!(missing_of(!split_off & !Capability::CAP_SYS_ADMIN.bitmask()).len(), 3);
     }
 
     #[test]
-    fn nothing_is_kept_that_the_start_does_not_ask_for() {
+    fn keeps_only_what_the_start_requires() {
         let start: BTreeSet<u8> = AT_START.iter().map(|(capability, _)| capability.index()).collect();
         let kept = Role::ALL.iter().flat_map(|role| role.keeps());
         assert!(kept.into_iter().all(|(capability, _)| start.contains(&capability.index())));
     }
 
     #[test]
-    fn the_page_has_the_tables_of_the_code() {
+    fn page_contains_the_generated_tables() {
         let page = include_str!("../docs/privileges.md");
         assert!(page.contains(&tables()), "docs/privileges.md must contain:\n{}", tables());
     }
 
     #[test]
-    fn a_reduced_thread_has_what_its_role_keeps_and_the_others_are_left_alone() {
+    fn reduces_only_the_calling_thread() {
         let own = caps::read(None, CapSet::Effective).unwrap();
         for role in Role::ALL {
             let sets = std::thread::spawn(move || {
@@ -233,7 +239,7 @@ mod tests {
                     .map(|set| caps::read(None, set).unwrap())
             });
             let [effective, permitted, inheritable, ambient] = sets.join().unwrap();
-            // Without root there is nothing to keep.
+            // An unprivileged test process has nothing to keep.
             let keeps: caps::CapsHashSet = role.keeps().iter().map(|(capability, _)| *capability).collect();
             let keeps: caps::CapsHashSet = keeps.intersection(&own).copied().collect();
             assert_eq!((&effective, &permitted), (&keeps, &keeps), "{role:?}");

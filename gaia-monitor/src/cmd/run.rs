@@ -41,7 +41,7 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
     }
     let scope = config.clone().into_settings().scope;
     // Before the first thread: each inherits it.
-    daemon::urgency::take_short_turns();
+    daemon::scheduling::request_short_slice();
     let listen = config.listen.map(serve::bind).transpose()?;
     let health = Arc::new(Health::default());
     let (mut belt, server) = belt(&config, listen, &health)?;

@@ -1,6 +1,6 @@
-//! How the monitor itself is: what readiness and its own metrics are told from.
+//! State of the monitor itself: the basis of readiness and of its own metrics.
 //!
-//! Written by the run, read by whoever serves; nobody waits for anybody.
+//! The run writes it, the server reads it; neither waits for the other.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::sources::docker::Connected;
 use crate::sources::ebpf::{Probe, RingGauge};
 use crate::sources::procfs;
 
-/// Readings of the ring that its fullest is taken from: a minute of seconds, so that no scrape misses a peak.
+/// Readings of the ring, one a second; their maximum is published. A minute of them, so that no scrape misses a peak.
 const PEAKS: usize = 60;
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ struct Attached {
     probes: Vec<(String, bool)>,
 }
 
-/// What a run is not ready for.
+/// What a run still waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unready {
     Probe,
@@ -41,33 +41,33 @@ impl Unready {
     pub fn reason(self) -> &'static str {
         match self {
             Unready::Probe => "the probe is not attached yet",
-            Unready::Inventory => "the containers of this host are not known yet",
-            Unready::Docker => "Docker's event stream is not followed: Docker is away, and is tried again",
+            Unready::Inventory => "the inventory of containers is not read yet",
+            Unready::Docker => "no connection to Docker's event stream; reconnecting",
         }
     }
 }
 
 impl Health {
-    /// The probe is attached.
+    /// Records that the probe is attached.
     pub fn attached(&self, probe: &Probe) {
         let missing = probe.missing().into_iter().map(|missing| (missing.name, false));
         let probes = probe.attached().into_iter().map(|name| (name, true)).chain(missing).collect();
-        // A run has one probe.
+        // A run has one probe: the cell is still empty.
         let _ = self.probe.set(Attached { gauge: probe.gauge(), probes });
     }
 
-    /// The containers that were there have been judged.
+    /// Records that the inventory has been processed.
     pub fn inventory_read(&self) {
         self.inventory.store(true, Ordering::Relaxed);
     }
 
-    /// What the stream of Docker's events tells of itself.
+    /// Shared with the reader of Docker's event stream, which updates it.
     #[must_use]
     pub fn docker(&self) -> Connected {
         self.docker.clone()
     }
 
-    /// `None`: ready.
+    /// `None` when ready.
     #[must_use]
     pub fn unready(&self) -> Option<Unready> {
         if self.probe.get().is_none() {
@@ -79,7 +79,7 @@ impl Health {
         (!self.docker.is_connected()).then_some(Unready::Docker)
     }
 
-    /// To be called once a second: the ring's gauge forgets its peak when it is read.
+    /// Call it once a second: reading the ring's gauge resets its peak.
     #[must_use]
     pub fn read(&self) -> Readings {
         let attached = self.probe.get();
@@ -103,7 +103,7 @@ mod tests {
     use super::{Health, Unready};
 
     #[test]
-    fn a_run_without_a_probe_is_not_ready_and_says_so() {
+    fn is_unready_without_a_probe() {
         let health = Health::default();
         health.inventory_read();
         assert_eq!(health.unready(), Some(Unready::Probe));

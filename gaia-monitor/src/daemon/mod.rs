@@ -1,15 +1,19 @@
-//! The live run: attaches the probe, starts the sources, feeds the belt until somebody says stop.
+//! The live run: attaches the probe, starts the sources, and feeds the engine until shutdown.
 //!
-//! Sources work on a thread of their own, so that a busy belt delays no drain of the ring. Order matters at the start:
-//! load and attach, the threads that keep a privilege, give up all others, then the runtime; the probe before the
-//! inventory (what changes between them is told twice, never missed), and the ready file last. Nothing that acts on a container may ever be called here.
+//! Sources have a thread of their own, so a busy engine does not delay a drain of the ring. Invariants of the start-up:
+//!
+//! - Load and attach, start the threads that keep a privilege, drop all other privileges, then start the runtime.
+//! - Attach the probe before the inventory is read: a change in between is reported twice, never missed.
+//! - Write the ready file last.
+//!
+//! Nothing here may act on a container.
 
-mod asked;
+mod dispatcher;
+mod enrichment;
 pub mod health;
-mod hub;
-mod manager;
 mod ready;
-pub mod urgency;
+pub mod scheduling;
+mod sd_notify;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,53 +26,52 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use asked::Asked;
+pub use dispatcher::Belt;
+use dispatcher::Dispatcher;
+use enrichment::Enrichment;
 use health::Health;
-pub use hub::Belt;
-use hub::Hub;
-use manager::Manager;
 use ready::{Ready, remove};
+use sd_notify::ServiceManager;
 
 use crate::model::event::Fact;
 use crate::model::settings::Scope;
-use crate::pipeline::alarm::Alarm;
+use crate::pipeline::channel::{Batch, EventSender, Losses};
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::{Batch, Losses, Outlet};
+use crate::pipeline::timer::Timer;
 use crate::privileges::{self, Role};
 use crate::sinks::notice::warn;
-use crate::sources::dns::Names;
+use crate::sources::dns::DnsProbes;
 use crate::sources::docker::{Connected, DockerError, FilterChange, Source};
 use crate::sources::ebpf::cgroup::enter_host_namespace;
 use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
 use crate::sources::inventory;
 use crate::sources::logs;
-use crate::sources::netlink::Links;
+use crate::sources::netlink::Interfaces;
 use crate::sources::netns::Broker;
-use crate::sources::netstat::Counters;
+use crate::sources::netstat::ListenCounters;
 use crate::sources::worker::Worker;
 
-/// How often the clocks are compared and losses are told. The clocks drift apart only where the system's one is
+/// Interval at which the clocks are compared and losses are reported. The clocks diverge only when the system clock is
 /// stepped: until the next comparison, kernel facts keep the old time.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// How often the host's own addresses are read. Until then a peer at a new one passes for another host's.
+/// Interval at which the host's own addresses are read. Until then, a peer at a new address counts as remote.
 const ADDRESSES: Duration = Duration::from_secs(10);
 
-/// How long a source may take to hand over what it has when the run ends.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Time that each source has for handing over its last observations.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a run needs to know.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// `DOCKER_HOST`, then the usual socket, where it is `None`.
+    /// `None`: `DOCKER_HOST`, else the default socket.
     pub docker_host: Option<String>,
-    /// Written once every probe is attached and the inventory has been judged.
+    /// Written once every probe is attached and the inventory has been processed.
     pub ready_file: Option<PathBuf>,
-    /// From the start on; `None`: until a signal.
+    /// Counted from the start; `None`: until a signal.
     pub duration: Option<Duration>,
-    /// Names outside it are not asked for.
+    /// Names outside the scope are not looked up.
     pub scope: Scope,
-    /// Told how the run is.
+    /// Receives the state of the run.
     pub health: Arc<Health>,
 }
 
@@ -86,9 +89,9 @@ pub enum DaemonError {
         #[source]
         source: io::Error,
     },
-    #[error("cannot go on reading the probe's ring")]
+    #[error("failed to read the BPF ring buffer")]
     Ring(#[source] io::Error),
-    #[error("a source of the monitor broke down")]
+    #[error("a source of the monitor failed")]
     Source(#[source] JoinError),
     #[error("cannot write the ready file {}", path.display())]
     ReadyFile {
@@ -99,7 +102,7 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
-    /// A privilege, a kernel feature or Docker is missing (exit code 3); all else is the monitor's own failure.
+    /// A privilege, a kernel feature or Docker is missing (exit code 3); everything else is an internal failure.
     #[must_use]
     pub fn is_missing_prerequisite(&self) -> bool {
         match self {
@@ -109,11 +112,11 @@ impl DaemonError {
     }
 }
 
-/// Runs until SIGINT, SIGTERM, the end of the duration, or until nobody listens any more. The last event is
-/// `Shutdown`; finishing the belt is the caller's.
+/// Runs until SIGINT, SIGTERM, the end of the duration, or until all outputs have closed. The last event is `Shutdown`;
+/// the caller finishes the belt.
 ///
 /// # Errors
-/// When something is missing at the start, or the probe cannot be read any more. Docker going away later is none.
+/// When a prerequisite is missing at the start, or the ring can no longer be read. Losing Docker later is not an error.
 pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
     let missing = privileges::missing();
     if !missing.is_empty() {
@@ -121,151 +124,153 @@ pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
     }
     let ready = options.ready_file.as_deref();
     if let Some(path) = ready {
-        // One of an earlier run would lie.
+        // The file of an earlier run would claim readiness too soon.
         remove(path).map_err(|source| DaemonError::ReadyFile { path: path.to_owned(), source })?;
     }
     enter_host_namespace();
     let probe = Probe::load()?;
     for missing in probe.missing() {
-        warn(format_args!("without {}, nobody sees {}: {}", missing.name, missing.loses, missing.why));
+        warn(format_args!("probe `{}` unavailable: {} ({})", missing.name, missing.impact, missing.why));
     }
     options.health.attached(&probe);
-    let way = Way::new();
-    let helpers =
-        Helpers::start(ready, &way).map_err(|source| DaemonError::Start { what: "helping threads", source })?;
+    let channels = Channels::new();
+    let threads = PrivilegedThreads::start(ready, &channels)
+        .map_err(|source| DaemonError::Start { what: "privileged threads", source })?;
     privileges::reduce(Role::Main).map_err(|source| DaemonError::Start { what: "run without privileges", source })?;
-    // Its threads, blocking ones too, inherit from here: nothing.
+    // The runtime's threads, blocking ones included, inherit the empty capability set.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name(Role::Sources.thread())
         .enable_all()
         .build()
         .map_err(|source| DaemonError::Start { what: "runtime", source })?;
-    let result = runtime.block_on(turn(options, probe, way, helpers, belt));
-    runtime.shutdown_timeout(FAREWELL);
+    let result = runtime.block_on(event_loop(options, probe, channels, threads, belt));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result
 }
 
-/// What leads from the sources to the belt.
-struct Way {
+/// What connects the sources to the engine.
+struct Channels {
     clock: Arc<Clock>,
-    outlet: Outlet,
+    sender: EventSender,
     batches: mpsc::Receiver<Batch>,
     losses: Losses,
 }
 
-impl Way {
+impl Channels {
     fn new() -> Self {
-        let (outlet, batches, losses) = Outlet::new("pipeline.kernel");
-        Self { clock: Arc::new(Clock::new()), outlet, batches, losses }
+        let (sender, batches, losses) = EventSender::new("pipeline.kernel");
+        Self { clock: Arc::new(Clock::new()), sender, batches, losses }
     }
 }
 
-/// Threads that keep a privilege, or have used one, that the others give up.
-struct Helpers {
+/// Threads that keep a privilege, or used one at their start, which all other threads drop.
+struct PrivilegedThreads {
     broker: Broker,
-    links: Links,
+    interfaces: Interfaces,
     reader: Worker,
-    /// Dropped, and with it its thread, when the inventory has been read.
+    /// Dropped, and its thread ended, once the inventory has been read.
     inventory: Worker,
-    /// Makes the ready file, and ends.
-    herald: Option<Worker>,
+    /// Writes the ready file, and ends.
+    ready_writer: Option<Worker>,
 }
 
-impl Helpers {
-    fn start(ready_file: Option<&Path>, way: &Way) -> io::Result<Self> {
+impl PrivilegedThreads {
+    fn start(ready_file: Option<&Path>, channels: &Channels) -> io::Result<Self> {
         let worker = |role: Role| Worker::start(role.thread(), move || privileges::reduce(role));
-        let herald = ready_file.map(|path| {
+        let ready_writer = ready_file.map(|path| {
             let foreign = path.parent().is_some_and(privileges::is_foreign);
             Worker::start(Role::Writer.thread(), move || privileges::reduce_writer(foreign))
         });
         let broker = Broker::start(Role::Broker.thread(), || privileges::reduce(Role::Broker))?;
-        let (clock, outlet) = (way.clock.clone(), way.outlet.of("pipeline.netlink"));
-        let first = || {
-            if let Err(error) = urgency::come_first() {
+        let (clock, sender) = (channels.clock.clone(), channels.sender.with_stage("pipeline.netlink"));
+        let prepare = || {
+            if let Err(error) = scheduling::use_realtime_priority() {
                 warn(format_args!(
-                    "on a loaded host the instants of interfaces may lie milliseconds late, for their reader has no \
-                     real-time priority ({error}); give the monitor CAP_SYS_NICE"
+                    "no real-time priority for the thread that reads network interfaces ({error}): on a loaded host \
+                     its timestamps may be milliseconds late; give the monitor CAP_SYS_NICE"
                 ));
             }
-            privileges::reduce(Role::Links)
+            privileges::reduce(Role::Interfaces)
         };
         Ok(Self {
-            links: Links::start(Role::Links.thread(), broker.clone(), clock, outlet, first)?,
+            interfaces: Interfaces::start(Role::Interfaces.thread(), broker.clone(), clock, sender, prepare)?,
             broker,
             reader: worker(Role::Reader)?,
             inventory: worker(Role::Inventory)?,
-            herald: herald.transpose()?,
+            ready_writer: ready_writer.transpose()?,
         })
     }
 }
 
-async fn turn(
+async fn event_loop(
     options: &Options,
     probe: Probe,
-    way: Way,
-    helpers: Helpers,
+    channels: Channels,
+    threads: PrivilegedThreads,
     belt: &mut impl Belt,
 ) -> Result<(), DaemonError> {
-    let Way { clock, outlet, mut batches, losses } = way;
+    let Channels { clock, sender, mut batches, losses } = channels;
     let (stop, stopped) = watch::channel(false);
     let filter = probe.filter();
-    let manager = Manager::of_environment();
+    let manager = ServiceManager::from_environment();
     let status = format!("{} probes attached", probe.attached().len());
     let mut ready = Some(Ready::of(&probe));
-    let Helpers { broker, links, reader, inventory, mut herald } = helpers;
-    let (own, own_outlet) = (filter.clone(), outlet.clone());
-    let (asked, questions) = Asked::new(reader.clone(), clock.clone(), outlet.clone());
-    let answers = outlet.of("pipeline.logs");
-    let logs = tokio::spawn(logs::Source::new(options.docker_host.clone(), clock.clone(), answers, questions).run());
-    let publish = publisher(filter.clone(), outlet.clone());
-    let names = Names::start(broker.clone(), options.scope.clone(), clock.clone(), outlet.of("pipeline.dns"))
-        .map_err(|source| DaemonError::Start { what: "look-ups", source })?;
-    let counters = Counters::start(clock.clone(), outlet.of("pipeline.netstat"))
-        .map_err(|source| DaemonError::Start { what: "reader of counters", source })?;
-    let tell = {
-        let links = links.clone();
+    let PrivilegedThreads { broker, interfaces, reader, inventory, mut ready_writer } = threads;
+    let (address_filter, address_sender) = (filter.clone(), sender.clone());
+    let (enrichment, log_requests) = Enrichment::new(reader.clone(), clock.clone(), sender.clone());
+    let log_sender = sender.with_stage("pipeline.logs");
+    let logs = logs::Source::new(options.docker_host.clone(), clock.clone(), log_sender, log_requests);
+    let logs = tokio::spawn(logs.run());
+    let publish = publisher(filter.clone(), sender.clone());
+    let dns = DnsProbes::start(broker.clone(), options.scope.clone(), clock.clone(), sender.with_stage("pipeline.dns"))
+        .map_err(|source| DaemonError::Start { what: "DNS lookups", source })?;
+    let counters = ListenCounters::start(clock.clone(), sender.with_stage("pipeline.netstat"))
+        .map_err(|source| DaemonError::Start { what: "reader of listen counters", source })?;
+    let on_fact = {
+        let interfaces = interfaces.clone();
         move |fact: &Fact| {
-            links.heed(fact);
-            names.heed(fact);
-            counters.heed(fact);
+            interfaces.on_fact(fact);
+            dns.on_fact(fact);
+            counters.on_fact(fact);
         }
     };
-    let mut hub = Hub::new(belt, clock.clone(), losses, publish, tell, |wanted| asked.ask(wanted));
+    let enrich = |request| enrichment.request(request);
+    let mut dispatcher = Dispatcher::new(belt, clock.clone(), losses, publish, on_fact, enrich);
     let mut signals = Signals::listen()?;
-    let timer = |source| DaemonError::Start { what: "timer", source };
-    let mut alarm = Alarm::new().map_err(timer)?;
-    let mut kernel = tokio::spawn(probe.run(clock.clone(), outlet.clone(), end_of(stopped.clone())));
+    let timer_error = |source| DaemonError::Start { what: "timer", source };
+    let mut timer = Timer::new().map_err(timer_error)?;
+    let mut kernel = tokio::spawn(probe.run(clock.clone(), sender.clone(), stop_requested(stopped.clone())));
     let mut docker: Option<JoinHandle<()>> = None;
-    let mut starting = Some(tokio::spawn(start(
+    let mut starting = Some(tokio::spawn(start_docker(
         options.docker_host.clone(),
         (broker, reader, inventory),
         clock.clone(),
-        outlet,
+        sender,
         filter,
         options.health.docker(),
     )));
     let mut housekeeping = interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut addresses = interval(ADDRESSES);
-    let end = end(options.duration);
+    let end = elapsed(options.duration);
     tokio::pin!(end);
 
     loop {
-        alarm.set_at(hub.due()).map_err(timer)?;
+        timer.set_at(dispatcher.next_deadline()).map_err(timer_error)?;
         tokio::select! {
-            // Losses come before what makes them: under a flood nothing behind the batches would get its turn.
+            // Losses come before batches, which cause them: in a flood, nothing after the batches would be polled.
             biased;
             () = signals.any() => break,
             () = &mut end => break,
             _ = housekeeping.tick() => {
-                hub.keep_house();
-                manager.alive();
+                dispatcher.housekeeping();
+                manager.watchdog();
             }
-            _ = addresses.tick() => heed(own.learn_own_addresses(), &own_outlet),
+            _ = addresses.tick() => warn_on_error(address_filter.learn_own_addresses(), &address_sender),
             result = &mut kernel => {
                 return Err(match result {
-                    Ok(Ok(())) => DaemonError::Ring(io::Error::other("it ended by itself")),
+                    Ok(Ok(())) => DaemonError::Ring(io::Error::other("the reader ended unexpectedly")),
                     Ok(Err(error)) => DaemonError::Ring(error),
                     Err(error) => DaemonError::Source(error),
                 });
@@ -274,69 +279,69 @@ async fn turn(
                 let source = source.map_err(DaemonError::Source)??;
                 starting = None;
                 docker = Some(tokio::spawn(source.run(stopped.clone())));
-                // What the inventory found lies in the way already: the ready file promises that it is judged, and with it
-                // the interfaces of each container that was found.
-                hub.drain(&mut batches);
-                let read = links.clone();
-                spawn_blocking(move || read.settle()).await.map_err(DaemonError::Source)?;
-                hub.drain(&mut batches);
-                hub.keep_house();
+                // The inventory's facts are already queued. The ready file promises that they have been processed, and
+                // with them the interfaces of each container that was found.
+                dispatcher.drain(&mut batches);
+                let interfaces = interfaces.clone();
+                spawn_blocking(move || interfaces.flush()).await.map_err(DaemonError::Source)?;
+                dispatcher.drain(&mut batches);
+                dispatcher.housekeeping();
                 options.health.inventory_read();
                 manager.ready(&status);
-                if let (Some(path), Some(herald), Some(ready)) = (&options.ready_file, herald.take(), ready.take()) {
-                    let place = path.clone();
-                    let written = herald.run(move || ready.write(&place)).await.and_then(|written| written);
+                if let (Some(path), Some(writer), Some(ready)) = (&options.ready_file, ready_writer.take(), ready.take()) {
+                    let target = path.clone();
+                    let written = writer.run(move || ready.write(&target)).await.and_then(|written| written);
                     written.map_err(|source| DaemonError::ReadyFile { path: path.clone(), source })?;
                 }
             }
-            Some(batch) = batches.recv() => hub.take(batch),
-            rung = alarm.ring() => {
-                rung.map_err(timer)?;
-                hub.tick();
+            Some(batch) = batches.recv() => dispatcher.take(batch),
+            fired = timer.fired() => {
+                fired.map_err(timer_error)?;
+                dispatcher.tick();
             }
         }
-        if hub.is_unheard() {
+        if dispatcher.all_outputs_closed() {
             break;
         }
     }
 
     manager.stopping();
     stop.send_replace(true);
-    // Whatever does not end in time is left behind; what it handed over until then counts.
-    let _ = timeout(FAREWELL, kernel).await;
+    // A source that does not end in time is abandoned; what it has sent until then counts.
+    let _ = timeout(SHUTDOWN_TIMEOUT, kernel).await;
     if let Some(docker) = docker {
-        let _ = timeout(FAREWELL, docker).await;
+        let _ = timeout(SHUTDOWN_TIMEOUT, docker).await;
     }
     logs.abort();
-    hub.drain(&mut batches);
-    hub.keep_house();
-    hub.own(Fact::Shutdown);
+    dispatcher.drain(&mut batches);
+    dispatcher.housekeeping();
+    dispatcher.own(Fact::Shutdown);
     Ok(())
 }
 
-/// Docker's listing, then what it cannot tell of the time before the start.
-async fn start(
+/// Reads Docker's listing, then the inventory of what is older than the probe.
+async fn start_docker(
     host: Option<String>,
     (broker, reader, worker): (Broker, Worker, Worker),
     clock: Arc<Clock>,
-    outlet: Outlet,
+    sender: EventSender,
     filter: FilterHandle,
     connected: Connected,
 ) -> Result<Source<impl Fn(FilterChange) + Send + 'static>, DaemonError> {
-    let inventory = outlet.of("pipeline.inventory");
-    let docker = outlet.of("pipeline.docker");
-    let (told, publish) = (changer(filter.clone(), outlet.clone()), publisher(filter, outlet));
-    let (source, listing) = Source::start(host.as_deref(), reader, clock.clone(), docker, told, connected).await?;
+    let inventory = sender.with_stage("pipeline.inventory");
+    let docker = sender.with_stage("pipeline.docker");
+    let (apply, publish) = (filter_updater(filter.clone(), sender.clone()), publisher(filter, sender));
+    let (source, listing) = Source::start(host.as_deref(), reader, clock.clone(), docker, apply, connected).await?;
     let found = worker.run(move || inventory::read(&listing, &broker, clock.now())).await;
     let found = found.map_err(|source| DaemonError::Start { what: "inventory", source })?;
     found.proxied.into_iter().for_each(publish);
     inventory.lost("inventory.sockets", found.unread);
-    inventory.offer(found.observations);
+    inventory.send(found.observations);
     Ok(source)
 }
 
-/// Turns changes into the probe's own calls. One that the kernel does not take is counted, and said.
-fn changer(filter: FilterHandle, outlet: Outlet) -> impl Fn(FilterChange) + Send + 'static {
+/// Applies changes to the probe's maps. A change that the kernel refuses is counted, and causes a warning.
+fn filter_updater(filter: FilterHandle, sender: EventSender) -> impl Fn(FilterChange) + Send + 'static {
     move |change| {
         let result = match change {
             FilterChange::Publish(port) => filter.publish(port),
@@ -344,18 +349,18 @@ fn changer(filter: FilterHandle, outlet: Outlet) -> impl Fn(FilterChange) + Send
             FilterChange::AllowPrefix(prefix) => filter.allow_prefix(prefix.addr(), prefix.prefix_len()),
             FilterChange::AllowCgroup(cgroup) => filter.allow_cgroup(cgroup),
         };
-        heed(result, &outlet);
+        warn_on_error(result, &sender);
     }
 }
 
-fn publisher(filter: FilterHandle, outlet: Outlet) -> impl Fn(u16) + Send + 'static {
-    let change = changer(filter, outlet);
-    move |port| change(FilterChange::Publish(port))
+fn publisher(filter: FilterHandle, sender: EventSender) -> impl Fn(u16) + Send + 'static {
+    let apply = filter_updater(filter, sender);
+    move |port| apply(FilterChange::Publish(port))
 }
 
-fn heed(result: Result<(), FilterError>, outlet: &Outlet) {
+fn warn_on_error(result: Result<(), FilterError>, sender: &EventSender) {
     if let Err(error) = result {
-        outlet.lost("filter", 1);
+        sender.lost("filter", 1);
         warn(&error);
     }
 }
@@ -379,15 +384,15 @@ impl Signals {
     }
 }
 
-async fn end(duration: Option<Duration>) {
+async fn elapsed(duration: Option<Duration>) {
     match duration {
         Some(duration) => sleep(duration).await,
         None => std::future::pending().await,
     }
 }
 
-async fn end_of(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and the run with it.
+async fn stop_requested(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender was dropped: the run has ended.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
@@ -403,7 +408,7 @@ mod tests {
     use super::DaemonError;
 
     #[test]
-    fn what_is_missing_is_told_from_the_monitors_own_failure() {
+    fn separates_missing_prerequisites_from_internal_failures() {
         let missing = DaemonError::Privileges { missing: "CAP_BPF".into() };
         assert!(missing.is_missing_prerequisite());
         assert!(!DaemonError::Ring(std::io::Error::other("gone")).is_missing_prerequisite());

@@ -1,4 +1,4 @@
-//! The ready file: whoever waits for it may rely on every probe being attached and the inventory judged.
+//! The ready file: once it exists, every probe is attached and the inventory has been processed.
 
 use std::fs;
 use std::io;
@@ -25,22 +25,22 @@ impl Ready {
         }
     }
 
-    /// Whoever sees the file sees all of it: it is written beside its place and moved there.
+    /// Readers see the whole file or none: it is written under a temporary name and renamed.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
         let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
         name.push(format!(".{}", std::process::id()));
-        let beside = path.with_file_name(name);
-        fs::write(&beside, line)?;
-        fs::rename(&beside, path).inspect_err(|_| {
-            // The move's own error is the one to tell.
-            let _ = fs::remove_file(&beside);
+        let temporary = path.with_file_name(name);
+        fs::write(&temporary, line)?;
+        fs::rename(&temporary, path).inspect_err(|_| {
+            // The error of the rename is the one to report.
+            let _ = fs::remove_file(&temporary);
         })
     }
 }
 
-/// A file that is not there is removed already.
+/// Removes the file; one that does not exist is not an error.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -53,7 +53,7 @@ mod tests {
     use super::{Ready, remove};
 
     #[test]
-    fn the_ready_file_is_one_json_line_and_nothing_is_left_beside_it() {
+    fn writes_one_json_line_and_leaves_no_temporary_file() {
         let directory = std::env::temp_dir().join(format!("gaia-monitor-ready-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("ready");

@@ -48,7 +48,7 @@ pub fn probe() -> Vec<Finding> {
     };
     let mut findings = vec![Finding::ok(NAME, format!("{} programs attach", probe.attached().len()))];
     findings.extend(probe.missing().into_iter().map(|missing| {
-        let detail = format!("this kernel has no event for {}; not observed: {}", missing.name, missing.loses);
+        let detail = format!("this kernel has no event for {}: {}", missing.name, missing.impact);
         Finding::warning(NAME, detail, FIX)
     }));
     findings

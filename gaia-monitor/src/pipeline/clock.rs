@@ -1,4 +1,4 @@
-//! The only reader of clocks. The kernel stamps its records with CLOCK_BOOTTIME; everything else speaks UTC.
+//! The only reader of clocks. The kernel stamps its records with CLOCK_BOOTTIME; all other sources use UTC.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -6,8 +6,8 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::model::time::Stamp;
 
-/// Turns boot time into UTC. The offset between both clocks is measured anew by [`Clock::anchor`], because NTP slews
-/// and steps the system's clock while boot time runs on.
+/// Converts boot time to UTC. [`Clock::anchor`] measures the offset between both clocks repeatedly, because NTP slews and
+/// steps the system clock but not boot time.
 #[derive(Debug)]
 pub struct Clock {
     /// UTC minus boot time, in nanoseconds.
@@ -22,7 +22,7 @@ impl Clock {
         clock
     }
 
-    /// Measures the offset: of three tries the one whose two boot-time readings lie closest together.
+    /// Measures the offset three times, and keeps the measurement with the closest boot-time readings.
     pub fn anchor(&self) {
         let tries = (0..3).map(|_| {
             let before = read(ClockId::CLOCK_BOOTTIME);
@@ -55,6 +55,6 @@ impl Default for Clock {
 }
 
 fn read(clock: ClockId) -> i64 {
-    // Both clocks exist on every Linux this runs on; a failure would read as the epoch, which no check would accept.
+    // Both clocks exist on every supported kernel. A failure would read as the epoch, which every check would reject.
     clock_gettime(clock).map_or(0, |time| time.tv_sec() * 1_000_000_000 + time.tv_nsec())
 }

@@ -1,7 +1,8 @@
-//! Gives every observation its number and the instant of its release: from here on there is one order.
+//! Merge of all sources: gives every observation its number and the instant of its release, which define the only order
+//! from here on.
 //!
-//! Pure: `now` is handed in. Nothing is held back and nothing is re-ordered, for no source waits for a slower one;
-//! a batch arrives sorted by its own source.
+//! Pure: `now` is a parameter. Nothing is delayed or reordered, because no source may wait for a slower one; a batch
+//! arrives sorted by its source.
 
 use std::collections::BTreeMap;
 
@@ -15,26 +16,26 @@ pub struct Merge {
 }
 
 impl Merge {
-    /// The next event. `seen` never goes back, whatever the system's clock does.
+    /// The next event. `seen` never decreases, even if the system clock is stepped back.
     pub fn release(&mut self, now: Stamp, observation: Observation) -> Event {
         self.last += 1;
         self.seen = self.seen.max(now);
         Event { seq: self.last, seen: self.seen, at: observation.at, fact: observation.fact }
     }
 
-    /// An event of the monitor itself: its own instant is that of its release.
+    /// An event of the monitor itself; its own instant is that of its release.
     pub fn own(&mut self, now: Stamp, fact: Fact) -> Event {
         let at = self.seen.max(now);
         self.release(now, Observation { at, fact })
     }
 
-    /// A tick, if a timer is due and nothing else has moved time on to it.
+    /// A tick, if a timer is due.
     pub fn tick(&mut self, now: Stamp, deadline: Option<Stamp>) -> Option<Event> {
         let due = deadline.is_some_and(|deadline| deadline <= self.seen.max(now));
         due.then(|| self.own(now, Fact::Tick))
     }
 
-    /// One event for each stage that lost some.
+    /// One event for each stage that lost events.
     pub fn lost(&mut self, now: Stamp, losses: BTreeMap<String, u64>) -> Vec<Event> {
         losses
             .into_iter()
@@ -56,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_begin_at_one_and_have_no_holes() {
+    fn numbers_events_from_one_without_gaps() {
         let mut merge = Merge::default();
         let mut seqs = vec![merge.release(Stamp(5), victim(1)).seq];
         seqs.extend(merge.tick(Stamp(6), Some(Stamp(7))).map(|event| event.seq));
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_steps_back_does_not_take_the_release_back_and_never_touches_the_facts_own_instant() {
+    fn keeps_seen_monotonic_when_the_clock_steps_back() {
         let mut merge = Merge::default();
         assert_eq!(merge.release(Stamp(100), victim(90)).seen, Stamp(100));
         let late = merge.release(Stamp(40), victim(30));
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_comes_when_a_timer_is_due_and_not_before() {
+    fn ticks_when_a_timer_is_due_and_not_before() {
         let mut merge = Merge::default();
         assert_eq!(merge.tick(Stamp(10), None), None);
         assert_eq!(merge.tick(Stamp(10), Some(Stamp(11))), None);
@@ -87,19 +88,19 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_that_events_have_passed_already_is_due_even_if_the_clock_stepped_back() {
+    fn ticks_for_a_timer_that_events_have_passed_when_the_clock_steps_back() {
         let mut merge = Merge::default();
         merge.release(Stamp(100), victim(1));
         assert_eq!(merge.tick(Stamp(50), Some(Stamp(60))).unwrap().seen, Stamp(100));
     }
 
     #[test]
-    fn each_stage_that_lost_events_is_told_with_its_count() {
+    fn reports_the_count_of_each_stage_that_lost_events() {
         let mut merge = Merge::default();
         let lost = merge.lost(Stamp(3), [("docker.events".into(), 1), ("ring".into(), 9), ("dns".into(), 0)].into());
-        let told: Vec<_> = lost.into_iter().map(|event| event.fact).collect();
+        let facts: Vec<_> = lost.into_iter().map(|event| event.fact).collect();
         assert_eq!(
-            told,
+            facts,
             [Fact::Lost { stage: "docker.events".into(), count: 1 }, Fact::Lost { stage: "ring".into(), count: 9 }]
         );
     }

@@ -1,7 +1,7 @@
-//! From many sources to one ordered stream.
+//! From many sources to one ordered stream of events.
 
-pub mod alarm;
+pub mod channel;
 pub mod clock;
 pub mod fd;
 pub mod merge;
-pub mod outlet;
+pub mod timer;

@@ -1,4 +1,4 @@
-//! Where facts come from. The types of aya, bollard and netlink stop here: what leaves is an `Observation`.
+//! Sources of facts. Types of aya, bollard, hickory and netlink stay inside; what leaves is an `Observation`.
 
 pub mod dns;
 pub mod docker;

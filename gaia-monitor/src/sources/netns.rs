@@ -1,7 +1,7 @@
-//! The one thread that changes its network namespace: setns, socket, hand over the descriptor.
+//! The only thread that changes its network namespace: it enters one, opens a socket and returns the descriptor.
 //!
-//! A socket belongs to the namespace of the thread that made it, for ever; so everything else asks this thread and
-//! never calls setns(2) itself. A failed setns leaves the thread where it was, and the next request moves it anyway.
+//! A socket belongs to the namespace of the thread that created it, permanently. All other threads therefore request
+//! sockets here and do not call setns(2). A failed setns leaves this thread where it was; the next request moves it anyway.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use super::worker;
 use crate::model::ids::NetnsId;
 
-/// Requests under way: each blocks its caller, so more than the callers there are can never queue up.
+/// Queued requests. Each blocks its caller, so the number of callers bounds them.
 const REQUESTS: usize = 16;
 
 /// What to open.
@@ -34,7 +34,7 @@ impl SocketKind {
         kind: SockType::Datagram,
         protocol: Some(SockProtocol::NetlinkSockDiag),
     };
-    /// A datagram to an IPv4 name server.
+    /// A UDP socket for IPv4.
     pub const UDP: Self = Self { family: AddressFamily::Inet, kind: SockType::Datagram, protocol: None };
     /// `NETLINK_ROUTE` (rtnetlink(7)).
     pub const ROUTE: Self =
@@ -43,19 +43,19 @@ impl SocketKind {
 
 struct Request {
     namespace: PathBuf,
-    /// It must be this one: a process may have ended, and its number been given away.
+    /// The namespace that must be found there: a process may have ended, and its pid been reused.
     expected: Option<NetnsId>,
     kind: SocketKind,
     reply: mpsc::SyncSender<io::Result<OwnedFd>>,
 }
 
-/// The broker's door. The thread ends when the last clone is gone.
+/// Handle of the thread, which ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Broker(mpsc::SyncSender<Request>);
 
 impl Broker {
-    /// Starts the thread, which reduces its privileges by `reduce` first. It needs CAP_SYS_ADMIN, and CAP_SYS_PTRACE for
-    /// `/proc/PID/ns/net`; both are per thread: start it before any privilege is dropped.
+    /// Starts the thread, which first reduces its privileges by `reduce`. It needs CAP_SYS_ADMIN, and CAP_SYS_PTRACE for
+    /// `/proc/PID/ns/net`. Both are per thread, so start it before any privilege is dropped.
     ///
     /// # Errors
     /// When the system refuses a thread, or `reduce` fails.
@@ -63,35 +63,35 @@ impl Broker {
         let (sender, receiver) = mpsc::sync_channel::<Request>(REQUESTS);
         worker::start(name, reduce, move || {
             for request in receiver {
-                // A caller that has gone away gets nothing; its socket closes with the failed send.
+                // If the caller has ended, the failed send closes the socket.
                 let _ = request.reply.send(open(&request));
             }
         })?;
         Ok(Self(sender))
     }
 
-    /// Opens a socket in the namespace behind `path` (`/proc/PID/ns/net`, or Docker's `SandboxKey`). Blocks for the
-    /// few microseconds that it takes.
+    /// Opens a socket in the namespace behind `path` (`/proc/PID/ns/net`, or Docker's `SandboxKey`). Blocks for a few
+    /// microseconds.
     ///
     /// # Errors
-    /// When the namespace is gone, or may not be entered, or has no such socket.
+    /// When the namespace has ended, may not be entered, or does not support the socket.
     pub fn socket(&self, path: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
-        self.ask(path, None, kind)
+        self.request(path, None, kind)
     }
 
-    /// As [`Broker::socket`], in this very namespace.
+    /// As [`Broker::socket`], if the namespace is still `netns`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] where another one stands behind the path.
+    /// [`io::ErrorKind::NotFound`] if another namespace is behind the path.
     pub fn socket_in(&self, netns: NetnsId, path: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
-        self.ask(path, Some(netns), kind)
+        self.request(path, Some(netns), kind)
     }
 
-    fn ask(&self, path: &Path, expected: Option<NetnsId>, kind: SocketKind) -> io::Result<OwnedFd> {
-        let (reply, answer) = mpsc::sync_channel(1);
+    fn request(&self, path: &Path, expected: Option<NetnsId>, kind: SocketKind) -> io::Result<OwnedFd> {
+        let (reply, opened) = mpsc::sync_channel(1);
         let request = Request { namespace: path.to_owned(), expected, kind, reply };
         self.0.send(request).map_err(|_| io::Error::other("the netns broker has ended"))?;
-        answer.recv().map_err(|_| io::Error::other("the netns broker has ended"))?
+        opened.recv().map_err(|_| io::Error::other("the netns broker has ended"))?
     }
 }
 
@@ -99,7 +99,7 @@ fn open(request: &Request) -> io::Result<OwnedFd> {
     let namespace = File::open(&request.namespace)?;
     let found = NetnsId(namespace.metadata()?.ino());
     if request.expected.is_some_and(|expected| expected != found) {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "another network namespace has its place"));
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the path leads to another network namespace"));
     }
     setns(namespace, CloneFlags::CLONE_NEWNET)?;
     let SocketKind { family, kind, protocol } = request.kind;
@@ -113,7 +113,7 @@ mod tests {
     use super::{Broker, SocketKind};
 
     #[test]
-    fn a_namespace_that_is_gone_is_an_error_and_the_broker_lives_on() {
+    fn keeps_running_when_a_namespace_has_ended() {
         let broker = Broker::start("test-broker", || Ok(())).unwrap();
         for _ in 0..2 {
             let error = broker.socket(Path::new("/proc/0/ns/net"), SocketKind::SOCK_DIAG).unwrap_err();

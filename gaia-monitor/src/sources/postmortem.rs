@@ -1,7 +1,7 @@
-//! What is read beside the events when a process is about to end: its container's memory, and how its core is written.
+//! Data about a process that is about to end, read on request: its container's memory, and how its core is written.
 //!
-//! Both are a few small files in `/proc` and the cgroup file system, read at once: a moment later they are gone, and then
-//! there is nothing to tell. It writes nothing.
+//! Both come from a few small files in `/proc` and the cgroup file system, which disappear with the process; if they are
+//! already missing, nothing is reported. Nothing is written.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,10 +13,10 @@ use crate::model::event::{CoreDump, MemoryUse};
 use crate::model::ids::{ContainerId, Pid};
 use crate::sources::procfs::CgroupTree;
 
-/// A v1 limit that is none: the highest page-aligned number (`PAGE_COUNTER_MAX`, include/linux/page_counter.h).
+/// From here on, a v1 value means no limit: the kernel writes the highest page-aligned number (`PAGE_COUNTER_MAX`, include/linux/page_counter.h).
 const NO_LIMIT: u64 = 1 << 62;
 
-/// How cores are written here, and what is left of the process that its pattern may name. `None` without `/proc`.
+/// The host's core pattern, and the properties of the process that the pattern may refer to. `None` without `/proc`.
 #[must_use]
 pub fn core(pid: Pid) -> Option<CoreDump> {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").ok()?;
@@ -40,7 +40,7 @@ pub fn core(pid: Pid) -> Option<CoreDump> {
     })
 }
 
-/// What the memory cgroup of a victim's container says. `None` where there is none to be found any more.
+/// Limit and use of the memory cgroup of a victim's container. `None` if the cgroup no longer exists.
 #[must_use]
 pub fn memory(container: &ContainerId, victim: Pid) -> Option<MemoryUse> {
     let controller = Controller::find()?;
@@ -48,7 +48,7 @@ pub fn memory(container: &ContainerId, victim: Pid) -> Option<MemoryUse> {
     let number = |file: &str| fs::read_to_string(directory.join(file)).ok()?.trim().parse::<u64>().ok();
     let (limit, in_use, peak) = match controller.version {
         Version::One => ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.max_usage_in_bytes"),
-        // "max" is no number; the peak is there since 5.19.
+        // "max" is not a number; memory.peak exists since 5.19.
         Version::Two => ("memory.max", "memory.current", "memory.peak"),
     };
     let limit = number(limit).filter(|limit| *limit < NO_LIMIT);
@@ -61,7 +61,7 @@ enum Version {
     Two,
 }
 
-/// Where memory is accounted: in a hierarchy of its own (v1 and hybrid hosts), or in the v2 tree.
+/// The hierarchy that accounts for memory: its own (v1 and hybrid hosts), or the v2 tree.
 struct Controller {
     version: Version,
     tree: CgroupTree,
@@ -78,21 +78,21 @@ impl Controller {
         Some(Self { version, tree: CgroupTree::new(mount.mount_point.clone(), PathBuf::from(&mount.root)) })
     }
 
-    /// The cgroup of the process itself: in a container that divides its memory, the one that ran full may be that.
+    /// The cgroup of the process itself, which may be the one at its limit if a container has several.
     fn of_process(&self, pid: Pid) -> Option<PathBuf> {
         let groups = Handle::new(i32::try_from(pid.0).ok()?).ok()?.cgroups().ok()?;
         let own = groups.0.into_iter().find(|group| match self.version {
             Version::One => group.controllers.iter().any(|controller| controller == "memory"),
             Version::Two => group.hierarchy == 0,
         })?;
-        // A dead one stands at the root, whose numbers are the host's.
+        // A dead process is in the root cgroup, which has the numbers of the host.
         self.tree.directory(Path::new(&own.pathname)).filter(|directory| directory != self.tree.mount())
     }
 
-    /// Where Docker's two cgroup drivers put a container.
+    /// The cgroup of a container under either of Docker's cgroup drivers.
     fn of_container(&self, container: &ContainerId) -> Option<PathBuf> {
-        let places = [format!("/docker/{}", container.0), format!("/system.slice/docker-{}.scope", container.0)];
-        places.iter().find_map(|place| self.tree.directory(Path::new(place)))
+        let paths = [format!("/docker/{}", container.0), format!("/system.slice/docker-{}.scope", container.0)];
+        paths.iter().find_map(|path| self.tree.directory(Path::new(path)))
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
     use crate::model::ids::{ContainerId, Pid};
 
     #[test]
-    fn this_processs_core_would_go_where_it_works() {
+    fn reads_the_core_settings_of_this_process() {
         let found = core(Pid(std::process::id())).unwrap();
         assert_eq!(found.cwd.as_deref(), std::env::current_dir().unwrap().to_str());
         assert_eq!(found.executable.as_deref(), std::env::current_exe().unwrap().to_str());
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_process_that_is_gone_only_the_pattern_is_known() {
+    fn reads_only_the_pattern_when_the_process_has_ended() {
         let found = core(Pid(u32::MAX)).unwrap();
         assert_eq!((found.cwd, found.uid), (None, None));
         assert_eq!(memory(&ContainerId("none".into()), Pid(u32::MAX)), None);

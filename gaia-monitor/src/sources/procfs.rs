@@ -1,6 +1,6 @@
-//! What `/proc` says of processes: numbers in both pid namespaces, parents, cgroups, network namespaces, sockets.
+//! Properties of processes from `/proc`: pids in both namespaces, parents, cgroups, network namespaces, sockets.
 //!
-//! A process may end between any two reads: whoever is gone is left out, silently. Nothing here writes.
+//! A process may end between any two reads; it is then left out silently. Nothing is written.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -18,19 +18,19 @@ use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
 /// The command name of docker-proxy.
 pub const PROXY: &str = "docker-proxy";
 
-/// The initial pid namespace's fixed inode number (PROC_PID_INIT_INO, include/linux/proc_ns.h).
+/// Inode number of the initial pid namespace (PROC_PID_INIT_INO, include/linux/proc_ns.h), fixed since 3.8.
 pub const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// The v2 tree: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid hosts.
 #[derive(Clone, Debug)]
 pub struct CgroupTree {
     mount: PathBuf,
-    /// The cgroup that is mounted there; `/` but in unusual containers.
+    /// The cgroup that is mounted there: `/`, except in unusual containers.
     root: PathBuf,
 }
 
 impl CgroupTree {
-    /// `None` on a host with cgroup v1 alone, where containers are known by their namespaces only.
+    /// `None` on a host with cgroup v1 only, where containers are identified by their namespaces.
     #[must_use]
     pub fn find() -> Option<Self> {
         let mounts = Handle::myself().ok()?.mountinfo().ok()?;
@@ -48,7 +48,7 @@ impl CgroupTree {
         &self.mount
     }
 
-    /// The directory of the cgroup at `path`, as `/proc/PID/cgroup` writes it, if there is one.
+    /// The directory of the cgroup at `path`, in the form of `/proc/PID/cgroup`, if it exists.
     #[must_use]
     pub fn directory(&self, path: &Path) -> Option<PathBuf> {
         Some(self.mount.join(path.strip_prefix(&self.root).ok()?)).filter(|directory| directory.is_dir())
@@ -68,11 +68,11 @@ pub fn cgroup_path(pid: Pid) -> Option<PathBuf> {
     groups.0.into_iter().find(|group| group.hierarchy == 0).map(|group| PathBuf::from(group.pathname))
 }
 
-/// The cgroup of a container by that of its first process: the one above that is named after the container, where the
-/// process has moved itself further down (systemd does).
+/// The cgroup of a container, from that of its first process: the nearest one named after the container, in case the
+/// process has moved itself further down (as systemd does).
 #[must_use]
 pub fn container_path<'a>(path: &'a Path, id: &ContainerId) -> &'a Path {
-    // `docker/<id>` with the cgroupfs driver, `system.slice/docker-<id>.scope` with systemd's.
+    // `docker/<id>` with the cgroupfs driver, `system.slice/docker-<id>.scope` with the systemd driver.
     let named = |name: &OsStr| name.to_str().is_some_and(|name| name.contains(&id.0));
     path.ancestors().find(|above| above.file_name().is_some_and(named)).unwrap_or(path)
 }
@@ -80,7 +80,7 @@ pub fn container_path<'a>(path: &'a Path, id: &ContainerId) -> &'a Path {
 /// The network namespace behind a path such as `/proc/PID/ns/net` or Docker's `SandboxKey`.
 ///
 /// # Errors
-/// When the path leads nowhere.
+/// When the path does not exist.
 pub fn netns_at(path: &Path) -> io::Result<NetnsId> {
     Ok(NetnsId(fs::metadata(path)?.ino()))
 }
@@ -93,7 +93,7 @@ pub fn netns_path(pid: Pid) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/ns/net"))
 }
 
-/// Resident memory of this very process, in bytes.
+/// Resident memory of this process, in bytes.
 #[must_use]
 pub fn own_memory() -> Option<u64> {
     let pages = Handle::myself().and_then(|own| own.statm()).ok()?.resident;
@@ -111,18 +111,18 @@ pub fn comm(pid: Pid) -> Option<String> {
     Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
 }
 
-/// One process, as far as a verdict may need it.
+/// One process, with what a verdict may need.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub process: Process,
     pub parent: Pid,
-    /// The parent stands outside this process's pid namespace.
+    /// The parent is outside this process's pid namespace.
     pub parent_outside: bool,
     pub pid_namespace: u64,
     pub cgroup_path: PathBuf,
 }
 
-/// All processes of the host but zombies and kernel threads, by pid.
+/// All processes of the host except zombies and kernel threads, by pid.
 #[must_use]
 pub fn processes(tree: Option<&CgroupTree>) -> BTreeMap<Pid, Entry> {
     let Ok(all) = all_processes() else { return BTreeMap::new() };
@@ -134,7 +134,7 @@ fn entry(handle: &Handle, tree: Option<&CgroupTree>, ids: &mut BTreeMap<PathBuf,
     let status = handle.status().ok()?;
     let pid = Pid(u32::try_from(status.tgid).ok()?);
     let parent = Pid(u32::try_from(status.ppid).ok()?);
-    // A zombie has no namespaces left to read.
+    // A zombie has no namespaces.
     let netns = netns_at(&netns_path(pid)).ok()?;
     let own = pid_namespace(pid)?;
     let numbers = status.nspid.unwrap_or_default();
@@ -177,7 +177,7 @@ pub fn sockets(pid: Pid) -> Vec<u64> {
         .collect()
 }
 
-/// The address pair of a docker-proxy for TCP, from its command line. `None` for any other process.
+/// The addresses of a docker-proxy for TCP, from its command line. `None` for any other process.
 #[must_use]
 pub fn proxy(pid: Pid) -> Option<ProxySeen> {
     let arguments = handle(pid)?.cmdline().ok()?;
@@ -191,7 +191,7 @@ fn proxy_addresses(arguments: &[String]) -> Option<(SocketAddr, SocketAddr)> {
     if !program.ends_with(PROXY) {
         return None;
     }
-    // One dash as Docker writes it; Go's flag package reads two just as well.
+    // Docker writes one dash; Go's flag package also accepts two.
     let value = |name: &str| {
         let at = arguments.iter().position(|argument| argument.trim_start_matches('-') == name)?;
         arguments.get(at + 1)
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxys_command_line_gives_both_addresses() {
+    fn reads_both_addresses_of_a_proxy() {
         let line = "/usr/sbin/docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 16416 -container-ip 172.17.0.2 \
                     -container-port 6415 -use-listen-fd";
         let (listen, backend) = proxy_addresses(&words(line)).unwrap();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn udp_proxies_other_programs_and_broken_lines_are_none() {
+    fn rejects_udp_proxies_other_programs_and_incomplete_lines() {
         for line in [
             "/usr/sbin/docker-proxy -proto udp -host-ip 0.0.0.0 -host-port 53 -container-ip 172.17.0.2 -container-port 53",
             "/usr/bin/vim -proto tcp -host-ip 0.0.0.0 -host-port 53 -container-ip 172.17.0.2 -container-port 53",
@@ -248,16 +248,16 @@ mod tests {
     }
 
     #[test]
-    fn a_containers_cgroup_is_the_directory_named_after_it() {
+    fn finds_the_cgroup_named_after_the_container() {
         let id = ContainerId("ab12".into());
         let of = |path| container_path(Path::new(path), &id).to_str().unwrap();
         assert_eq!(of("/docker/ab12"), "/docker/ab12");
         assert_eq!(of("/system.slice/docker-ab12.scope/init.scope"), "/system.slice/docker-ab12.scope");
-        assert_eq!(of("/elsewhere/x"), "/elsewhere/x");
+        assert_eq!(of("/other/x"), "/other/x");
     }
 
     #[test]
-    fn this_process_is_found_with_its_parent_and_its_sockets() {
+    fn finds_this_process_with_its_parent_and_sockets() {
         let all = processes(CgroupTree::find().as_ref());
         let me = &all[&Pid(std::process::id())];
         assert_eq!(me.parent, Pid(std::os::unix::process::parent_id()));

@@ -1,6 +1,6 @@
-//! The TCP sockets of a network namespace, as sock_diag(7) lists them: connections that are older than the probe.
+//! The TCP sockets of a network namespace, listed by sock_diag(7): connections that are older than the probe.
 //!
-//! It reads what the socket's namespace holds and never asks the kernel to destroy anything.
+//! It only lists; it never requests the kernel to destroy a socket.
 
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
@@ -16,21 +16,21 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::model::event::TcpState;
 use crate::model::ids::{CgroupId, Cookie};
-use crate::sources::netlink::request;
+use crate::sources::netlink::request::dump as dump_request;
 
-/// The kernel answers a dump from memory; one that takes longer than this (seconds) is broken.
-const ANSWER_WITHIN: i64 = 5;
+/// The kernel serves a dump from memory: one that takes longer than this (seconds) has failed.
+const TIMEOUT: i64 = 5;
 
-/// `INET_DIAG_CGROUP_ID` (include/uapi/linux/inet_diag.h), sent unasked since 5.9.
+/// `INET_DIAG_CGROUP_ID` (include/uapi/linux/inet_diag.h), always sent since 5.9.
 const CGROUP_ID: u16 = 21;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SockDiagError {
-    #[error("cannot ask sock_diag for TCP sockets")]
-    Ask(#[source] std::io::Error),
-    #[error("sock_diag's answer broke off")]
-    Answer(#[source] std::io::Error),
-    #[error("sock_diag's answer cannot be read")]
+    #[error("cannot request TCP sockets from sock_diag")]
+    Request(#[source] std::io::Error),
+    #[error("the sock_diag response was interrupted")]
+    Response(#[source] std::io::Error),
+    #[error("cannot decode the sock_diag response")]
     Decode(#[source] DecodeError),
 }
 
@@ -41,31 +41,31 @@ pub struct Listed {
     pub state: TcpState,
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    /// Of the socket's file; 0 once no process holds it any more.
+    /// Inode of the socket's file; 0 once no process holds it.
     pub inode: u64,
     /// `None` before Linux 5.9.
     pub cgroup: Option<CgroupId>,
 }
 
-/// Lists the listening and connected TCP sockets of the namespace that `socket` was made in, IPv4 and IPv6. Blocks.
+/// Lists the listening and connected TCP sockets, IPv4 and IPv6, of the namespace in which `socket` was created. Blocks.
 ///
 /// # Errors
-/// When the kernel refuses the question, or its answer breaks off.
+/// When the kernel refuses the request, or its response is interrupted.
 pub fn dump(socket: OwnedFd) -> Result<Vec<Listed>, SockDiagError> {
-    let limit = TimeVal::seconds(ANSWER_WITHIN);
-    setsockopt(&socket, ReceiveTimeout, &limit).map_err(|error| SockDiagError::Ask(error.into()))?;
+    let limit = TimeVal::seconds(TIMEOUT);
+    setsockopt(&socket, ReceiveTimeout, &limit).map_err(|error| SockDiagError::Request(error.into()))?;
     // SAFETY: the descriptor is owned here, it is a netlink socket, and `Socket` closes it once.
     let socket = unsafe { Socket::from_raw_fd(socket.into_raw_fd()) };
     let mut listed = Vec::new();
     for (family, id) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
-        ask(&socket, family, id)?;
-        answer(&socket, &mut listed)?;
+        request(&socket, family, id)?;
+        receive(&socket, &mut listed)?;
     }
     Ok(listed)
 }
 
-fn ask(socket: &Socket, family: u8, socket_id: SocketId) -> Result<(), SockDiagError> {
-    let request = InetRequest {
+fn request(socket: &Socket, family: u8, socket_id: SocketId) -> Result<(), SockDiagError> {
+    let inet = InetRequest {
         family,
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
@@ -79,25 +79,25 @@ fn ask(socket: &Socket, family: u8, socket_id: SocketId) -> Result<(), SockDiagE
             | StateFlags::CLOSING,
         socket_id,
     };
-    let bytes = request::dump(0, SockDiagMessage::InetRequest(request));
-    socket.send(&bytes, 0).map_err(SockDiagError::Ask)?;
+    let bytes = dump_request(0, SockDiagMessage::InetRequest(inet));
+    socket.send(&bytes, 0).map_err(SockDiagError::Request)?;
     Ok(())
 }
 
-fn answer(socket: &Socket, listed: &mut Vec<Listed>) -> Result<(), SockDiagError> {
+fn receive(socket: &Socket, listed: &mut Vec<Listed>) -> Result<(), SockDiagError> {
     loop {
-        let (bytes, _) = socket.recv_from_full().map_err(SockDiagError::Answer)?;
+        let (bytes, _) = socket.recv_from_full().map_err(SockDiagError::Response)?;
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(SockDiagError::Decode)?;
             let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(SockDiagError::Answer(error.to_io())),
+                NetlinkPayload::Error(error) => return Err(SockDiagError::Response(error.to_io())),
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                     listed.push(Listed::from(&*response));
                 }
-                // Nothing else was asked for; the payload's type is open (`#[non_exhaustive]`).
+                // Nothing else was requested; the payload's type is `#[non_exhaustive]`.
                 _ => {}
             }
             // Messages are padded to four bytes (NLMSG_ALIGN); a length of 0 would never end.
@@ -136,7 +136,7 @@ fn cookie(bytes: [u8; 8]) -> Cookie {
     Cookie(u64::from(low) | u64::from(high) << 32)
 }
 
-/// Numbers of include/net/tcp_states.h; sock_diag makes them part of the kernel's interface.
+/// Numbers of include/net/tcp_states.h, which sock_diag makes part of the kernel's interface.
 fn state(number: u8) -> TcpState {
     match number {
         1 => TcpState::Established,
@@ -168,7 +168,7 @@ mod tests {
     use crate::model::ids::Cookie;
 
     #[test]
-    fn the_cookie_is_two_halves_with_the_low_one_first() {
+    fn decodes_the_low_half_of_the_cookie_first() {
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&7_u32.to_ne_bytes());
         bytes[4..].copy_from_slice(&1_u32.to_ne_bytes());
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_and_both_ends_of_its_connection_are_listed_with_cookies_and_inodes() {
+    fn lists_a_listener_and_both_endpoints_of_a_connection() {
         let listener = TcpListener::bind("[::]:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -191,7 +191,7 @@ mod tests {
         let listening = find(inode(listener.into()));
         assert_eq!((listening.state, listening.local.port()), (TcpState::Listen, port));
         let server = find(inode(accepted.try_clone().unwrap().into()));
-        // The server's socket is IPv6 with mapped addresses; both ends speak of the same IPv4 pair.
+        // The server's socket is IPv6 with mapped addresses; both endpoints report the same IPv4 pair.
         assert_eq!(server.local, client.peer_addr().unwrap());
         assert_eq!(server.remote, client.local_addr().unwrap());
         let local = find(inode(client.try_clone().unwrap().into()));

@@ -1,7 +1,7 @@
-//! A thread that does one thing after another for those who may not do it themselves.
+//! A thread that runs jobs in sequence, with a privilege that its callers do not have.
 //!
-//! It is started while it may still keep a privilege, reduces itself to that, and serves threads that have none. It ends
-//! when the last clone of its door is gone.
+//! It starts while privileges are still held, reduces itself to the one it needs, and serves unprivileged threads. It ends
+//! when the last handle is dropped.
 
 use std::io;
 use std::sync::mpsc as blocking;
@@ -9,12 +9,12 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Jobs that wait. Most have an asker who waits for them; of the others, what finds no room is not taken.
+/// Queued jobs. Most callers wait for theirs; [`Worker::try_submit`] is rejected when the queue is full.
 const JOBS: usize = 1_024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The worker's door.
+/// Handle of the thread.
 #[derive(Clone, Debug)]
 pub struct Worker(mpsc::Sender<Job>);
 
@@ -34,28 +34,28 @@ impl Worker {
         Ok(Self(sender))
     }
 
-    /// Has a job done without waiting for it. `false`: there is no room for it.
-    pub fn begin(&self, job: impl FnOnce() + Send + 'static) -> bool {
+    /// Submits a job without waiting for it. Returns `false` if the queue is full.
+    pub fn try_submit(&self, job: impl FnOnce() + Send + 'static) -> bool {
         self.0.try_send(Box::new(job)).is_ok()
     }
 
-    /// Has a job done; ready with what it returned.
+    /// Runs a job and returns its result.
     ///
     /// # Errors
-    /// When the thread has ended, which only a panic in an earlier job can make it do.
+    /// When the thread has ended, which only a panic in an earlier job can cause.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let ended = || io::Error::other("a worker has ended");
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let job: Job = Box::new(move || {
-            // Whoever does not wait any more needs no answer.
+            // The caller may have been cancelled.
             let _ = reply.send(job());
         });
         self.0.send(job).await.map_err(|_| ended())?;
-        answer.await.map_err(|_| ended())
+        result.await.map_err(|_| ended())
     }
 }
 
-/// Starts a thread that runs `reduce`, and then, if that went well, `serve`. Returns when it has been reduced.
+/// Starts a thread that runs `reduce` and, if it succeeds, `serve`. Returns after `reduce`.
 ///
 /// # Errors
 /// When the system refuses a thread, or `reduce` fails.
@@ -67,10 +67,10 @@ pub fn start(
     let (reply, reduced) = blocking::sync_channel(1);
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         let result = reduce();
-        let goes_on = result.is_ok();
-        // The maker waits for it.
+        let reduced = result.is_ok();
+        // The creator waits for it.
         let _ = reply.send(result);
-        if goes_on {
+        if reduced {
             serve();
         }
     })?;
@@ -84,7 +84,7 @@ mod tests {
     use super::Worker;
 
     #[tokio::test]
-    async fn jobs_are_done_in_the_workers_thread_in_order() {
+    async fn runs_jobs_in_its_own_thread() {
         let worker = Worker::start("test-worker", || Ok(())).unwrap();
         let name = || std::thread::current().name().map(str::to_owned);
         assert_eq!(worker.run(name).await.unwrap().as_deref(), Some("test-worker"));
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_cannot_reduce_itself_does_not_start() {
+    fn does_not_start_when_reduce_fails() {
         let refused = Worker::start("test-worker", || Err(io::Error::other("no")));
         assert_eq!(refused.unwrap_err().to_string(), "no");
     }

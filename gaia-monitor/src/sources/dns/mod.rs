@@ -1,12 +1,10 @@
-//! The monitor's own look-ups: what Docker's embedded name server tells containers of each other, from inside their
-//! network namespaces, so that the moment at which a name goes, comes back or is still answered after its container has
-//! died is known without anybody asking for it.
+//! The monitor's own DNS lookups at Docker's embedded server, from inside containers' network namespaces. They show when a
+//! name is removed, restored, or still resolved after its container has died, even if no client looks it up.
 //!
-//! One thread of its own: the broker is asked for each question's socket, and nothing else may wait for that. `plan` says
-//! what is asked when, and bounds it. It never asks for a name outside the scope, and never for one that no container
-//! has or depends on.
+//! One thread of its own, because the broker blocks it for each query's socket. `plan` decides which query is sent when,
+//! and bounds them. It sends no query for names outside the scope, nor for names that no container has or depends on.
 
-mod ask;
+mod lookup;
 mod plan;
 
 use std::io;
@@ -22,84 +20,84 @@ use tokio::time::sleep_until;
 use crate::model::event::{DockerAction, Fact, NameChecked, Observation};
 use crate::model::settings::Scope;
 use crate::model::time::Stamp;
+use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
+use crate::privileges::Role;
 use crate::sources::netns::Broker;
-use ask::{AskError, ask};
-use plan::{Pair, Plan};
+use lookup::{LookupError, lookup};
+use plan::{Plan, Query};
 
-/// Facts that wait for the thread; what does not fit is counted, and its container's names are asked for late.
+/// Facts queued for the thread. One that does not fit is counted, and the names of its container are queried late.
 const FACTS: usize = 4_096;
-/// Facts that did not fit.
-const UNHEEDED: &str = "dns.plan";
+/// Stage of facts that did not fit.
+const STAGE: &str = "dns.plan";
 
-/// The thread's door; it ends when the last clone is gone.
+/// Handle of the thread, which ends when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct Names {
+pub struct DnsProbes {
     facts: mpsc::Sender<Fact>,
-    outlet: Outlet,
+    sender: EventSender,
 }
 
-impl Names {
-    /// Asks from the first container on of which [`Names::heed`] is told.
+impl DnsProbes {
+    /// Starts the thread. It sends queries once [`DnsProbes::on_fact`] has received a container.
     ///
     /// # Errors
-    /// When the system has no thread, or no timer, to give.
-    pub fn start(broker: Broker, scope: Scope, clock: Arc<Clock>, outlet: Outlet) -> io::Result<Self> {
-        let (sender, facts) = mpsc::channel(FACTS);
+    /// When the system cannot provide a thread or a timer.
+    pub fn start(broker: Broker, scope: Scope, clock: Arc<Clock>, sender: EventSender) -> io::Result<Self> {
+        let (facts, queued) = mpsc::channel(FACTS);
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-        let told = outlet.clone();
-        thread::Builder::new().name("names".to_owned()).spawn(move || {
-            runtime.block_on(follow(facts, Plan::new(scope), &broker, &clock, &told));
+        let events = sender.clone();
+        thread::Builder::new().name(Role::Dns.thread().to_owned()).spawn(move || {
+            runtime.block_on(run(queued, Plan::new(scope), &broker, &clock, &events));
         })?;
-        Ok(Self { facts: sender, outlet })
+        Ok(Self { facts, sender })
     }
 
-    /// Takes what a fact says of containers and of what happens to them.
-    pub fn heed(&self, fact: &Fact) {
-        let concerns = match fact {
+    /// Queues a fact that concerns containers, and ignores all others.
+    pub fn on_fact(&self, fact: &Fact) {
+        let is_relevant = match fact {
             Fact::ContainerSeen(_) => true,
             Fact::Docker(event) => !matches!(event.action, DockerAction::HealthStatus { .. }),
             _ => false,
         };
-        if concerns && self.facts.try_send(fact.clone()).is_err() {
-            self.outlet.lost(UNHEEDED, 1);
+        if is_relevant && self.facts.try_send(fact.clone()).is_err() {
+            self.sender.lost(STAGE, 1);
         }
     }
 }
 
-async fn follow(mut facts: mpsc::Receiver<Fact>, mut plan: Plan, broker: &Broker, clock: &Clock, outlet: &Outlet) {
-    let mut under_way = FuturesUnordered::new();
+async fn run(mut facts: mpsc::Receiver<Fact>, mut plan: Plan, broker: &Broker, clock: &Clock, sender: &EventSender) {
+    let mut in_flight = FuturesUnordered::new();
     loop {
         let next = plan.next();
         tokio::select! {
-            // What happens to containers decides what is asked next.
+            // Facts decide which query is next, so they come first.
             biased;
             fact = facts.recv() => match fact {
                 Some(fact) => {
-                    plan.heed(&fact, now());
-                    // A listing comes in one go.
+                    plan.on_fact(&fact, now());
+                    // A listing arrives as a burst of facts.
                     while let Ok(fact) = facts.try_recv() {
-                        plan.heed(&fact, now());
+                        plan.on_fact(&fact, now());
                     }
-                    plan.pair_up(now());
+                    plan.update_queries(now());
                 }
                 None => return,
             },
-            Some((pair, answer, at)) = under_way.next() => {
-                let (pair, answer, at): (Pair, Result<_, AskError>, Stamp) = (pair, answer, at);
-                // The observer has gone meanwhile, or its name server: the next question tells.
-                let answer = answer.ok();
-                if let Some(answer) = plan.done(&pair, answer, now()) {
-                    let fact = Fact::NameChecked(NameChecked { name: pair.name, observer: pair.observer, answer });
-                    outlet.offer(vec![Observation { at, fact }]);
+            Some((query, response, at)) = in_flight.next() => {
+                let (query, response, at): (Query, Result<_, LookupError>, Stamp) = (query, response, at);
+                // After an error, the observer has ended or its server is unreachable: the next query decides.
+                if let Some(answer) = plan.complete(&query, response.ok(), now()) {
+                    let fact = Fact::NameChecked(NameChecked { name: query.name, observer: query.observer, answer });
+                    sender.send(vec![Observation { at, fact }]);
                 }
             }
             () = until(next) => {
-                for (pair, place) in plan.take(now()) {
-                    under_way.push(async move {
-                        let answer = ask(broker, place, &pair.name).await;
-                        (pair, answer, clock.now())
+                for (query, location) in plan.take_due(now()) {
+                    in_flight.push(async move {
+                        let response = lookup(broker, location, &query.name).await;
+                        (query, response, clock.now())
                     });
                 }
             }
@@ -111,7 +109,7 @@ fn now() -> std::time::Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Never ready where nothing is due.
+/// Never completes if nothing is due.
 async fn until(due: Option<std::time::Instant>) {
     match due {
         Some(due) => sleep_until(due.into()).await,

@@ -1,12 +1,13 @@
-//! `X_ENDPOINT` and `X_FALLBACK_ENDPOINT` of a container's environment: who talks to whom, and who stands in.
+//! `X_ENDPOINT` and `X_FALLBACK_ENDPOINT` of a container's environment: the servers that it depends on, and their
+//! fallbacks.
 //!
-//! Only the name's prefix and the URL's host and port leave this file: the rest of a URL may be a secret.
+//! Only the prefix of the name and the URL's host and port leave this file: the rest of a URL may be a secret.
 
 use url::{Host, Url};
 
 use crate::model::event::DeclaredEndpoint;
 
-/// Reads `NAME=VALUE` lines. What does not name a host is left out.
+/// Parses `NAME=VALUE` lines. Values without a host are left out.
 #[must_use]
 pub fn endpoints(environment: &[String]) -> Vec<DeclaredEndpoint> {
     environment.iter().filter_map(|line| endpoint(line)).collect()
@@ -19,7 +20,7 @@ fn endpoint(line: &str) -> Option<DeclaredEndpoint> {
         Some(prefix) => (prefix, true),
         None => (before, false),
     };
-    // A bare `FALLBACK_ENDPOINT` belongs to nothing.
+    // A bare `FALLBACK_ENDPOINT` has no primary.
     if prefix.is_empty() || prefix == "FALLBACK" {
         return None;
     }
@@ -32,7 +33,7 @@ fn endpoint(line: &str) -> Option<DeclaredEndpoint> {
     Some(DeclaredEndpoint { prefix: prefix.to_owned(), fallback, host, port: url.port_or_known_default() })
 }
 
-/// Without a scheme (`gaia-core:6415`) a URL parser takes the host for one.
+/// Adds a missing scheme: in `gaia-core:6415`, a URL parser takes the host for the scheme.
 fn url(value: &str) -> Option<Url> {
     if value.contains("://") { Url::parse(value).ok() } else { Url::parse(&format!("http://{value}")).ok() }
 }
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_two_variables_of_one_prefix() {
+    fn pairs_two_variables_of_one_prefix() {
         assert_eq!(read("CORE_ENDPOINT=http://gaia-core:6415").unwrap(), "CORE primary gaia-core 6415");
         assert_eq!(
             read("CORE_FALLBACK_ENDPOINT=http://gaia-core-candidate:6415").unwrap(),
@@ -58,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_come_from_the_scheme_where_they_are_not_written() {
+    fn takes_the_port_from_the_scheme_when_missing() {
         assert_eq!(read("A_ENDPOINT=https://api.example/v1?key=secret").unwrap(), "A primary api.example 443");
         assert_eq!(read("A_ENDPOINT=gaia-core:6415").unwrap(), "A primary gaia-core 6415");
         assert_eq!(read("A_ENDPOINT=gaia-core").unwrap(), "A primary gaia-core 80");
@@ -68,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_host_is_left_out() {
+    fn ignores_values_without_a_host() {
         for line in [
             "A_ENDPOINT=",
             "A_ENDPOINT",

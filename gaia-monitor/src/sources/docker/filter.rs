@@ -1,6 +1,6 @@
-//! What the probe must know to tell a container's traffic from the host's: published ports, prefixes, cgroups.
+//! What distinguishes traffic of containers from the host's own: published ports, prefixes, cgroups.
 //!
-//! A port stays for a while after its container: clients that are refused at it are the container's still.
+//! A port is kept for a while after its container was removed: clients that it refuses still mean the container.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,23 +9,23 @@ use ipnet::IpNet;
 use crate::model::ids::{CgroupId, ContainerId};
 use crate::model::time::{Nanos, Stamp};
 
-/// A change of the probe's filter. Each may come more than once.
+/// A change of the probe's filter. Each is idempotent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterChange {
     Publish(u16),
     Unpublish(u16),
-    /// A network that Docker made: what has a peer in it concerns containers.
+    /// A network of Docker: a socket with a peer in it concerns containers.
     AllowPrefix(IpNet),
     /// The cgroup of a container on the host's network.
     AllowCgroup(CgroupId),
 }
 
-/// How long a removed container's port is still watched: clients retry for minutes, and after that the port may
-/// serve as any host process's own.
+/// How long a removed container's port is kept: clients retry for minutes, and later the port may belong to a host
+/// process.
 pub const PORT_LINGERS: Nanos = Nanos::from_secs(600);
 
-/// Which ports are published, by whom, and until when the ones of removed containers are kept. Bounded by the ports
-/// that there are; a container that was removed unseen is noticed by the next listing.
+/// Published ports by container, and those of removed containers with the end of their retention. Bounded by the number of
+/// ports; the next listing finds a container whose removal was missed.
 #[derive(Debug, Default)]
 pub struct Ports {
     held: BTreeMap<ContainerId, BTreeSet<u16>>,
@@ -33,7 +33,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// A container publishes these now. Ports it had before and has no more begin to linger.
+    /// Records the ports that a container publishes. Ports that it no longer publishes start to linger.
     pub fn hold(&mut self, container: &ContainerId, ports: BTreeSet<u16>, now: Stamp) -> Vec<FilterChange> {
         let changes = ports.iter().map(|port| FilterChange::Publish(*port)).collect();
         for port in &ports {
@@ -44,13 +44,13 @@ impl Ports {
         changes
     }
 
-    /// A container was removed.
+    /// Records that a container was removed.
     pub fn release(&mut self, container: &ContainerId, now: Stamp) {
         let before = self.held.remove(container).unwrap_or_default();
         self.linger(before, now);
     }
 
-    /// Only these containers are left.
+    /// Releases the ports of all other containers.
     pub fn retain(&mut self, containers: &BTreeSet<ContainerId>, now: Stamp) {
         let gone: Vec<_> = self.held.keys().filter(|held| !containers.contains(*held)).cloned().collect();
         for container in gone {
@@ -58,7 +58,7 @@ impl Ports {
         }
     }
 
-    /// Ports whose time is over.
+    /// Removes the ports whose retention has ended.
     pub fn expire(&mut self, now: Stamp) -> Vec<FilterChange> {
         let over: Vec<u16> = self.lingering.iter().filter(|(_, until)| **until <= now).map(|(port, _)| *port).collect();
         over.into_iter()
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_outlives_its_container_for_a_while() {
+    fn keeps_a_port_after_its_container_was_removed() {
         let mut ports = Ports::default();
         let changes = ports.hold(&id("a"), [6415, 6416].into(), Stamp(0));
         assert_eq!(changes, [FilterChange::Publish(6415), FilterChange::Publish(6416)]);
@@ -97,11 +97,11 @@ mod tests {
         assert_eq!(ports.expire(Stamp(PORT_LINGERS.0)), []);
         let over = ports.expire(Stamp(1 + PORT_LINGERS.0));
         assert_eq!(over, [FilterChange::Unpublish(6415), FilterChange::Unpublish(6416)]);
-        assert_eq!(ports.expire(Stamp(i64::MAX)), [], "each port is told once");
+        assert_eq!(ports.expire(Stamp(i64::MAX)), [], "each port is reported once");
     }
 
     #[test]
-    fn a_port_that_a_successor_took_over_stays() {
+    fn keeps_a_port_that_another_container_publishes() {
         let mut ports = Ports::default();
         ports.hold(&id("old"), [80].into(), Stamp(0));
         ports.release(&id("old"), Stamp(1));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_a_restart_changed_lingers_and_one_that_is_still_there_does_not() {
+    fn releases_only_ports_that_a_restart_changed() {
         let mut ports = Ports::default();
         ports.hold(&id("a"), [49153, 80].into(), Stamp(0));
         ports.hold(&id("a"), [49154, 80].into(), Stamp(1));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_without_a_container_releases_its_ports() {
+    fn releases_ports_of_containers_missing_from_a_listing() {
         let mut ports = Ports::default();
         ports.hold(&id("a"), [1].into(), Stamp(0));
         ports.hold(&id("b"), [2].into(), Stamp(0));

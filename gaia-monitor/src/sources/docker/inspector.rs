@@ -1,4 +1,4 @@
-//! Looks at containers and networks after the events that touched them, and keeps the probe's filter up to date.
+//! Inspection of containers and networks after events that concern them; keeps the probe's filter up to date.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -22,50 +22,50 @@ use super::filter::{FilterChange, Ports};
 use super::inspect::{container, first_process};
 use crate::model::event::{ContainerInfo, Fact, Observation};
 use crate::model::ids::ContainerId;
+use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
 use crate::sources::procfs::CgroupTree;
 use crate::sources::worker::Worker;
 
-/// Containers that are inspected at a time during a listing: Docker answers each in a millisecond or two.
-const AT_A_TIME: usize = 8;
+/// Concurrent inspections during a listing. Docker takes a millisecond or two for each.
+const CONCURRENT: usize = 8;
 
-/// How often ports of removed containers are looked through.
+/// Interval at which expired ports of removed containers are dropped.
 const EXPIRY: Duration = Duration::from_secs(30);
 
-/// Networks of these drivers put containers on the operator's own network: their prefix is no container's.
+/// Drivers that connect containers to the operator's own network; its prefix does not belong to containers.
 const FOREIGN_DRIVERS: [&str; 4] = ["macvlan", "ipvlan", "host", "null"];
 
-/// What to look at.
+/// What to inspect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// After a break of the stream: list again.
-    Everything,
+pub enum InspectRequest {
+    /// List again, after the stream was interrupted.
+    All,
     /// By name or id.
     Network(String),
     Container(ContainerId),
     Removed(ContainerId),
 }
 
-/// An inspection under way. Docker answers a look at a container that it is just stopping only when that is done:
-/// the others must not wait for it.
+/// An inspection in flight. Docker responds for a container that it is stopping only once it has stopped; inspections of
+/// other containers must not wait for that.
 type Inspection = Pin<Box<dyn Future<Output = (ContainerId, Result<Option<Inspected>, Error>)> + Send>>;
 
 pub struct Inspector<F> {
     docker: Docker,
-    /// May look at containers' processes.
+    /// May read the processes of containers.
     reader: Worker,
     clock: Arc<Clock>,
-    outlet: Outlet,
+    sender: EventSender,
     filter: F,
-    looks: mpsc::Receiver<Look>,
+    requests: mpsc::Receiver<InspectRequest>,
     tree: Option<CgroupTree>,
     cgroups: Option<Cgroups>,
     ports: Ports,
-    /// One a container at most.
-    under_way: FuturesUnordered<Inspection>,
-    /// Containers under inspection; `true`: something happened to it since, look again.
-    again: BTreeMap<ContainerId, bool>,
+    /// At most one for each container.
+    in_flight: FuturesUnordered<Inspection>,
+    /// Containers being inspected; `true`: a later event requires another inspection.
+    repeat: BTreeMap<ContainerId, bool>,
 }
 
 impl<F: Fn(FilterChange)> Inspector<F> {
@@ -73,34 +73,34 @@ impl<F: Fn(FilterChange)> Inspector<F> {
         docker: Docker,
         reader: Worker,
         clock: Arc<Clock>,
-        outlet: Outlet,
+        sender: EventSender,
         filter: F,
-        looks: mpsc::Receiver<Look>,
+        requests: mpsc::Receiver<InspectRequest>,
     ) -> Self {
         let tree = CgroupTree::find();
         let cgroups = tree.as_ref().and_then(Cgroups::watch);
-        let (ports, under_way, again) = (Ports::default(), FuturesUnordered::new(), BTreeMap::new());
-        Self { docker, reader, clock, outlet, filter, looks, tree, cgroups, ports, under_way, again }
+        let (ports, in_flight, repeat) = (Ports::default(), FuturesUnordered::new(), BTreeMap::new());
+        Self { docker, reader, clock, sender, filter, requests, tree, cgroups, ports, in_flight, repeat }
     }
 
-    /// Ends when nobody is left to send looks.
+    /// Ends when the stream was dropped.
     pub async fn run(mut self) {
         let mut expiry = interval(EXPIRY);
         expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                // A new cgroup first: it may be gone before the container's inspection ends.
+                // New cgroups come first: one may be removed before the container's inspection ends.
                 biased;
-                learned = learn(&mut self.cgroups) => if learned.is_err() {
+                updated = update(&mut self.cgroups) => if updated.is_err() {
                     self.cgroups = None;
                 },
-                look = self.looks.recv() => match look {
+                request = self.requests.recv() => match request {
                     None => return,
-                    Some(look) => if self.look(look).await.is_err() {
-                        self.outlet.lost("docker.inspect", 1);
+                    Some(request) => if self.handle(request).await.is_err() {
+                        self.sender.lost("docker.inspect", 1);
                     },
                 },
-                Some((id, inspected)) = self.under_way.next() => self.inspected(id, inspected),
+                Some((id, inspected)) = self.in_flight.next() => self.inspected(id, inspected),
                 _ = expiry.tick() => {
                     for change in self.ports.expire(self.clock.now()) {
                         (self.filter)(change);
@@ -110,20 +110,20 @@ impl<F: Fn(FilterChange)> Inspector<F> {
         }
     }
 
-    async fn look(&mut self, look: Look) -> Result<(), Error> {
-        match look {
-            Look::Everything => {
+    async fn handle(&mut self, request: InspectRequest) -> Result<(), Error> {
+        match request {
+            InspectRequest::All => {
                 self.networks().await?;
                 self.list().await?;
             }
-            Look::Network(name) => {
+            InspectRequest::Network(name) => {
                 if let Some(network) = existing(self.docker.inspect_network(&name, None).await)? {
                     self.allow(network.driver.as_deref(), network.ipam);
                 }
             }
-            Look::Container(id) => match self.again.entry(id) {
-                Entry::Occupied(mut under_way) => {
-                    under_way.insert(true);
+            InspectRequest::Container(id) => match self.repeat.entry(id) {
+                Entry::Occupied(mut in_flight) => {
+                    in_flight.insert(true);
                 }
                 Entry::Vacant(free) => {
                     let id = free.key().clone();
@@ -131,11 +131,11 @@ impl<F: Fn(FilterChange)> Inspector<F> {
                     self.begin(id);
                 }
             },
-            Look::Removed(id) => {
+            InspectRequest::Removed(id) => {
                 self.ports.release(&id, self.clock.now());
-                // An inspection under way may still want its cgroup.
+                // An inspection in flight may still need the cgroup.
                 if let Some(cgroups) = &mut self.cgroups
-                    && !self.again.contains_key(&id)
+                    && !self.repeat.contains_key(&id)
                 {
                     cgroups.forget(&id);
                 }
@@ -146,7 +146,7 @@ impl<F: Fn(FilterChange)> Inspector<F> {
 
     fn begin(&self, id: ContainerId) {
         let (docker, reader, tree) = (self.docker.clone(), self.reader.clone(), self.tree.clone());
-        self.under_way.push(Box::pin(async move {
+        self.in_flight.push(Box::pin(async move {
             let inspected = inspect(&docker, &reader, &id.0, tree.as_ref()).await;
             (id, inspected)
         }));
@@ -157,41 +157,41 @@ impl<F: Fn(FilterChange)> Inspector<F> {
             Ok(Some(inspected)) => {
                 let seen = self.apply(inspected);
                 let fact = Fact::ContainerSeen(Box::new(seen));
-                self.outlet.offer(vec![Observation { at: self.clock.now(), fact }]);
+                self.sender.send(vec![Observation { at: self.clock.now(), fact }]);
             }
             Ok(None) => {}
-            Err(_) => self.outlet.lost("docker.inspect", 1),
+            Err(_) => self.sender.lost("docker.inspect", 1),
         }
-        if self.again.remove(&id) == Some(true) {
-            self.again.insert(id.clone(), false);
+        if self.repeat.remove(&id) == Some(true) {
+            self.repeat.insert(id.clone(), false);
             self.begin(id);
         }
     }
 
-    /// Tells the filter of every network's prefixes.
+    /// Adds the prefixes of all networks to the filter.
     ///
     /// # Errors
-    /// When Docker does not list its networks.
+    /// When Docker fails to list its networks.
     pub async fn networks(&mut self) -> Result<Vec<IpNet>, Error> {
         let networks = self.docker.list_networks(None).await?;
         Ok(networks.into_iter().flat_map(|network| self.allow(network.driver.as_deref(), network.ipam)).collect())
     }
 
-    /// Inspects every container, running or not, and ends with `InventoryRead`. Its instant lies before the listing:
-    /// a container that came later is not missing from it.
+    /// Inspects every container, running or not, then emits `InventoryRead`. Its instant is before the listing: a container
+    /// that was created later is not missing from it.
     ///
     /// # Errors
-    /// When Docker does not list its containers, or does not let one be inspected.
+    /// When Docker fails to list its containers, or to inspect one of them.
     pub async fn list(&mut self) -> Result<Vec<ContainerInfo>, Error> {
         let at = self.clock.now();
         let all = ListContainersOptionsBuilder::new().all(true).build();
         let listed = self.docker.list_containers(Some(all)).await?;
         let (docker, reader, tree) = (self.docker.clone(), self.reader.clone(), self.tree.clone());
         let (docker, reader, tree) = (&docker, &reader, tree.as_ref());
-        // One that is removed meanwhile is not there.
+        // A container that is removed meanwhile is left out.
         let inspected: Vec<_> = stream::iter(listed.into_iter().filter_map(|container| container.id))
             .map(|id| async move { inspect(docker, reader, &id, tree).await })
-            .buffered(AT_A_TIME)
+            .buffered(CONCURRENT)
             .collect()
             .await;
         let inspected: Vec<_> = inspected.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
@@ -202,7 +202,7 @@ impl<F: Fn(FilterChange)> Inspector<F> {
         let at = self.clock.now();
         let seen = containers.iter().map(|seen| Fact::ContainerSeen(Box::new(seen.clone())));
         let seen = seen.map(|fact| Observation { at, fact });
-        self.outlet.offer(seen.chain([read]).collect());
+        self.sender.send(seen.chain([read]).collect());
         Ok(containers)
     }
 
@@ -217,12 +217,12 @@ impl<F: Fn(FilterChange)> Inspector<F> {
         prefixes
     }
 
-    /// Tells the filter of a container, and adds what only its cgroup's making could tell.
+    /// Updates the filter for a container, and adds its cgroup if only the creation of the directory revealed it.
     fn apply(&mut self, inspected: Inspected) -> ContainerInfo {
         let Inspected { mut seen, cgroup_path } = inspected;
         if let Some(cgroups) = &mut self.cgroups {
             if let Some(parent) = cgroup_path.as_deref().and_then(Path::parent) {
-                cgroups.parent(parent);
+                cgroups.watch_parent(parent);
             }
             seen.cgroup = seen.cgroup.or_else(|| cgroups.of(&seen.id));
         }
@@ -239,10 +239,10 @@ impl<F: Fn(FilterChange)> Inspector<F> {
     }
 }
 
-/// Never ready without a watch.
-async fn learn(cgroups: &mut Option<Cgroups>) -> std::io::Result<()> {
+/// Never completes without a watch.
+async fn update(cgroups: &mut Option<Cgroups>) -> std::io::Result<()> {
     match cgroups {
-        Some(cgroups) => cgroups.learn().await,
+        Some(cgroups) => cgroups.update().await,
         None => std::future::pending().await,
     }
 }
@@ -260,15 +260,15 @@ async fn inspect(
 ) -> Result<Option<Inspected>, Error> {
     let Some(inspected) = existing(docker.inspect_container(id, None).await)? else { return Ok(None) };
     let tree = tree.cloned();
-    let looked = reader.run(move || (first_process(&inspected, tree.as_ref()), inspected)).await;
-    let (first, inspected) = looked.map_err(Error::from)?;
+    let read = reader.run(move || (first_process(&inspected, tree.as_ref()), inspected)).await;
+    let (first, inspected) = read.map_err(Error::from)?;
     let seen = container(inspected, &first);
     Ok(seen.map(|seen| Inspected { seen, cgroup_path: first.cgroup_path }))
 }
 
-/// What is gone is no error: events are late.
-fn existing<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
-    match answer {
+/// `None` for what no longer exists, which is not an error: events are late.
+fn existing<T>(response: Result<T, Error>) -> Result<Option<T>, Error> {
+    match response {
         Ok(found) => Ok(Some(found)),
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
         Err(error) => Err(error),
@@ -285,7 +285,7 @@ mod tests {
     use bollard::models::IpamConfig;
 
     #[test]
-    fn prefixes_of_both_families_are_read_and_broken_ones_left_out() {
+    fn reads_prefixes_of_both_families_and_ignores_invalid_ones() {
         let config = ["172.28.0.5/16", "fd00:28::/64", "nonsense", ""]
             .map(|subnet| IpamConfig { subnet: Some(subnet.to_owned()), ..IpamConfig::default() });
         let read: Vec<_> = prefixes(config.into()).iter().map(ToString::to_string).collect();

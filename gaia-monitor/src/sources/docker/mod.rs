@@ -1,8 +1,8 @@
-//! Docker: which containers there are, and what is asked of them.
+//! Docker: its containers, and the operations on them.
 //!
-//! [`Source::start`] lists, [`Source::run`] follows the event stream. Two halves that never wait for each other:
-//! `stream` reads events (Docker drops them for a slow reader), `inspector` looks at what they touched. Docker going
-//! away is no error after the start: the stream is taken up again when it is back.
+//! [`Source::start`] lists, [`Source::run`] follows the event stream. Two halves do not wait for each other: `stream` reads
+//! events (Docker drops them for a slow reader), `inspector` inspects what they concern. Losing Docker after the start is
+//! not an error: the stream is resumed when Docker is back.
 
 mod cgroups;
 mod endpoints;
@@ -25,31 +25,30 @@ use inspector::Inspector;
 use stream::Stream;
 
 use crate::model::event::ContainerInfo;
+use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
 use crate::sources::worker::Worker;
 
-/// Where Docker listens unless somebody says otherwise.
-const USUAL_SOCKET: &str = "unix:///var/run/docker.sock";
+const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
 
-/// Looks that are waiting for the inspector; what does not fit is counted as lost at `docker.inspect`.
-const LOOKS: usize = 1_024;
+/// Requests queued for the inspector. One that does not fit is counted as lost at `docker.inspect`.
+const REQUESTS: usize = 1_024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DockerError {
-    #[error("{host} is no address of a Docker daemon; it takes unix://PATH or tcp://HOST:PORT")]
+    #[error("{host} is not the address of a Docker daemon; use unix://PATH or tcp://HOST:PORT")]
     Address {
         host: String,
         #[source]
         source: bollard::errors::Error,
     },
-    #[error("cannot reach Docker at {host}; start it, or name another with --docker-host")]
+    #[error("cannot reach Docker at {host}; start it, or name another address with --docker-host")]
     Unreachable {
         host: String,
         #[source]
         source: bollard::errors::Error,
     },
-    #[error("Docker at {host} does not list its {what}")]
+    #[error("Docker at {host} failed to list its {what}")]
     Listing {
         host: String,
         what: &'static str,
@@ -58,23 +57,23 @@ pub enum DockerError {
     },
 }
 
-/// What there was at the start, for the inventory.
+/// Containers and prefixes at the start, for the inventory.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     pub containers: Vec<ContainerInfo>,
-    /// Of every network that containers are reached in.
+    /// Of every network with addresses of containers.
     pub prefixes: Vec<IpNet>,
 }
 
-/// Opens a client and agrees on an API version: Engine 20.10 speaks 1.41 at most.
+/// Opens a client and negotiates the API version: Engine 20.10 supports 1.41 at most.
 ///
 /// # Errors
-/// When the address is none, or nobody answers there.
+/// When the address is invalid, or Docker does not respond there.
 pub async fn connect(host: Option<&str>) -> Result<Docker, DockerError> {
     let host = address(host);
     let docker = match Docker::connect_with_host(&host) {
         Ok(docker) => docker,
-        // bollard looks for the socket here already.
+        // bollard already checks here whether the socket exists.
         Err(source @ bollard::errors::Error::SocketNotFoundError(_)) => {
             return Err(DockerError::Unreachable { host, source });
         }
@@ -83,18 +82,18 @@ pub async fn connect(host: Option<&str>) -> Result<Docker, DockerError> {
     docker.negotiate_version().await.map_err(|source| DockerError::Unreachable { host, source })
 }
 
-/// The option, else `DOCKER_HOST`, else the usual socket.
+/// The option, else `DOCKER_HOST`, else the default socket.
 fn address(option: Option<&str>) -> String {
     let named = option.map(str::to_owned).or_else(|| std::env::var("DOCKER_HOST").ok());
-    named.filter(|host| !host.is_empty()).unwrap_or_else(|| USUAL_SOCKET.to_owned())
+    named.filter(|host| !host.is_empty()).unwrap_or_else(|| DEFAULT_SOCKET.to_owned())
 }
 
-/// Is Docker's event stream followed? Shared with whoever tells of it.
+/// Whether Docker's event stream is connected; shared with the metrics and the readiness check.
 #[derive(Clone, Debug, Default)]
 pub struct Connected(Arc<AtomicBool>);
 
 impl Connected {
-    fn say(&self, connected: bool) {
+    fn set(&self, connected: bool) {
         self.0.store(connected, Ordering::Relaxed);
     }
 
@@ -104,31 +103,31 @@ impl Connected {
     }
 }
 
-/// A Docker that has been listed and is ready to be followed.
+/// A connection after the listing, ready to follow the event stream.
 pub struct Source<F> {
     stream: Stream,
     inspector: Inspector<F>,
 }
 
 impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
-    /// Connects and lists (`reader` may look at containers' processes): `ContainerSeen` for every container, running or not, then `InventoryRead`; the filter
-    /// learns of published ports, prefixes and cgroups first.
+    /// Connects and lists: emits `ContainerSeen` for every container, running or not, then `InventoryRead`. The filter
+    /// receives published ports, prefixes and cgroups first. `reader` may read the processes of containers.
     ///
     /// # Errors
-    /// When Docker cannot be reached, or does not list.
+    /// When Docker cannot be reached, or the listing fails.
     pub async fn start(
         host: Option<&str>,
         reader: Worker,
         clock: Arc<Clock>,
-        outlet: Outlet,
+        sender: EventSender,
         filter: F,
         connected: Connected,
     ) -> Result<(Self, Listing), DockerError> {
-        // What happens while the listing is read is replayed by the stream.
+        // Events during the listing are replayed by the stream.
         let began = clock.now();
         let docker = connect(host).await?;
-        let (sender, looks) = mpsc::channel(LOOKS);
-        let mut inspector = Inspector::new(docker.clone(), reader, clock.clone(), outlet.clone(), filter, looks);
+        let (queue, requests) = mpsc::channel(REQUESTS);
+        let mut inspector = Inspector::new(docker.clone(), reader, clock.clone(), sender.clone(), filter, requests);
         let failed = |what| {
             let host = address(host);
             move |source| DockerError::Listing { host, what, source }
@@ -136,7 +135,7 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
         let prefixes = inspector.networks().await.map_err(failed("networks"))?;
         let containers = inspector.list().await.map_err(failed("containers"))?;
         let names = containers.iter().map(|container| (container.id.clone(), container.name.clone())).collect();
-        let stream = Stream::new(docker, clock, outlet, sender, began, names, connected);
+        let stream = Stream::new(docker, clock, sender, queue, began, names, connected);
         Ok((Self { stream, inspector }, Listing { containers, prefixes }))
     }
 
@@ -145,7 +144,7 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
         tokio::select! {
             () = self.stream.run() => {}
             () = self.inspector.run() => {}
-            // An error means that nobody is left who could stop it: the daemon is going.
+            // An error means that the sender was dropped: the daemon is ending.
             _ = stop.wait_for(|stop| *stop) => {}
         }
     }

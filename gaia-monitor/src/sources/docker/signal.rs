@@ -1,12 +1,12 @@
-//! Signals by name: Docker writes them as numbers in events, and in any spelling in configurations.
+//! Names of signals: Docker writes numbers in events, and any spelling in configurations.
 
 use nix::sys::signal::Signal;
 
-/// The first real-time signal that libc leaves to programs (32 and 33 are its own); Docker counts from it, too.
+/// The first real-time signal that libc leaves to programs (it reserves 32 and 33); Docker counts from it as well.
 const SIGRTMIN: i32 = 34;
 const SIGRTMAX: i32 = 64;
 
-/// `9` → `SIGKILL`, `35` → `SIGRTMIN+1`. A number that is no signal is written as it came.
+/// `9` → `SIGKILL`, `35` → `SIGRTMIN+1`. A number that is not a signal is kept.
 #[must_use]
 pub fn name(number: i32) -> String {
     match Signal::try_from(number) {
@@ -17,7 +17,7 @@ pub fn name(number: i32) -> String {
     }
 }
 
-/// `TERM`, `sigterm`, `15` and `SIGTERM` are one signal, as for Docker itself.
+/// Normalizes spellings that Docker accepts: `TERM`, `sigterm`, `15` and `SIGTERM` are one signal.
 #[must_use]
 pub fn normal(spelling: &str) -> String {
     let spelling = spelling.trim();
@@ -33,7 +33,7 @@ mod tests {
     use super::normal;
 
     #[test]
-    fn every_spelling_that_docker_takes_is_one_name() {
+    fn normalizes_every_spelling_of_docker() {
         for (spelling, name) in [
             ("9", "SIGKILL"),
             ("15", "SIGTERM"),

@@ -1,7 +1,7 @@
-//! The event stream, read without ever waiting for anything else, and taken up again when it breaks.
+//! The event stream: read without waiting for anything else, and resumed after an interruption.
 //!
-//! Docker replays at most its last 256 events (moby#36928), and none from before its own restart: a stream that
-//! breaks is resumed by a replay *and* a listing, and where the replay does not reach back to the last event known,
+//! Docker replays at most its last 256 events (moby#36928), and none from before its own restart. An interrupted stream is
+//! therefore resumed with a replay *and* a listing; if the replay does not reach back to the last known event,
 //! `docker.events` is counted as lost.
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,30 +17,30 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::Connected;
-use super::event::{Recent, Told, instant, told};
-use super::inspector::Look;
+use super::event::{Parsed, Recent, instant, parse};
+use super::inspector::InspectRequest;
 use crate::model::event::{DockerAction, DockerEvent, Fact, Observation};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
+use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
 
-/// Pauses between attempts to reach a Docker that is gone: doubled from the first to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// Delays between attempts to reconnect, doubled from the first to the last.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Stream {
     docker: Docker,
     clock: Arc<Clock>,
-    outlet: Outlet,
-    looks: mpsc::Sender<Look>,
-    /// The last event's instant, or where to begin.
+    sender: EventSender,
+    requests: mpsc::Sender<InspectRequest>,
+    /// Instant of the last event, or of the start.
     since: Stamp,
-    /// An event has been seen at `since`.
+    /// `since` is the instant of an event.
     known: bool,
     recent: Recent,
-    /// Network events do not carry a container's name. Bounded by the containers that there are.
+    /// Network events do not carry a container's name. Bounded by the number of containers.
     names: BTreeMap<ContainerId, String>,
     connected: Connected,
 }
@@ -50,43 +50,53 @@ impl Stream {
     pub fn new(
         docker: Docker,
         clock: Arc<Clock>,
-        outlet: Outlet,
-        looks: mpsc::Sender<Look>,
+        sender: EventSender,
+        requests: mpsc::Sender<InspectRequest>,
         began: Stamp,
         names: BTreeMap<ContainerId, String>,
         connected: Connected,
     ) -> Self {
-        connected.say(true);
-        Self { docker, clock, outlet, looks, since: began, known: false, recent: Recent::default(), names, connected }
+        connected.set(true);
+        Self {
+            docker,
+            clock,
+            sender,
+            requests,
+            since: began,
+            known: false,
+            recent: Recent::default(),
+            names,
+            connected,
+        }
     }
 
-    /// Never ends by itself.
+    /// Runs until it is dropped.
     pub async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = MIN_BACKOFF;
         loop {
             self.follow().await;
-            self.connected.say(false);
+            self.connected.set(false);
             loop {
-                sleep(pause).await;
-                pause = (pause * 2).min(LAST_PAUSE);
+                sleep(backoff).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
                 if self.resume().await.is_ok() {
-                    pause = FIRST_PAUSE;
-                    self.connected.say(true);
+                    backoff = MIN_BACKOFF;
+                    self.connected.set(true);
                     break;
                 }
             }
         }
     }
 
-    /// Reads until the stream breaks.
+    /// Reads until the stream is interrupted.
     async fn follow(&mut self) {
         let mut events = Box::pin(self.docker.events(Some(options(self.since).build())));
         while let Some(next) = events.next().await {
             match next {
-                Ok(message) => self.take(&message),
-                // A replay would bring the same unreadable message again, for ever: step over it.
+                Ok(message) => self.accept(&message),
+                // A replay would repeat the unreadable message forever, so continue after it.
                 Err(Error::JsonDataError { .. }) => {
-                    self.outlet.lost("docker.events", 1);
+                    self.sender.lost("docker.events", 1);
                     self.since = self.clock.now();
                     self.known = false;
                     return;
@@ -96,44 +106,44 @@ impl Stream {
         }
     }
 
-    /// Reaches Docker again, replays what it still has and asks for a listing of the rest.
+    /// Reconnects, replays the events that Docker still has, and requests a listing for the rest.
     async fn resume(&mut self) -> Result<(), Error> {
-        // It may have come back as another version.
+        // Docker may have been upgraded.
         self.docker = self.docker.clone().negotiate_version().await?;
         let until = self.clock.now();
         let mut replay = Box::pin(self.docker.events(Some(options(self.since).until(&seconds(until)).build())));
         let mut complete = false;
-        let mut missed = Vec::new();
+        let mut replayed = Vec::new();
         while let Some(message) = replay.next().await {
             let message = message?;
-            // `since` includes its own instant: the last known event is the first one of a replay without a gap.
-            complete |= self.known && missed.is_empty() && instant(&message) == Some(self.since);
-            missed.push(message);
+            // `since` is inclusive: a replay without a gap begins with the last known event.
+            complete |= self.known && replayed.is_empty() && instant(&message) == Some(self.since);
+            replayed.push(message);
         }
         drop(replay);
         if !complete {
-            // How many is unknown: at least one cannot be excluded.
-            self.outlet.lost("docker.events", 1);
+            // The number is unknown; at least one cannot be excluded.
+            self.sender.lost("docker.events", 1);
         }
-        for message in &missed {
-            self.take(message);
+        for message in &replayed {
+            self.accept(message);
         }
-        self.look(Look::Everything);
+        self.request(InspectRequest::All);
         Ok(())
     }
 
-    fn take(&mut self, message: &EventMessage) {
+    fn accept(&mut self, message: &EventMessage) {
         let Some(at) = instant(message) else { return };
         if !self.recent.is_new(message) {
             return;
         }
-        // Docker's clock may have stepped back; a replay from the earlier instant is the safer one.
+        // Docker's clock may have stepped back; a replay from the earlier instant is safer.
         self.since = at;
         self.known = true;
-        match told(message) {
-            Told::Container(event) => self.container(at, event),
-            Told::NetworkCreated { network } => self.look(Look::Network(network)),
-            Told::Nothing => {}
+        match parse(message) {
+            Parsed::Container(event) => self.container(at, event),
+            Parsed::NetworkCreated { network } => self.request(InspectRequest::Network(network)),
+            Parsed::Ignored => {}
         }
     }
 
@@ -144,18 +154,18 @@ impl Stream {
         } else {
             self.names.insert(id.clone(), event.name.clone());
         }
-        let look = match &event.action {
+        let request = match &event.action {
             DockerAction::Create | DockerAction::Start | DockerAction::Die { .. } | DockerAction::Rename { .. } => {
-                Some(Look::Container(id))
+                Some(InspectRequest::Container(id))
             }
             DockerAction::NetworkConnect { network } => {
-                self.look(Look::Network(network.clone()));
-                Some(Look::Container(id))
+                self.request(InspectRequest::Network(network.clone()));
+                Some(InspectRequest::Container(id))
             }
-            DockerAction::NetworkDisconnect { .. } => Some(Look::Container(id)),
+            DockerAction::NetworkDisconnect { .. } => Some(InspectRequest::Container(id)),
             DockerAction::Destroy => {
                 self.names.remove(&id);
-                Some(Look::Removed(id))
+                Some(InspectRequest::Removed(id))
             }
             DockerAction::Oom
             | DockerAction::Kill { .. }
@@ -165,16 +175,16 @@ impl Stream {
             | DockerAction::HealthStatus { .. }
             | DockerAction::Restart => None,
         };
-        self.outlet.offer(vec![Observation { at, fact: Fact::Docker(event) }]);
-        if let Some(look) = look {
-            self.look(look);
+        self.sender.send(vec![Observation { at, fact: Fact::Docker(event) }]);
+        if let Some(request) = request {
+            self.request(request);
         }
     }
 
-    fn look(&self, look: Look) {
-        // The inspector ends only together with the stream: a closed way loses nothing.
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.looks.try_send(look) {
-            self.outlet.lost("docker.inspect", 1);
+    fn request(&self, request: InspectRequest) {
+        // The inspector ends only together with the stream: a closed channel loses nothing.
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.requests.try_send(request) {
+            self.sender.lost("docker.inspect", 1);
         }
     }
 }
@@ -184,7 +194,7 @@ fn options(since: Stamp) -> EventsOptionsBuilder {
     EventsOptionsBuilder::new().since(&seconds(since)).filters(&filters)
 }
 
-/// Docker reads instants as seconds with nine decimals (api/types/time).
+/// An instant in Docker's format: seconds with nine decimals (api/types/time).
 fn seconds(stamp: Stamp) -> String {
     let nanos = stamp.0.max(0);
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
@@ -196,7 +206,7 @@ mod tests {
     use crate::model::time::Stamp;
 
     #[test]
-    fn an_instant_is_asked_for_with_all_its_nanoseconds() {
+    fn formats_instants_with_nanoseconds() {
         assert_eq!(seconds(Stamp(1_795_612_092_000_000_042)), "1795612092.000000042");
         assert_eq!(seconds(Stamp(-1)), "0.000000000");
     }

@@ -1,4 +1,4 @@
-//! Where the cgroup v2 tree is mounted: at /sys/fs/cgroup, on hybrid hosts elsewhere.
+//! Location of the cgroup v2 tree: /sys/fs/cgroup, or elsewhere on hybrid hosts.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use nix::sched::{CloneFlags, setns};
 use procfs::process::Process;
 
-/// The initial cgroup namespace's fixed inode number (PROC_CGROUP_INIT_INO, include/linux/proc_ns.h).
+/// Fixed inode number of the initial cgroup namespace (PROC_CGROUP_INIT_INO, include/linux/proc_ns.h).
 const INITIAL: u64 = 0xEFFF_FFFB;
 
-/// Makes the calling thread see the host's cgroups. A monitor in a container of its own would see its own as the root, and
-/// Compose before 2.15 has no way to ask for another. Call it before other threads are started; without the rights or the
-/// host's pids nothing changes, and what cannot be found then is said by whoever looks for it.
+/// Moves the calling thread into the host's cgroup namespace. In a container, a monitor sees its own cgroup as the root,
+/// and Compose before 2.15 cannot select the host's namespace. Call it before other threads are started. Without the
+/// privilege or the host's pid namespace nothing changes; later checks report what is then missing.
 pub fn enter_host_namespace() {
     if fs::metadata("/proc/self/ns/cgroup").is_ok_and(|found| found.ino() != INITIAL) {
         let _ = File::open("/proc/1/ns/cgroup").map(|host| setns(host, CloneFlags::CLONE_NEWCGROUP));

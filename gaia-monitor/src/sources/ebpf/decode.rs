@@ -1,4 +1,4 @@
-//! One record of the ring → its observations. Pure; a record that is too short or of an unknown kind is `None`.
+//! Decoder for records of the ring. Pure; a record that is too short or of an unknown kind is `None`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -19,11 +19,11 @@ use crate::model::time::Stamp;
 use crate::pipeline::clock::Clock;
 use crate::wire::dns;
 
-/// In a wait status: the signal that ended the process, and whether it left a core (wait(2)).
+/// Parts of a wait status: the signal that ended the process, and whether it dumped core (wait(2)).
 const STATUS_SIGNAL: u32 = 0x7f;
 const STATUS_CORE: u32 = 0x80;
 
-/// Appends the facts of a record, in their order.
+/// Appends the facts of a record, in order.
 pub(super) fn decode(bytes: &[u8], names: &Names, clock: &Clock, observations: &mut Vec<Observation>) -> Option<()> {
     let header: Header = read(bytes)?;
     let at = clock.stamp_of_boot(header.boot_ns);
@@ -48,8 +48,8 @@ pub(super) fn decode(bytes: &[u8], names: &Names, clock: &Clock, observations: &
             return Some(());
         }
         Kind::DnsMessage => {
-            // A message about nothing that a verdict needs is no fact, and no loss.
-            observations.extend(look_up(&record(bytes)?)?.map(|fact| Observation { at, fact }));
+            // A message that no verdict needs is neither a fact nor a loss.
+            observations.extend(dns_message(&record(bytes)?)?.map(|fact| Observation { at, fact }));
             return Some(());
         }
     };
@@ -136,15 +136,15 @@ fn oom_victim(record: &OomVictimRecord) -> Fact {
     Fact::OomVictim { pid: Pid(record.pid) }
 }
 
-/// `None`: no such record; `Some(None)`: a message that is of no interest.
-fn look_up(record: &DnsMessageRecord) -> Option<Option<Fact>> {
-    let asker = Some(task(&record.task));
+/// `None`: an invalid record; `Some(None)`: a message that no verdict needs.
+fn dns_message(record: &DnsMessageRecord) -> Option<Option<Fact>> {
+    let client = Some(task(&record.task));
     let task = match record.what {
         DNS_SOCKET_CLOSED => {
-            let closed = AskerClosed { cookie: Cookie(record.socket.cookie), task: asker? };
+            let closed = AskerClosed { cookie: Cookie(record.socket.cookie), task: client? };
             return Some(Some(Fact::AskerClosed(closed)));
         }
-        DNS_QUERY => asker,
+        DNS_QUERY => client,
         DNS_RESPONSE => None,
         _unknown => return None,
     };
@@ -220,7 +220,7 @@ fn read<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
     if bytes.len() < size_of::<T>() {
         return None;
     }
-    // SAFETY: there are enough bytes, and `Pod` promises that any bytes are a value.
+    // SAFETY: the slice is long enough, and for `Pod` every bit pattern is a valid value.
     Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
@@ -232,7 +232,7 @@ mod tests {
     use crate::model::event::{NameAnswer, TcpState};
     use crate::sources::ebpf::names::fixture;
 
-    /// The one fact of a record.
+    /// The only fact of a record.
     fn decode(bytes: &[u8], names: &Names, clock: &Clock) -> Option<Observation> {
         let mut observations = Vec::new();
         super::decode(bytes, names, clock, &mut observations)?;
@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn bytes<R: Record>(record: &R) -> Vec<u8> {
-        // SAFETY: `Record` promises plain data without padding.
+        // SAFETY: a `Record` is plain data without padding.
         unsafe { std::slice::from_raw_parts(std::ptr::from_ref(record).cast::<u8>(), size_of::<R>()) }.to_vec()
     }
 
@@ -265,7 +265,7 @@ mod tests {
         ProcessRecord { pid: 4_000, ns_pid: 1, ns_level: 1, netns: 11, cgroup: 9, comm: *b"uvicorn\0junk\0\0\0\0" };
 
     #[test]
-    fn a_state_change_keeps_socket_and_task_apart() {
+    fn decodes_a_state_change_with_its_task() {
         let record = TcpStateRecord {
             header: header::<TcpStateRecord>(),
             socket: SOCKET,
@@ -294,21 +294,21 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_becomes_ipv4_and_a_real_one_stays() {
+    fn converts_mapped_addresses_to_ipv4() {
         let mapped = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1];
         assert_eq!(address(AF_INET6, mapped, 1), "10.0.0.1:1".parse().unwrap());
         assert_eq!(address(AF_INET6, Ipv6Addr::LOCALHOST.octets(), 2), "[::1]:2".parse().unwrap());
     }
 
     #[test]
-    fn exits_are_told_as_wait_tells_them() {
+    fn decodes_exit_statuses_as_in_wait() {
         assert_eq!(status(3 << 8), ExitStatus::Code { code: 3 });
         assert_eq!(status(9), ExitStatus::Signal { signal: "SIGKILL".into(), core: false });
         assert_eq!(status(11 | 0x80), ExitStatus::Signal { signal: "SIGSEGV".into(), core: true });
     }
 
     #[test]
-    fn a_signal_of_the_kernel_has_no_sending_process() {
+    fn has_no_sender_when_the_kernel_sent_the_signal() {
         let record = SignalRecord {
             header: header::<SignalRecord>(),
             target: PROCESS,
@@ -346,22 +346,22 @@ mod tests {
     }
 
     #[test]
-    fn a_question_has_its_asker_and_an_answer_has_none() {
-        // Id 5, one question: core, A, IN. The answer's code is NXDOMAIN.
-        let question = b"\0\x05\x01\0\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
-        let answer = b"\0\x05\x81\x83\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
+    fn decodes_dns_queries_with_a_task_and_responses_without() {
+        // Id 5, one question: core, A, IN. The response code is NXDOMAIN.
+        let query = b"\0\x05\x01\0\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
+        let response = b"\0\x05\x81\x83\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
         let fact = |what, message: &[u8]| decode(&bytes(&dns(what, message)), &fixture(), &Clock::new()).unwrap().fact;
-        let Fact::LookUp(asked) = fact(DNS_QUERY, question) else { panic!("no look-up") };
+        let Fact::LookUp(asked) = fact(DNS_QUERY, query) else { panic!("not a DNS message") };
         assert_eq!((asked.id, asked.name.as_str(), asked.qtype.as_str()), (5, "core", "A"));
         assert_eq!((asked.task.map(|task| task.pid), asked.what), (Some(Pid(4_000)), LookUpWhat::Asked));
-        let Fact::LookUp(answered) = fact(DNS_RESPONSE, answer) else { panic!("no look-up") };
+        let Fact::LookUp(answered) = fact(DNS_RESPONSE, response) else { panic!("not a DNS message") };
         assert_eq!((answered.task, answered.what), (None, LookUpWhat::Answered(NameAnswer::NoName)));
         let Fact::AskerClosed(closed) = fact(DNS_SOCKET_CLOSED, &[]) else { panic!("not closed") };
         assert_eq!((closed.cookie, closed.task.pid), (Cookie(7), Pid(4_000)));
     }
 
     #[test]
-    fn what_is_no_message_is_no_fact_and_no_loss() {
+    fn ignores_invalid_dns_messages() {
         let mut observations = Vec::new();
         let record = bytes(&dns(DNS_RESPONSE, b"junk"));
         assert_eq!(super::decode(&record, &fixture(), &Clock::new(), &mut observations), Some(()));
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_or_unknown_record_is_no_fact() {
+    fn rejects_short_and_unknown_records() {
         let record = OomVictimRecord { header: header::<OomVictimRecord>(), pid: 5, reserved: 0 };
         let whole = bytes(&record);
         let clock = Clock::new();

@@ -1,4 +1,4 @@
-//! Records of packets that did not arrive → facts. Pure.
+//! Decoder for records of packets that did not arrive. Pure.
 
 use gaia_monitor_abi::{
     AcceptQueueFullRecord, HOOK_FORWARD, HOOK_INPUT, HOOK_OUTPUT, HOOK_PREROUTING, IcmpSentRecord, PacketDroppedRecord,

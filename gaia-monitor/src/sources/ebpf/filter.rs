@@ -1,6 +1,7 @@
-//! What user space tells the kernel's filter: published ports, container prefixes, cgroups on the host's network.
+//! The kernel's filter, as user space updates it: published ports, container prefixes, cgroups on the host's network.
 //!
-//! The maps hold sets and count nothing: who publishes a port twice must take it back once, when the last user is gone.
+//! The maps are sets without reference counts: a port that was published twice is removed by one call, which must come
+//! after its last use.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use super::ProbeError;
 use super::load::map;
 use crate::model::ids::CgroupId;
 
-/// Changes what the probe keeps, at once and from any thread.
+/// Updates the filter immediately, from any thread.
 #[derive(Clone)]
 pub struct FilterHandle(Arc<Mutex<Maps>>);
 
@@ -28,14 +29,16 @@ struct Maps {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the kernel's filter did not take {what}: {reason}; traffic of it may stay unseen at the host's end")]
+#[error(
+    "cannot update the kernel's filter with {what}: {reason}; its traffic may not be observed at the host's sockets"
+)]
 pub struct FilterError {
     what: String,
     reason: String,
 }
 
 impl FilterHandle {
-    /// Takes the maps that the programs share with user space.
+    /// Takes ownership of the maps that the programs share with user space.
     pub(super) fn new(programs: &mut Ebpf) -> Result<Self, ProbeError> {
         let maps = Maps {
             published: map(programs, "PUBLISHED")?,
@@ -48,8 +51,8 @@ impl FilterHandle {
         Ok(Self(Arc::new(Mutex::new(maps))))
     }
 
-    /// Tells the probe which addresses are the host's own: a peer with another one, outside all container networks, has
-    /// no socket here. One that the host gives up stays.
+    /// Adds the host's own addresses: a peer with another address, outside all container networks, has no socket on this
+    /// host. An address that the host drops is kept.
     pub fn learn_own_addresses(&self) -> Result<(), FilterError> {
         let interfaces = getifaddrs()
             .map_err(|errno| FilterError { what: "the host's own addresses".to_owned(), reason: errno.to_string() })?;
@@ -62,30 +65,30 @@ impl FilterHandle {
             } else {
                 continue;
             };
-            told(result, || format!("the host's own address {address}"))?;
+            to_result(result, || format!("the host's own address {address}"))?;
         }
         Ok(())
     }
 
-    /// Keeps what the host's sockets do at this TCP port, at either end.
+    /// Keeps events of the host's sockets with this local or peer TCP port.
     pub fn publish(&self, port: u16) -> Result<(), FilterError> {
         let result = self.maps().published.set(u32::from(port), 1, 0);
-        told(result, || format!("port {port}"))
+        to_result(result, || format!("port {port}"))
     }
 
     pub fn unpublish(&self, port: u16) -> Result<(), FilterError> {
         let result = self.maps().published.set(u32::from(port), 0, 0);
-        told(result, || format!("the end of port {port}"))
+        to_result(result, || format!("the removal of port {port}"))
     }
 
-    /// Keeps what the host's sockets do with addresses of a container network: `len` leading bits of `address` count.
+    /// Keeps events of the host's sockets with a peer in a container network, given by `len` leading bits of `address`.
     pub fn allow_prefix(&self, address: IpAddr, len: u8) -> Result<(), FilterError> {
         let mut maps = self.maps();
         let result = match address {
             IpAddr::V4(address) => maps.prefixes_v4.insert(&Key::new(u32::from(len), address.octets()), 1, 0),
             IpAddr::V6(address) => maps.prefixes_v6.insert(&Key::new(u32::from(len), address.octets()), 1, 0),
         };
-        told(result, || format!("the prefix {address}/{len}"))
+        to_result(result, || format!("the prefix {address}/{len}"))
     }
 
     pub fn forget_prefix(&self, address: IpAddr, len: u8) -> Result<(), FilterError> {
@@ -94,22 +97,22 @@ impl FilterHandle {
             IpAddr::V4(address) => maps.prefixes_v4.remove(&Key::new(u32::from(len), address.octets())),
             IpAddr::V6(address) => maps.prefixes_v6.remove(&Key::new(u32::from(len), address.octets())),
         };
-        told(absent_is_fine(result), || format!("the end of the prefix {address}/{len}"))
+        to_result(absent_is_fine(result), || format!("the removal of the prefix {address}/{len}"))
     }
 
-    /// Keeps the sockets and processes of a container that shares the host's namespaces.
+    /// Keeps events of the sockets and processes of a container that shares the host's namespaces.
     pub fn allow_cgroup(&self, cgroup: CgroupId) -> Result<(), FilterError> {
         let result = self.maps().cgroups.insert(cgroup.0, 1, 0);
-        told(result, || format!("cgroup {}", cgroup.0))
+        to_result(result, || format!("cgroup {}", cgroup.0))
     }
 
     pub fn forget_cgroup(&self, cgroup: CgroupId) -> Result<(), FilterError> {
         let result = self.maps().cgroups.remove(&cgroup.0);
-        told(absent_is_fine(result), || format!("the end of cgroup {}", cgroup.0))
+        to_result(absent_is_fine(result), || format!("the removal of cgroup {}", cgroup.0))
     }
 
     fn maps(&self) -> MutexGuard<'_, Maps> {
-        // Every change is one system call: a panic of another holder leaves nothing half done.
+        // Every change is one system call, so a panic of another holder cannot leave a partial change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -122,6 +125,6 @@ fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
     }
 }
 
-fn told(result: Result<(), MapError>, what: impl FnOnce() -> String) -> Result<(), FilterError> {
+fn to_result(result: Result<(), MapError>, what: impl FnOnce() -> String) -> Result<(), FilterError> {
     result.map_err(|error| FilterError { what: what(), reason: error.to_string() })
 }

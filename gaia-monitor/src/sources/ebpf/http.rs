@@ -1,4 +1,4 @@
-//! A record of the framing layer → its facts, in the order in which they happened.
+//! Decoder for records of the HTTP framing. Facts are returned in the order in which they happened.
 
 use gaia_monitor_abi::framing::{Body, Facts};
 use gaia_monitor_abi::{HTTP_CLOSE, HTTP_RECEIVED, HTTP_RESPONSE, HttpRecord};
@@ -6,7 +6,7 @@ use gaia_monitor_abi::{HTTP_CLOSE, HTTP_RECEIVED, HTTP_RESPONSE, HttpRecord};
 use crate::model::event::{BodyFraming, HttpFact, HttpWhat};
 use crate::model::ids::Cookie;
 
-/// All kinds of facts in their order.
+/// All kinds of facts, in order.
 const ORDER: [Facts; 7] = [
     Facts::BEGUN,
     Facts::INFORMATIONAL,
@@ -29,13 +29,13 @@ fn what(record: &HttpRecord, fact: Facts) -> Option<HttpWhat> {
     if !Facts::from_bits(record.facts).has(fact) {
         return None;
     }
-    let is_answer = record.flags & HTTP_RESPONSE != 0;
+    let is_response = record.flags & HTTP_RESPONSE != 0;
     let what = match fact {
-        Facts::BEGUN if is_answer => HttpWhat::AnswerBegun,
+        Facts::BEGUN if is_response => HttpWhat::AnswerBegun,
         Facts::BEGUN => HttpWhat::RequestBegun,
-        // The head of an answer without a body says so already.
-        Facts::COMPLETE if is_answer && ends_with_head(record) => return None,
-        Facts::COMPLETE if is_answer => HttpWhat::AnswerComplete,
+        // The header section of a response without a body already implies completion.
+        Facts::COMPLETE if is_response && ends_with_headers(record) => return None,
+        Facts::COMPLETE if is_response => HttpWhat::AnswerComplete,
         Facts::COMPLETE => HttpWhat::RequestComplete,
         Facts::INFORMATIONAL => HttpWhat::Informational { status: record.status },
         Facts::HEADERS => {
@@ -49,11 +49,11 @@ fn what(record: &HttpRecord, fact: Facts) -> Option<HttpWhat> {
     Some(what)
 }
 
-fn ends_with_head(record: &HttpRecord) -> bool {
+fn ends_with_headers(record: &HttpRecord) -> bool {
     Facts::from_bits(record.facts).has(Facts::HEADERS) && body(record) == BodyFraming::Empty
 }
 
-/// A number that this version does not know could only come from another probe: its end is not known either.
+/// An unknown number can only come from another version of the probe; the end of the body is then unknown as well.
 fn body(record: &HttpRecord) -> BodyFraming {
     match Body::of(record.body, record.length) {
         Some(Body::Empty) => BodyFraming::Empty,
@@ -72,24 +72,24 @@ mod tests {
     use crate::model::event::{BodyFraming, HttpWhat};
     use crate::model::ids::Cookie;
 
-    fn record(told: &[Facts], flags: u8) -> HttpRecord {
+    fn record(reported: &[Facts], flags: u8) -> HttpRecord {
         HttpRecord {
             header: Header { kind: 10, len: 48, cpu: 0, reserved: 0, boot_ns: 1 },
             cookie: 7,
             length: 5,
-            facts: told.iter().fold(Facts::NONE, |all, fact| all.and(*fact)).bits(),
+            facts: reported.iter().fold(Facts::NONE, |all, fact| all.and(*fact)).bits(),
             status: 200,
             body: Body::Length(5).number(),
             flags,
         }
     }
 
-    fn whats(told: &[Facts], flags: u8) -> Vec<HttpWhat> {
-        facts(record(told, flags)).map(|fact| fact.what).collect()
+    fn whats(reported: &[Facts], flags: u8) -> Vec<HttpWhat> {
+        facts(record(reported, flags)).map(|fact| fact.what).collect()
     }
 
     #[test]
-    fn one_record_tells_a_whole_message_in_order() {
+    fn returns_the_facts_of_a_record_in_order() {
         assert_eq!(whats(&[Facts::COMPLETE, Facts::BEGUN], 0), [HttpWhat::RequestBegun, HttpWhat::RequestComplete]);
         let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Length { bytes: 5 }, close: true };
         assert_eq!(
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_body_is_complete_with_its_head() {
+    fn omits_completion_of_a_response_without_a_body() {
         let empty =
             HttpRecord { body: Body::Empty.number(), ..record(&[Facts::HEADERS, Facts::COMPLETE], HTTP_RESPONSE) };
         let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Empty, close: false };
@@ -116,13 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn the_fact_belongs_to_its_sender() {
+    fn assigns_facts_to_the_sender() {
         let fact = facts(record(&[Facts::BEGUN], 0)).next().unwrap();
         assert_eq!((fact.cookie, fact.received), (Cookie(7), false));
     }
 
     #[test]
-    fn what_another_host_sent_belongs_to_its_receiver() {
+    fn assigns_facts_of_remote_senders_to_the_receiver() {
         let fact = facts(record(&[Facts::BEGUN], HTTP_RESPONSE | HTTP_RECEIVED)).next().unwrap();
         assert_eq!((fact.what, fact.received), (HttpWhat::AnswerBegun, true));
     }

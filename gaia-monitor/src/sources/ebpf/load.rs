@@ -1,4 +1,4 @@
-//! Loading and attaching: what must be there, what may lack, and messages that say what to do.
+//! Loading and attaching of the probe: mandatory and optional programs, and errors that name a remedy.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -16,20 +16,20 @@ use super::reader::RingGauge;
 use super::{Probe, cgroup, preflight};
 use crate::exit::chain;
 
-/// The object that `cargo xtask ebpf` builds; it is part of the repository, so that users need stable Rust alone.
+/// The object that `cargo xtask ebpf` builds. It is part of the repository, so that users need only stable Rust.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/ebpf/gaia-monitor.bpf.o"));
 
 /// Size of the ring in bytes: a power of two. At 144 bytes a record it holds half a second of 200,000 records a second.
 const RING_BYTES: u32 = 16 << 20;
 
-/// A program that the running kernel cannot serve.
+/// An optional program that the running kernel does not support.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// The program's name.
     pub name: String,
-    /// What nobody sees without it.
-    pub loses: String,
-    /// The event lacks, or the kernel refused the program.
+    /// The consequence, in a clause.
+    pub impact: String,
+    /// The kernel has no such event, or refused the program.
     pub why: String,
 }
 
@@ -38,18 +38,18 @@ pub enum ProbeError {
     #[error("the monitor {what}; {fix}")]
     Misplaced { what: &'static str, fix: &'static str },
     #[error(
-        "the kernel's type information (/sys/kernel/btf/vmlinux) cannot be read: {reason}; it takes a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+        "the kernel's type information (/sys/kernel/btf/vmlinux) cannot be read: {reason}; use a kernel built with CONFIG_DEBUG_INFO_BTF=y"
     )]
     Btf { reason: String },
     #[error("{0}; this kernel is not supported, please report it with the output of `gaia-monitor doctor`")]
     Offset(#[from] OffsetError),
-    #[error("the probe's maps cannot be created: {reason}; it takes CAP_BPF, or root")]
+    #[error("cannot create the probe's maps: {reason}; run it as root, or with CAP_BPF")]
     Object { reason: String },
-    #[error("the embedded probe lacks {what}: the build is broken, rebuild it with `cargo xtask ebpf`")]
+    #[error("the embedded probe has no {what}: the build is broken, rebuild it with `cargo xtask ebpf`")]
     Broken { what: String },
     #[error("the kernel refused the program {program} for {event}: {reason}; {fix}")]
     Refused { program: &'static str, event: &'static str, reason: String, fix: &'static str },
-    #[error("this kernel has no event {event}, which the program {program} needs; use a kernel from 6.12 on")]
+    #[error("this kernel has no event {event}, which the program {program} needs; use Linux 6.12 or newer")]
     NoEvent { program: &'static str, event: &'static str },
     #[error(
         "the cgroup v2 tree cannot be used for {program}: {reason}; mount it (mount -t cgroup2 none /sys/fs/cgroup/unified)"
@@ -57,20 +57,20 @@ pub enum ProbeError {
     Cgroup { program: &'static str, reason: String },
 }
 
-/// What the monitor does where an event lacks.
+/// What the monitor does without the event.
 #[derive(Clone, Copy)]
 enum Need {
     Mandatory,
-    /// Goes on, and says what it does not see.
+    /// Continues, with a warning.
     Optional {
-        loses: &'static str,
+        impact: &'static str,
     },
 }
 
 struct Tracepoint {
     program: &'static str,
     event: &'static str,
-    /// How many arguments the program reads: older kernels give fewer.
+    /// Arguments that the program reads; older kernels pass fewer.
     arguments: usize,
     need: Need,
 }
@@ -82,19 +82,19 @@ const TRACEPOINTS: [Tracepoint; 13] = [
         program: "reset_sent",
         event: "tcp_send_reset",
         arguments: 1,
-        need: Need::Optional { loses: "who sent a reset, and why" },
+        need: Need::Optional { impact: "the sender and the reason of a reset are not observed" },
     },
     Tracepoint {
         program: "socket_error",
         event: "inet_sk_error_report",
         arguments: 1,
-        need: Need::Optional { loses: "the error that a client's socket got, which is then inferred from the reset" },
+        need: Need::Optional { impact: "the error of a client's socket is inferred from the reset" },
     },
     Tracepoint {
         program: "socket_read",
         event: "tcp_rcv_space_adjust",
         arguments: 1,
-        need: Need::Optional { loses: "which process serves a connection, before it closes it" },
+        need: Need::Optional { impact: "the process that serves a connection is known only when it closes it" },
     },
     Tracepoint { program: "process_started", event: "sched_process_fork", arguments: 1, need: Need::Mandatory },
     Tracepoint { program: "process_exec", event: "sched_process_exec", arguments: 1, need: Need::Mandatory },
@@ -104,26 +104,26 @@ const TRACEPOINTS: [Tracepoint; 13] = [
         program: "oom_victim",
         event: "mark_victim",
         arguments: 1,
-        need: Need::Optional { loses: "deaths for lack of memory, which then look like kills by the kernel" },
+        need: Need::Optional { impact: "OOM kills will look like plain SIGKILLs" },
     },
-    // The reason is the third.
+    // The reason is the third argument.
     Tracepoint {
         program: "packet_dropped",
         event: "kfree_skb",
         arguments: 3,
-        need: Need::Optional { loses: "packets that a filter or the kernel drops, which then look like silence" },
+        need: Need::Optional { impact: "packets that a filter or the kernel drops will look like silence" },
     },
     Tracepoint {
         program: "icmp_sent",
         event: "icmp_send",
         arguments: 3,
-        need: Need::Optional { loses: "which ICMP error refused a packet, which is then told by the client's error" },
+        need: Need::Optional { impact: "the ICMP error that refused a packet is inferred from the client's error" },
     },
     Tracepoint {
         program: "retransmitted",
         event: "tcp_retransmit_skb",
         arguments: 1,
-        need: Need::Optional { loses: "packets that are sent again because nothing acknowledges them" },
+        need: Need::Optional { impact: "retransmissions are not observed" },
     },
 ];
 
@@ -132,7 +132,7 @@ struct CgroupProgram {
     attach: CgroupSkbAttachType,
 }
 
-/// Programs on every packet of the v2 tree.
+/// Programs that run for every packet of the v2 tree.
 const CGROUP_PROGRAMS: &[CgroupProgram] = &[
     CgroupProgram { program: "http_egress", attach: CgroupSkbAttachType::Egress },
     CgroupProgram { program: "http_ingress", attach: CgroupSkbAttachType::Ingress },
@@ -140,9 +140,9 @@ const CGROUP_PROGRAMS: &[CgroupProgram] = &[
     CgroupProgram { program: "dns_ingress", attach: CgroupSkbAttachType::Ingress },
 ];
 
-/// The program on the release of every socket of the v2 tree.
-const ASKER_CLOSED: &str = "dns_socket_closed";
-const LOSES_CLOSES: &str = "that a process gave up a look-up, which then counts as unanswered after five seconds";
+/// The program that runs at the release of every socket of the v2 tree.
+const SOCKET_RELEASE: &str = "dns_socket_closed";
+const RELEASE_IMPACT: &str = "an abandoned DNS lookup counts as unanswered only after five seconds";
 
 pub(super) fn load() -> Result<Probe, ProbeError> {
     preflight::placement()?;
@@ -178,10 +178,10 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
             (Ok(()), Need::Mandatory | Need::Optional { .. }) => attached.push(tracepoint.program.to_owned()),
             (Err(error), Need::Mandatory) => return Err(error),
             (Err(error @ ProbeError::Broken { .. }), Need::Optional { .. }) => return Err(error),
-            (Err(error), Need::Optional { loses }) => {
+            (Err(error), Need::Optional { impact }) => {
                 missing.push(Missing {
                     name: tracepoint.program.to_owned(),
-                    loses: loses.to_owned(),
+                    impact: impact.to_owned(),
                     why: error.to_string(),
                 });
             }
@@ -192,11 +192,11 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
         attached.push(program.program.to_owned());
     }
     match attach_release(&mut programs) {
-        Ok(()) => attached.push(ASKER_CLOSED.to_owned()),
+        Ok(()) => attached.push(SOCKET_RELEASE.to_owned()),
         Err(error @ ProbeError::Broken { .. }) => return Err(error),
         Err(error) => missing.push(Missing {
-            name: ASKER_CLOSED.to_owned(),
-            loses: LOSES_CLOSES.to_owned(),
+            name: SOCKET_RELEASE.to_owned(),
+            impact: RELEASE_IMPACT.to_owned(),
             why: error.to_string(),
         }),
     }
@@ -213,7 +213,7 @@ fn attach_cgroup(programs: &mut Ebpf, entry: &CgroupProgram) -> Result<(), Probe
     let CgroupProgram { program: name, attach } = *entry;
     let root = root_cgroup(name)?;
     let program: &mut CgroupSkb = program(programs, name)?;
-    // A link is always "multi": it stands beside what others attach. `AllowMultiple` would be refused with EINVAL.
+    // A link is always "multi" and coexists with other programs. `AllowMultiple` would be refused with EINVAL.
     program
         .load()
         .and_then(|()| program.attach(root, attach, CgroupAttachMode::Single))
@@ -222,13 +222,13 @@ fn attach_cgroup(programs: &mut Ebpf, entry: &CgroupProgram) -> Result<(), Probe
 }
 
 fn attach_release(programs: &mut Ebpf) -> Result<(), ProbeError> {
-    let root = root_cgroup(ASKER_CLOSED)?;
-    let program: &mut CgroupSock = program(programs, ASKER_CLOSED)?;
+    let root = root_cgroup(SOCKET_RELEASE)?;
+    let program: &mut CgroupSock = program(programs, SOCKET_RELEASE)?;
     program
         .load()
         .and_then(|()| program.attach(root, CgroupAttachMode::Single))
         .map(drop)
-        .map_err(|error| refused(ASKER_CLOSED, "sock_release", &error))
+        .map_err(|error| refused(SOCKET_RELEASE, "sock_release", &error))
 }
 
 fn root_cgroup(program: &'static str) -> Result<File, ProbeError> {
@@ -241,30 +241,30 @@ fn program<'a, P>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut P, Probe
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
 {
-    let lacks = || ProbeError::Broken { what: format!("the program {name}") };
-    let found = programs.program_mut(name).ok_or_else(lacks)?;
-    found.try_into().map_err(|_| lacks())
+    let missing = || ProbeError::Broken { what: format!("program {name}") };
+    let found = programs.program_mut(name).ok_or_else(missing)?;
+    found.try_into().map_err(|_| missing())
 }
 
 pub(super) fn map<M>(programs: &mut Ebpf, name: &str) -> Result<M, ProbeError>
 where
     M: TryFrom<aya::maps::Map, Error = MapError>,
 {
-    let lacks = || ProbeError::Broken { what: format!("the map {name}") };
-    M::try_from(programs.take_map(name).ok_or_else(lacks)?).map_err(|_| lacks())
+    let missing = || ProbeError::Broken { what: format!("map {name}") };
+    M::try_from(programs.take_map(name).ok_or_else(missing)?).map_err(|_| missing())
 }
 
-/// What the verifier adds after its last word (`print_verification_stats()` in kernel/bpf/verifier.c).
+/// Lines that the verifier adds after its message (`print_verification_stats()` in kernel/bpf/verifier.c).
 const VERIFIER_STATISTICS: [&str; 3] = ["processed ", "stack depth ", "verification time "];
 
-/// Puts a program's refusal into words; the verifier's log is the last thing that it said, not all of it.
+/// The error for a refused program, with the last message of the verifier's log.
 fn refused(program: &'static str, event: &'static str, error: &ProgramError) -> ProbeError {
     if let ProgramError::LoadError { io_error, verifier_log } = error {
         let log = verifier_log.to_string();
-        let said = |line: &&str| {
+        let is_message = |line: &&str| {
             !line.trim().is_empty() && !VERIFIER_STATISTICS.iter().any(|statistic| line.starts_with(statistic))
         };
-        let last = log.lines().rev().find(said);
+        let last = log.lines().rev().find(is_message);
         let reason = match last {
             Some(last) => format!("{io_error} ({last})"),
             None => io_error.to_string(),

@@ -1,7 +1,7 @@
-//! The kernel's side of the story: loads the probe, and turns its records into observations.
+//! The eBPF source: loads and attaches the probe, and decodes its records into observations.
 //!
-//! Nothing is pinned: programs and links live as long as this process, so a monitor that is killed leaves nothing
-//! attached. The types of aya stop at this folder.
+//! Nothing is pinned: programs and links live as long as this process, so a killed monitor leaves nothing attached. Types
+//! of aya stay inside this folder.
 
 pub mod cgroup;
 mod decode;
@@ -28,8 +28,8 @@ pub use self::preflight::preflight;
 pub use self::reader::RingGauge;
 
 use self::names::Names;
+use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
 
 /// The loaded and attached probe. Dropping it detaches everything.
 pub struct Probe {
@@ -57,39 +57,39 @@ impl Probe {
         self.attached.clone()
     }
 
-    /// Programs that this kernel has no event for, and what stays invisible without them.
+    /// Programs that this kernel does not support, and the consequence of each.
     #[must_use]
     pub fn missing(&self) -> Vec<Missing> {
         self.missing.clone()
     }
 
-    /// The way to tell the kernel what else belongs to containers.
+    /// Handle by which user space updates the kernel's filter.
     #[must_use]
     pub fn filter(&self) -> FilterHandle {
         self.filter.clone()
     }
 
-    /// How full the ring gets; stays valid while [`Probe::run`] works.
+    /// Fill level of the ring; valid while [`Probe::run`] runs.
     #[must_use]
     pub fn gauge(&self) -> RingGauge {
         self.gauge.clone()
     }
 
-    /// Reads the ring until `stop` is ready or nobody listens any more, and reads it once more then.
+    /// Reads the ring until `stop` completes or the receiver is dropped, then drains it once more.
     ///
-    /// Observations leave in batches, each sorted by the kernel's time. What found no room in the ring is reported under
-    /// `ring.<kind>`.
+    /// Observations are sent in batches, each sorted by kernel time. Records that found no room in the ring are reported as
+    /// lost under `ring.<kind>`.
     ///
     /// # Errors
-    /// Where the ring cannot be waited for, which on a kernel that could load the probe means a runtime without I/O.
+    /// When the ring cannot be polled, which on a kernel that loaded the probe means a runtime without I/O.
     pub async fn run(
         self,
         clock: Arc<Clock>,
-        outlet: Outlet,
+        sender: EventSender,
         stop: impl Future<Output = ()>,
     ) -> Result<(), std::io::Error> {
         let Self { programs, ring, lost, filter: _, names, gauge, attached: _, missing: _ } = self;
-        let result = reader::run(ring, lost, names, gauge, clock, outlet, stop).await;
+        let result = reader::run(ring, lost, names, gauge, clock, sender, stop).await;
         drop(programs);
         result
     }

@@ -1,4 +1,4 @@
-//! Names for the kernel's numbers: taken from the running kernel where they differ between kernels.
+//! Names of the kernel's numbers, read from the running kernel where they differ between kernels.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(super) struct Names {
     /// `enum skb_drop_reason`, without its prefix.
     drop_reasons: BTreeMap<u32, String>,
     states: BTreeMap<u32, TcpState>,
-    /// `TRACE_SIGNAL_*` that mean: the target will see it.
+    /// `TRACE_SIGNAL_*` values that mean that the target receives the signal.
     delivered: Vec<u32>,
 }
 
@@ -26,10 +26,9 @@ const STATE_PREFIX: &str = "BPF_TCP_";
 const REASON_PREFIX: &str = "SK_RST_REASON_";
 const DROP_PREFIX: &str = "SKB_DROP_REASON_";
 
-/// Drops that keep a packet from its socket although nothing is wrong with the connection: a filter of any kind, a route or
-/// neighbour that lacks, a lack of room. Not among them are the everyday ones that end a packet's useful life at its socket
-/// (TCP_OLD_DATA, NO_SOCKET, TCP_FLAGS …), and NOT_SPECIFIED, which is everything else. Names that a kernel lacks are
-/// passed over.
+/// Reasons that keep a packet from its socket although the connection is intact: a filter of any kind, a missing route or
+/// neighbour, a full buffer. Routine reasons at the socket itself (TCP_OLD_DATA, NO_SOCKET, TCP_FLAGS …) are excluded, and
+/// so is NOT_SPECIFIED, which is everything else. Names that a kernel does not have are ignored.
 const WANTED_DROPS: [&str; 36] = [
     "NETFILTER_DROP",
     "SOCKET_FILTER",
@@ -86,7 +85,7 @@ impl Names {
             if let Some(state) = name.strip_prefix(STATE_PREFIX).and_then(state_named) {
                 names.states.insert(value, state);
             }
-            // LOSE_INFO: queued, but for its `siginfo`.
+            // LOSE_INFO: queued without its `siginfo`.
             if name == "TRACE_SIGNAL_DELIVERED" || name == "TRACE_SIGNAL_LOSE_INFO" {
                 names.delivered.push(value);
             }
@@ -98,22 +97,22 @@ impl Names {
         self.states.get(&number).copied().unwrap_or(TcpState::Unknown)
     }
 
-    /// `UNKNOWN` where the kernel told none, or one without a name.
+    /// `UNKNOWN` if the kernel reported none, or one without a name.
     pub(super) fn reset_reason(&self, number: u32) -> String {
         self.reset_reasons.get(&number).cloned().unwrap_or_else(|| "UNKNOWN".to_owned())
     }
 
-    /// `UNKNOWN` where the running kernel has no name for it.
+    /// `UNKNOWN` if the running kernel has no name for it.
     pub(super) fn drop_reason(&self, number: u32) -> String {
         self.drop_reasons.get(&number).cloned().unwrap_or_else(|| "UNKNOWN".to_owned())
     }
 
-    /// For the probe: by number, 1 for each reason that is worth a record.
+    /// A table for the probe, indexed by number: 1 for each reason to record.
     pub(super) fn wanted_drops(&self) -> [u8; DROP_REASONS] {
         let mut wanted = [0; DROP_REASONS];
         for (number, name) in &self.drop_reasons {
-            let place = usize::try_from(*number).ok().and_then(|number| wanted.get_mut(number));
-            if let Some(flag) = place {
+            let entry = usize::try_from(*number).ok().and_then(|number| wanted.get_mut(number));
+            if let Some(flag) = entry {
                 *flag = u8::from(WANTED_DROPS.contains(&name.as_str()));
             }
         }
@@ -158,7 +157,7 @@ fn state_named(name: &str) -> Option<TcpState> {
         "CLOSING" => TcpState::Closing,
         "NEW_SYN_RECV" => TcpState::NewSynRecv,
         "BOUND_INACTIVE" => TcpState::BoundInactive,
-        // BPF_TCP_MAX_STATES, and what later kernels add.
+        // BPF_TCP_MAX_STATES, and additions of later kernels.
         _other => return None,
     })
 }
@@ -180,7 +179,7 @@ mod tests {
     use crate::sources::ebpf::offsets::Kernel;
 
     #[test]
-    fn errors_and_signals_have_their_usual_names() {
+    fn names_errors_and_signals() {
         assert_eq!(errno(0), None);
         assert_eq!(errno(104).as_deref(), Some("ECONNRESET"));
         assert_eq!(errno(4095).as_deref(), Some("E4095"));
@@ -189,18 +188,18 @@ mod tests {
     }
 
     #[test]
-    fn everyday_drops_are_not_asked_for() {
+    fn excludes_routine_drop_reasons() {
         let names = super::fixture();
         let wanted = names.wanted_drops();
         assert_eq!((wanted[12], wanted[33], names.drop_reason(12).as_str()), (1, 0, "NETFILTER_DROP"));
         let real = Names::read(&Kernel::open().unwrap());
-        let asked: Vec<usize> = (0..wanted.len()).filter(|number| real.wanted_drops()[*number] == 1).collect();
-        assert!(asked.iter().any(|number| real.drop_reason(*number as u32) == "NETFILTER_DROP"), "{asked:?}");
-        assert!(!asked.contains(&0));
+        let recorded: Vec<usize> = (0..wanted.len()).filter(|number| real.wanted_drops()[*number] == 1).collect();
+        assert!(recorded.iter().any(|number| real.drop_reason(*number as u32) == "NETFILTER_DROP"), "{recorded:?}");
+        assert!(!recorded.contains(&0));
     }
 
     #[test]
-    fn the_running_kernel_names_its_states() {
+    fn reads_names_from_the_running_kernel() {
         let names = Names::read(&Kernel::open().unwrap());
         assert_eq!(names.state(1), TcpState::Established);
         assert_eq!(names.state(10), TcpState::Listen);

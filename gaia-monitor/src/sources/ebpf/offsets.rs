@@ -1,12 +1,12 @@
-//! Where the running kernel keeps its fields, read from its own type information (BTF).
+//! Offsets of the running kernel's fields, read from its type information (BTF).
 //!
-//! Rust programs cannot be relocated by the loader as C ones can, so the numbers go to the probe as a table. A field that
-//! is not found refuses the start by name; a guess would read garbage and call it a fact.
+//! The loader cannot relocate Rust programs as it does C programs, so the probe receives a table of offsets. A missing
+//! field is an error at the start that names it; a guess would report garbage as facts.
 
 use btf_rs::{Btf, BtfType, Enum, Type};
 use gaia_monitor_abi::layout::Layout;
 
-/// Types of the kernel itself; TCP and the scheduler are never modules.
+/// Types of the kernel itself: TCP and the scheduler are never modules.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum OffsetError {
     Enumerator { name: &'static str },
 }
 
-/// The running kernel, by its types.
+/// The type information of the running kernel.
 pub(super) struct Kernel {
     btf: Btf,
 }
@@ -29,12 +29,12 @@ impl Kernel {
         Ok(Self { btf: Btf::from_file(BTF)? })
     }
 
-    /// How many arguments a tracepoint gives; 0 where the kernel has none of this name.
+    /// Number of arguments of a tracepoint; 0 if the kernel does not have it.
     pub(super) fn event_arguments(&self, event: &str) -> usize {
         self.arguments(event).len()
     }
 
-    /// Whether each argument of a tracepoint is a pointer; empty where there is no such tracepoint.
+    /// For each argument of a tracepoint, whether it is a pointer; empty if the kernel does not have the tracepoint.
     fn arguments(&self, event: &str) -> Vec<bool> {
         let Ok(found) = self.btf.resolve_types_by_name(&format!("btf_trace_{event}")) else {
             return Vec::new();
@@ -45,16 +45,16 @@ impl Kernel {
                 let Ok(Type::FuncProto(prototype)) = self.btf.resolve_chained_type(&pointer) else { return None };
                 Some(prototype)
             }
-            // The same name may stand for the function behind it.
+            // The function behind the tracepoint may have the same name.
             _other => None,
         });
         let Some(prototype) = prototype else { return Vec::new() };
-        // The first is the tracepoint's own data.
+        // The first parameter is the tracepoint's own data.
         let parameters = prototype.parameters.iter().skip(1);
         parameters.map(|parameter| matches!(self.btf.resolve_chained_type(parameter), Ok(Type::Ptr(_)))).collect()
     }
 
-    /// Fills the table for the probe.
+    /// Fills the probe's table.
     #[rustfmt::skip]
     pub(super) fn layout(&self, host_netns: u32) -> Result<Layout, OffsetError> {
         let at = |owner, field| self.offset(owner, field);
@@ -72,7 +72,7 @@ impl Kernel {
             sk_err: at("sock", "sk_err")?,
             sk_shutdown: at("sock", "sk_shutdown")?,
             sk_protocol: at("sock", "sk_protocol")?,
-            // Named since 5.15; before, the pointer shares its word with other data, and the probe would have to ask
+            // A field of its own since 5.15; before, the pointer shares its word with other data, and the probe would need
             // bpf_sk_cgroup_id().
             sk_cgroup: at("sock", "sk_cgrp_data.cgroup")?,
             sk_ack_backlog: at("sock", "sk_ack_backlog")?,
@@ -135,7 +135,7 @@ impl Kernel {
         })
     }
 
-    /// Byte offset of a field by its path; unnamed structures and unions on the way are looked through.
+    /// Byte offset of a field by its path, including fields of unnamed structures and unions.
     fn offset(&self, owner: &'static str, field: &'static str) -> Result<u32, OffsetError> {
         let candidates = self.structs(owner);
         if candidates.is_empty() {
@@ -210,7 +210,7 @@ impl Kernel {
         found.map(|(_, value)| value).ok_or(OffsetError::Enumerator { name })
     }
 
-    /// Names and values of an enum; those of all unnamed ones for an empty name.
+    /// Names and values of an enum; for an empty name, those of all unnamed enums.
     pub(super) fn enumerators(&self, owner: &str) -> Vec<(String, u32)> {
         let found = self.btf.resolve_types_by_name(owner).unwrap_or_default();
         let enums = found.into_iter().filter_map(|found| match found {
@@ -234,10 +234,10 @@ mod tests {
     use super::{Kernel, OffsetError};
 
     #[test]
-    fn every_offset_of_the_running_kernel_is_found_and_the_two_ends_of_a_pair_differ() {
+    fn finds_every_offset_of_the_running_kernel() {
         let kernel = Kernel::open().unwrap();
         let layout = kernel.layout(1).unwrap();
-        // skc_addrpair is the first member of sock_common on every kernel; both halves follow each other.
+        // skc_addrpair is the first member of sock_common on every kernel; its halves are adjacent.
         assert_eq!((layout.skc_daddr, layout.skc_rcv_saddr), (0, 4));
         assert_eq!(layout.skc_v6_rcv_saddr, layout.skc_v6_daddr + 16);
         assert_eq!(layout.upid_size, 16);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_lacks_is_named() {
+    fn names_a_missing_field() {
         let kernel = Kernel::open().unwrap();
         let error = kernel.offset("sock", "sk_no_such_field").unwrap_err();
         assert_eq!(error, OffsetError::Field { owner: "sock", field: "sk_no_such_field" });

@@ -1,7 +1,7 @@
-//! The loop that empties the ring.
+//! The loop that drains the ring.
 //!
-//! Records that decide a verdict wake it at once; all others wait for its next look, because one wake-up a record would
-//! cost the host more than anything else here. Only records of one look are put in order; nothing waits for later ones.
+//! Records that decide a verdict wake it immediately. All others wait for the next poll, because a wake-up for each record
+//! would cost more than everything else here. Only records of one drain are sorted; nothing waits for later ones.
 
 use std::future::Future;
 use std::io;
@@ -19,39 +19,40 @@ use tokio::time::Instant;
 use super::decode::decode;
 use super::names::Names;
 use crate::model::event::Observation;
-use crate::pipeline::alarm::Alarm;
+use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
+use crate::pipeline::timer::Timer;
 
-/// How long an undecided record waits at most while records come.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// The same after a wake-up: what goes with the record that decides follows within a tenth of a millisecond. A client
-/// raises its exception 0.3 to 1 ms after it, and the first word shall be no later.
-const LOOK_SOON: Duration = Duration::from_micros(150);
-/// How long after a wake-up.
-const AFTER_WAKING: Duration = Duration::from_millis(1);
-/// So many records in one look are a flood, in which more looks would cost what they gain.
+/// Maximum delay of a non-deciding record while records arrive.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// The same after a wake-up: records related to the deciding one follow within a tenth of a millisecond. A client raises
+/// its exception 0.3 to 1 ms after it, and the first report must not be later.
+const POLL_AFTER_WAKEUP: Duration = Duration::from_micros(150);
+/// Duration of the shorter interval after a wake-up.
+const WAKEUP_WINDOW: Duration = Duration::from_millis(1);
+/// From this number of records in one drain on, more frequent polls cost as much as they gain.
 const FLOOD: usize = 256;
-/// The same on a host where nothing happens: 500 looks a second would be most of what an idle monitor costs.
-const LOOK_IDLE: Duration = Duration::from_millis(10);
-/// How long without a record makes it idle; must exceed the probe's span of counted wake-ups (`ring.rs`, 20 ms).
+/// The interval on an idle host, where 500 polls a second would be most of the monitor's cost.
+const POLL_IDLE: Duration = Duration::from_millis(10);
+/// Time without a record until the host counts as idle. Must exceed the probe's window of counted wake-ups (`ring.rs`,
+/// 20 ms).
 const IDLE_AFTER: Duration = Duration::from_millis(100);
-/// How often losses are asked for: two system calls a kind.
-const LOSSES_EVERY: Duration = Duration::from_millis(100);
-/// How often boot time is measured against UTC, which NTP moves.
-const ANCHOR_EVERY: Duration = Duration::from_secs(1);
-/// Most records of one look; then others get their turn on this thread.
-const LOOK_RECORDS: usize = 16_384;
+/// Interval at which losses are read, which takes two system calls for each kind.
+const LOSSES_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval at which boot time is measured against UTC, which NTP adjusts.
+const ANCHOR_INTERVAL: Duration = Duration::from_secs(1);
+/// Records of one drain, after which other tasks of this thread run.
+const BATCH_RECORDS: usize = 16_384;
 /// Bytes that the kernel adds to each record (`BPF_RINGBUF_HDR_SZ`).
 const RING_HEADER: u64 = 8;
-/// The stage of records that this version cannot read.
-const UNREADABLE: &str = "ring.unreadable";
+/// Stage of records that this version cannot decode.
+const STAGE_UNREADABLE: &str = "ring.unreadable";
 
-/// How full the ring was.
+/// Fill level of the ring.
 #[derive(Clone, Debug)]
 pub struct RingGauge {
     capacity: u64,
-    /// Most bytes that waited at once since the gauge was last read.
+    /// Maximum number of queued bytes since the gauge was last read.
     peak: Arc<AtomicU64>,
 }
 
@@ -60,7 +61,7 @@ impl RingGauge {
         Self { capacity: u64::from(capacity), peak: Arc::default() }
     }
 
-    /// The fullest that the ring was found since the last call: 0 empty, 1 full.
+    /// Maximum fill level since the last call: 0 empty, 1 full.
     #[must_use]
     pub fn ring_used_ratio(&self) -> f64 {
         let peak = self.peak.swap(0, Ordering::Relaxed).min(self.capacity);
@@ -78,19 +79,19 @@ pub(super) async fn run(
     names: Names,
     gauge: RingGauge,
     clock: Arc<Clock>,
-    outlet: Outlet,
+    sender: EventSender,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     // SAFETY: the ring owns its map's descriptor and keeps the same one until it is dropped with the `AsyncFd`.
     let mut ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.map_err(io::Error::from)?;
-    let mut losses = Losses { map: lost, told: [0; Kind::ALL.len()] };
-    let mut look = Alarm::new()?;
-    look.set_in(LOOK_EVERY)?;
+    let mut losses = Losses { map: lost, reported: [0; Kind::ALL.len()] };
+    let mut timer = Timer::new()?;
+    timer.set_in(POLL_INTERVAL)?;
     let mut last_record = Instant::now();
     let mut soon_until = Instant::now();
     // Bytes read since the ring was last empty.
     let mut waiting = 0;
-    let mut asked_losses = Instant::now();
+    let mut losses_read = Instant::now();
     let mut anchored = Instant::now();
     let mut stop = pin!(stop);
     loop {
@@ -98,99 +99,99 @@ pub(super) async fn run(
             biased;
             () = &mut stop => true,
             ready = ring.readable_mut() => {
-                // Before the drain: a wake-up that comes meanwhile must not be lost.
+                // Before the drain: a wake-up during the drain must not be lost.
                 ready?.clear_ready();
-                soon_until = Instant::now() + AFTER_WAKING;
+                soon_until = Instant::now() + WAKEUP_WINDOW;
                 false
             }
-            rung = look.ring() => {
-                rung?;
+            fired = timer.fired() => {
+                fired?;
                 false
             }
         };
-        let drained = drain(ring.get_mut(), &names, &gauge, &mut waiting, &clock, &outlet, stopping);
+        let drained = drain(ring.get_mut(), &names, &gauge, &mut waiting, &clock, &sender, stopping);
         let now = Instant::now();
         if drained.records > 0 {
             last_record = now;
         }
-        if stopping || !drained.heard || now - asked_losses >= LOSSES_EVERY {
-            asked_losses = now;
-            losses.report(&outlet);
+        if stopping || !drained.is_open || now - losses_read >= LOSSES_INTERVAL {
+            losses_read = now;
+            losses.report(&sender);
         }
-        if stopping || !drained.heard {
+        if stopping || !drained.is_open {
             return Ok(());
         }
-        if now - anchored >= ANCHOR_EVERY {
+        if now - anchored >= ANCHOR_INTERVAL {
             anchored = now;
             clock.anchor();
         }
         let pause = if now < soon_until && drained.records < FLOOD {
-            LOOK_SOON
+            POLL_AFTER_WAKEUP
         } else if now - last_record < IDLE_AFTER {
-            LOOK_EVERY
+            POLL_INTERVAL
         } else {
-            LOOK_IDLE
+            POLL_IDLE
         };
-        look.set_in(pause)?;
+        timer.set_in(pause)?;
     }
 }
 
-/// What a look at the ring gave.
+/// Result of a drain.
 struct Drained {
     records: usize,
-    /// Somebody listens still.
-    heard: bool,
+    /// The receiver still exists.
+    is_open: bool,
 }
 
-/// Hands over what is in the ring: one batch, or as many as there are.
+/// Sends the records in the ring: at most one batch, or all of them (`completely`).
 fn drain(
     ring: &mut RingBuf<MapData>,
     names: &Names,
     gauge: &RingGauge,
     waiting: &mut u64,
     clock: &Clock,
-    outlet: &Outlet,
-    to_the_end: bool,
+    sender: &EventSender,
+    completely: bool,
 ) -> Drained {
-    let mut drained = Drained { records: 0, heard: true };
+    let mut drained = Drained { records: 0, is_open: true };
     loop {
         let mut batch: Vec<Observation> = Vec::new();
         let mut records = 0;
-        while records < LOOK_RECORDS {
+        while records < BATCH_RECORDS {
             let Some(item) = ring.next() else { break };
             records += 1;
             *waiting += item.len() as u64 + RING_HEADER;
             if decode(&item, names, clock, &mut batch).is_none() {
-                outlet.lost(UNREADABLE, 1);
+                sender.lost(STAGE_UNREADABLE, 1);
             }
         }
         gauge.found(*waiting);
-        if records < LOOK_RECORDS {
+        if records < BATCH_RECORDS {
             *waiting = 0;
         }
-        // Processors fill the ring side by side. The sort is stable: at one instant the ring's own order stays.
+        // CPUs fill the ring concurrently. The sort is stable: records of one instant keep the order of the ring.
         batch.sort_by_key(|observation| observation.at);
         drained.records += records;
-        drained.heard = outlet.offer(batch);
-        if !drained.heard || !to_the_end || records < LOOK_RECORDS {
+        drained.is_open = sender.send(batch);
+        if !drained.is_open || !completely || records < BATCH_RECORDS {
             return drained;
         }
     }
 }
 
-/// What found no room in the ring, by kind.
+/// Records that found no room in the ring, by kind.
 struct Losses {
     map: PerCpuArray<MapData, u64>,
-    told: [u64; Kind::ALL.len()],
+    reported: [u64; Kind::ALL.len()],
 }
 
 impl Losses {
-    fn report(&mut self, outlet: &Outlet) {
-        for (kind, told) in Kind::ALL.into_iter().zip(&mut self.told) {
+    fn report(&mut self, sender: &EventSender) {
+        for (kind, reported) in Kind::ALL.into_iter().zip(&mut self.reported) {
             let Ok(counts) = self.map.get(&(kind as u32), 0) else { continue };
             let total: u64 = counts.iter().sum();
-            outlet.lost(kind.stage(), total.saturating_sub(*told));
-            *told = total;
+            sender.lost(kind.stage(), total.saturating_sub(*reported));
+            *reported = total;
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What was there before the probe: processes and connections of running containers, and docker-proxies.
+//! Inventory of what is older than the probe: processes and connections of running containers, and docker-proxies.
 //!
-//! Read once, after the probe is attached: what changes meanwhile is told twice, never missed. Of the host's own
-//! sockets only those that concern containers are told. It blocks for some milliseconds: run it on a thread for that.
+//! Read once, after the probe is attached: a change meanwhile is reported twice, never missed. Of the host's own sockets,
+//! only those that concern containers are reported. Reading blocks for some milliseconds, so it runs on its own thread.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,17 +18,17 @@ use crate::model::event::{
 use crate::model::ids::{CgroupId, NetnsId, Pid};
 use crate::model::time::Stamp;
 
-/// What was found, and what could not be read.
+/// The facts found, and what could not be read.
 #[derive(Debug, Default)]
 pub struct Inventory {
     pub observations: Vec<Observation>,
-    /// Ports that docker-proxies listen on.
+    /// Ports on which docker-proxies listen.
     pub proxied: BTreeSet<u16>,
     /// Network namespaces whose sockets could not be listed.
     pub unread: u64,
 }
 
-/// Reads everything; `at` is the instant that the facts get.
+/// Reads the inventory; `at` becomes the instant of all its facts.
 #[must_use]
 pub fn read(listing: &Listing, broker: &Broker, at: Stamp) -> Inventory {
     let tree = CgroupTree::find();
@@ -46,14 +46,15 @@ pub fn read(listing: &Listing, broker: &Broker, at: Stamp) -> Inventory {
         match list(broker, &path) {
             Some(listed) => sockets.extend(listed.into_iter().map(|socket| (netns, socket))),
             None if procfs::netns_at(&path).is_ok() => found.unread += 1,
-            // The container has gone since it was listed: the probe, attached before, tells its end.
+            // The container has ended since it was listed; the probe, attached before, has reported that.
             None => {}
         }
     }
-    let concern = Concern::new(listing, &found.proxied);
+    let relevance = Relevance::new(listing, &found.proxied);
     match host.zip(list(broker, Path::new(procfs::OWN_NETNS))) {
         Some((netns, listed)) => {
-            sockets.extend(listed.into_iter().filter(|socket| concern.about(socket)).map(|socket| (netns, socket)));
+            sockets
+                .extend(listed.into_iter().filter(|socket| relevance.applies_to(socket)).map(|socket| (netns, socket)));
         }
         None => found.unread += 1,
     }
@@ -72,8 +73,8 @@ fn list(broker: &Broker, namespace: &Path) -> Option<Vec<Listed>> {
     sockdiag::dump(broker.socket(namespace, SocketKind::SOCK_DIAG).ok()?).ok()
 }
 
-/// The processes of containers: in the cgroup of one or below it, or in the pid namespace of its first process where
-/// that is its own (a container may share the host's).
+/// The processes of containers: those in or below the cgroup of one, or in the pid namespace of its first process if that
+/// is its own (a container may share the host's).
 fn members(running: &[(&ContainerInfo, Pid)], all: &BTreeMap<Pid, Entry>) -> BTreeSet<Pid> {
     let own: BTreeSet<u64> = running
         .iter()
@@ -92,24 +93,24 @@ fn members(running: &[(&ContainerInfo, Pid)], all: &BTreeMap<Pid, Entry>) -> BTr
 }
 
 fn proxies(all: &BTreeMap<Pid, Entry>) -> impl Iterator<Item = ProxySeen> {
-    // The kernel keeps fifteen characters of a name: rootlesskit's proxy is known by its beginning.
+    // The kernel keeps fifteen characters of a name, so rootlesskit's proxy is recognized by its prefix.
     let named = |comm: &str| comm == procfs::PROXY || comm.starts_with("rootlesskit-doc");
     all.values().filter(move |entry| named(&entry.process.comm)).filter_map(|entry| procfs::proxy(entry.process.pid))
 }
 
-/// Each namespace once (containers may share one), with a process to enter it by.
+/// Each namespace once (containers may share one), with a process by which to enter it.
 fn namespaces(running: &[(&ContainerInfo, Pid)]) -> BTreeMap<NetnsId, Pid> {
     running.iter().filter_map(|(seen, pid)| Some((seen.netns?, *pid))).collect()
 }
 
-/// What makes a socket in the host's namespace a container's concern.
-struct Concern<'a> {
+/// Criteria by which a socket in the host's namespace concerns a container.
+struct Relevance<'a> {
     ports: BTreeSet<u16>,
     prefixes: &'a [IpNet],
     cgroups: BTreeSet<CgroupId>,
 }
 
-impl<'a> Concern<'a> {
+impl<'a> Relevance<'a> {
     fn new(listing: &'a Listing, proxied: &BTreeSet<u16>) -> Self {
         let published = listing.containers.iter().flat_map(|seen| seen.published.iter().map(|port| port.host_port));
         let on_host = listing.containers.iter().filter(|seen| seen.host_network);
@@ -120,7 +121,7 @@ impl<'a> Concern<'a> {
         }
     }
 
-    fn about(&self, socket: &Listed) -> bool {
+    fn applies_to(&self, socket: &Listed) -> bool {
         self.ports.contains(&socket.local.port())
             || self.ports.contains(&socket.remote.port())
             || self.prefixes.iter().any(|prefix| prefix.contains(&socket.remote.ip()))
@@ -128,7 +129,7 @@ impl<'a> Concern<'a> {
     }
 }
 
-/// Which processes hold which of the sockets. The host's processes are asked only if a socket is left without one.
+/// The processes that hold each socket. Those of the host are read only if a socket has no holder among the containers.
 fn holders(
     sockets: &[(NetnsId, Listed)],
     members: &BTreeSet<Pid>,
@@ -136,14 +137,18 @@ fn holders(
 ) -> BTreeMap<u64, BTreeSet<Pid>> {
     let wanted: BTreeSet<u64> = sockets.iter().map(|(_, socket)| socket.inode).filter(|inode| *inode != 0).collect();
     let mut holders = BTreeMap::new();
-    hold(&mut holders, &wanted, members.iter());
+    add_holders(&mut holders, &wanted, members.iter());
     if holders.len() < wanted.len() {
-        hold(&mut holders, &wanted, all.keys().filter(|pid| !members.contains(pid)));
+        add_holders(&mut holders, &wanted, all.keys().filter(|pid| !members.contains(pid)));
     }
     holders
 }
 
-fn hold<'a>(holders: &mut BTreeMap<u64, BTreeSet<Pid>>, wanted: &BTreeSet<u64>, pids: impl Iterator<Item = &'a Pid>) {
+fn add_holders<'a>(
+    holders: &mut BTreeMap<u64, BTreeSet<Pid>>,
+    wanted: &BTreeSet<u64>,
+    pids: impl Iterator<Item = &'a Pid>,
+) {
     for pid in pids {
         for inode in procfs::sockets(*pid).into_iter().filter(|inode| wanted.contains(inode)) {
             holders.entry(inode).or_default().insert(*pid);
@@ -151,7 +156,7 @@ fn hold<'a>(holders: &mut BTreeMap<u64, BTreeSet<Pid>>, wanted: &BTreeSet<u64>, 
     }
 }
 
-/// Listening sockets, and connections at the port of one in the same namespace.
+/// Listening sockets, and connections to the port of one in the same namespace.
 fn serving(sockets: &[(NetnsId, Listed)]) -> BTreeSet<u64> {
     let listening = sockets.iter().filter(|(_, socket)| socket.state == TcpState::Listen);
     let ports: BTreeSet<_> = listening.map(|(netns, socket)| (*netns, socket.local.port())).collect();
@@ -177,7 +182,7 @@ fn connection(
     holders: &BTreeMap<u64, BTreeSet<Pid>>,
     all: &BTreeMap<Pid, Entry>,
 ) -> Fact {
-    // Of several holders the oldest: workers inherit a listener from it.
+    // Of several holders the one with the lowest pid: workers inherit a listener from it.
     let holder = holders.get(&listed.inode).and_then(|pids| all.get(pids.first()?));
     let cgroup = listed.cgroup.or_else(|| holder.map(|entry| entry.process.cgroup)).unwrap_or(CgroupId(0));
     Fact::SocketSeen(SocketSeen {

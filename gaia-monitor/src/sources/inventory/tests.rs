@@ -1,9 +1,9 @@
-//! What belongs to containers, and who serves: the parts that need no kernel.
+//! Members of containers, relevant sockets, and servers: the parts that need no kernel.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Concern, Listing, members, serving};
+use super::{Listing, Relevance, members, serving};
 use crate::model::event::{ContainerInfo, Process, PublishedPort, TcpState};
 use crate::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use crate::sources::procfs::{Entry, INITIAL_PID_NAMESPACE};
@@ -30,7 +30,7 @@ fn entry(pid: u32, pid_namespace: u64, cgroup_path: &str) -> (Pid, Entry) {
 }
 
 #[test]
-fn a_containers_processes_are_found_by_cgroup_and_by_pid_namespace() {
+fn finds_processes_by_cgroup_and_by_pid_namespace() {
     let (first, shares_host) = (seen("aaaa", 10), seen("bbbb", 20));
     let all = BTreeMap::from([
         entry(1, INITIAL_PID_NAMESPACE, "/init.scope"),
@@ -41,11 +41,11 @@ fn a_containers_processes_are_found_by_cgroup_and_by_pid_namespace() {
         entry(30, 8, "/docker/cccc"),
     ]);
     let found = members(&[(&first, Pid(10)), (&shares_host, Pid(20))], &all);
-    assert_eq!(found, [Pid(10), Pid(11), Pid(20), Pid(21)].into(), "never the whole host, never another's");
+    assert_eq!(found, [Pid(10), Pid(11), Pid(20), Pid(21)].into(), "no process of the host or of another container");
 }
 
 #[test]
-fn of_the_hosts_sockets_only_those_of_containers_are_a_concern() {
+fn ignores_host_sockets_unrelated_to_containers() {
     let mut published = seen("aaaa", 10);
     published.published =
         vec![PublishedPort { host_ip: "0.0.0.0".parse().unwrap(), host_port: 6416, container_port: 6415 }];
@@ -54,19 +54,20 @@ fn of_the_hosts_sockets_only_those_of_containers_are_a_concern() {
     let prefixes = vec!["172.28.0.0/16".parse().unwrap()];
     let listing = Listing { containers: vec![published, on_host], prefixes };
     let proxied = [7000].into();
-    let concern = Concern::new(&listing, &proxied);
-    let about = |local, remote, cgroup| concern.about(&socket(TcpState::Established, local, remote, 1, cgroup));
-    assert!(about("127.0.0.1:6416", "127.0.0.1:40000", 1), "the published end");
-    assert!(about("127.0.0.1:40000", "127.0.0.1:6416", 1), "the operator's own curl");
-    assert!(about("172.28.0.1:40000", "172.28.0.2:6415", 1), "the proxy's second leg");
-    assert!(about("127.0.0.1:40000", "127.0.0.1:7000", 1), "a port known by its proxy only");
-    assert!(about("10.0.0.1:40000", "10.0.0.9:443", 20), "a container on the host's network");
-    assert!(!about("10.0.0.1:22", "10.0.0.9:50000", 1));
-    assert!(!about("10.0.0.1:22", "10.0.0.9:50000", 10), "a cgroup that is not on the host's network");
+    let relevance = Relevance::new(&listing, &proxied);
+    let applies =
+        |local, remote, cgroup| relevance.applies_to(&socket(TcpState::Established, local, remote, 1, cgroup));
+    assert!(applies("127.0.0.1:6416", "127.0.0.1:40000", 1), "the published port");
+    assert!(applies("127.0.0.1:40000", "127.0.0.1:6416", 1), "the operator's own curl");
+    assert!(applies("172.28.0.1:40000", "172.28.0.2:6415", 1), "the proxy's backend leg");
+    assert!(applies("127.0.0.1:40000", "127.0.0.1:7000", 1), "a port known only by its proxy");
+    assert!(applies("10.0.0.1:40000", "10.0.0.9:443", 20), "a container on the host's network");
+    assert!(!applies("10.0.0.1:22", "10.0.0.9:50000", 1));
+    assert!(!applies("10.0.0.1:22", "10.0.0.9:50000", 10), "a cgroup that is not on the host's network");
 }
 
 #[test]
-fn listeners_and_what_they_accepted_serve_and_clients_do_not() {
+fn counts_listeners_and_accepted_sockets_as_serving() {
     let sockets = [
         (HOST, socket(TcpState::Listen, "0.0.0.0:80", "0.0.0.0:0", 1, 0)),
         (HOST, socket(TcpState::Established, "10.0.0.1:80", "10.0.0.2:40000", 2, 0)),
@@ -74,5 +75,5 @@ fn listeners_and_what_they_accepted_serve_and_clients_do_not() {
         (HOST, socket(TcpState::FinWait2, "10.0.0.1:80", "10.0.0.2:40002", 0, 0)),
         (NetnsId(2), socket(TcpState::Established, "10.0.0.3:80", "10.0.0.2:40000", 4, 0)),
     ];
-    assert_eq!(serving(&sockets), [1, 2].into(), "not the orphan, nor the same port of another namespace");
+    assert_eq!(serving(&sockets), [1, 2].into(), "neither the orphan nor the same port of another namespace");
 }

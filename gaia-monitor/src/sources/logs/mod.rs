@@ -1,8 +1,8 @@
-//! Containers' logs, read back from Docker when the engine asks for them: the subject's last lines, and those of a
-//! client's that name an error.
+//! Logs of containers, read from Docker when the engine requests them: the last lines of the subject, and the lines of a
+//! client that name an error.
 //!
-//! Nothing is followed and nothing waits: a question that finds no room is dropped and counted at `logs`. Docker's own
-//! time stamps are kept. A dead container's log is read as well, until it is removed.
+//! Logs are not followed, and nothing waits: a request that finds no room is dropped and counted at `logs`. Docker's own
+//! timestamps are kept. The log of a dead container is readable until the container is removed.
 
 mod select;
 
@@ -23,24 +23,24 @@ use crate::logline;
 use crate::model::event::{Fact, LogLine, LogStream, LogsUnread, Observation};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
+use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
 use crate::sinks::notice::warn;
 use crate::sources::docker;
 
-/// The stage of a question that was dropped, or that Docker did not answer.
+/// The stage of requests that were dropped, or to which Docker did not respond.
 pub const STAGE: &str = "logs";
 
-/// Questions under way. Docker reads a log file in a few milliseconds; a flood of incidents must not flood Docker.
-const AT_A_TIME: usize = 8;
-/// Lines that Docker gives back for one question, from the end.
+/// Concurrent requests. Docker reads a log file in a few milliseconds; a flood of incidents must not flood Docker.
+const CONCURRENT: usize = 8;
+/// Lines that Docker returns for one request, from the end.
 const TAIL: &str = "500";
-/// Docker's answer is worth no more than an incident's rest; on a loaded host it takes seconds.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Containers whose last line is remembered. Beyond it one is read again, and the engine drops what it knows.
-const REMEMBERED: usize = 4_096;
+/// Lines that arrive later than this miss the incident; on a loaded host, Docker takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Containers whose last line is remembered. Beyond, lines are read again, and the engine drops those that it knows.
+const CONTAINERS: usize = 4_096;
 
-/// What is read of a container.
+/// Which lines of a container are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lines {
     /// The last ones.
@@ -49,9 +49,9 @@ pub enum Lines {
     Errors,
 }
 
-/// One question.
+/// A request for the lines of one container.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub struct LogRequest {
     pub container: ContainerId,
     pub lines: Lines,
     pub since: Stamp,
@@ -59,11 +59,11 @@ pub struct Question {
 
 /// Why a log could not be read.
 #[derive(Debug)]
-enum Failure {
-    /// Its driver keeps nothing that Docker can give back.
+enum ReadError {
+    /// The log driver stores nothing that Docker could return.
     Unreadable(String),
     Gone,
-    /// Docker did not answer.
+    /// Docker did not respond.
     Other,
 }
 
@@ -71,47 +71,52 @@ pub struct Source {
     host: Option<String>,
     docker: Option<Docker>,
     clock: Arc<Clock>,
-    outlet: Outlet,
-    questions: mpsc::Receiver<Question>,
-    /// Up to where each container has been told.
-    told: BTreeMap<(ContainerId, Lines), Stamp>,
-    /// Containers whose logs cannot be read: said once.
+    sender: EventSender,
+    requests: mpsc::Receiver<LogRequest>,
+    /// Instant of the last line sent, by container.
+    read_until: BTreeMap<(ContainerId, Lines), Stamp>,
+    /// Containers whose logs cannot be read, each reported once.
     unread: BTreeSet<ContainerId>,
 }
 
 impl Source {
     #[must_use]
-    pub fn new(host: Option<String>, clock: Arc<Clock>, outlet: Outlet, questions: mpsc::Receiver<Question>) -> Self {
-        Self { host, docker: None, clock, outlet, questions, told: BTreeMap::new(), unread: BTreeSet::new() }
+    pub fn new(
+        host: Option<String>,
+        clock: Arc<Clock>,
+        sender: EventSender,
+        requests: mpsc::Receiver<LogRequest>,
+    ) -> Self {
+        Self { host, docker: None, clock, sender, requests, read_until: BTreeMap::new(), unread: BTreeSet::new() }
     }
 
-    /// Ends when nobody is left to ask.
+    /// Ends when the sender of requests is dropped.
     pub async fn run(mut self) {
-        let mut under_way = FuturesUnordered::new();
+        let mut in_flight = FuturesUnordered::new();
         loop {
             tokio::select! {
-                Some((question, answer)) = under_way.next() => self.answered(question, answer),
-                question = self.questions.recv(), if under_way.len() < AT_A_TIME => {
-                    let Some(mut question) = question else { return };
-                    if self.unread.contains(&question.container) {
+                Some((request, result)) = in_flight.next() => self.complete(request, result),
+                request = self.requests.recv(), if in_flight.len() < CONCURRENT => {
+                    let Some(mut request) = request else { return };
+                    if self.unread.contains(&request.container) {
                         continue;
                     }
-                    let told = self.told.get(&(question.container.clone(), question.lines)).copied();
-                    question.since = told.map_or(question.since, |told| told.max(question.since));
+                    let until = self.read_until.get(&(request.container.clone(), request.lines)).copied();
+                    request.since = until.map_or(request.since, |until| until.max(request.since));
                     let Some(docker) = self.docker().await else {
-                        self.outlet.lost(STAGE, 1);
+                        self.sender.lost(STAGE, 1);
                         continue;
                     };
-                    under_way.push(async move {
-                        let answer = timeout(PATIENCE, read(&docker, &question)).await;
-                        (question, answer.unwrap_or(Err(Failure::Other)))
+                    in_flight.push(async move {
+                        let result = timeout(TIMEOUT, read(&docker, &request)).await;
+                        (request, result.unwrap_or(Err(ReadError::Other)))
                     });
                 }
             }
         }
     }
 
-    /// One client for all questions; made anew while Docker was not to be reached.
+    /// One client for all requests; created again after Docker was unreachable.
     async fn docker(&mut self) -> Option<Docker> {
         if self.docker.is_none() {
             self.docker = docker::connect(self.host.as_deref()).await.ok();
@@ -119,38 +124,38 @@ impl Source {
         self.docker.clone()
     }
 
-    fn answered(&mut self, question: Question, answer: Result<Vec<(Stamp, LogLine)>, Failure>) {
-        match answer {
+    fn complete(&mut self, request: LogRequest, result: Result<Vec<(Stamp, LogLine)>, ReadError>) {
+        match result {
             Ok(mut lines) => {
-                if self.told.len() >= REMEMBERED {
-                    self.told.pop_first();
+                if self.read_until.len() >= CONTAINERS {
+                    self.read_until.pop_first();
                 }
-                let told = self.told.entry((question.container, question.lines)).or_default();
-                // Another question of the same container may have been answered meanwhile.
-                lines.retain(|(at, _)| at > told);
-                *told = lines.last().map_or(*told, |(at, _)| *at);
-                let kept = select::the_telling(lines, question.lines);
-                self.outlet.offer(kept.into_iter().map(|(at, line)| fact(at, line)).collect());
+                let until = self.read_until.entry((request.container, request.lines)).or_default();
+                // Another request for the same container may have completed meanwhile.
+                lines.retain(|(at, _)| at > until);
+                *until = lines.last().map_or(*until, |(at, _)| *at);
+                let kept = select::most_relevant(lines, request.lines);
+                self.sender.send(kept.into_iter().map(|(at, line)| fact(at, line)).collect());
             }
-            Err(Failure::Gone) => {}
-            Err(Failure::Other) => {
+            Err(ReadError::Gone) => {}
+            Err(ReadError::Other) => {
                 self.docker = None;
-                self.outlet.lost(STAGE, 1);
+                self.sender.lost(STAGE, 1);
             }
-            Err(Failure::Unreadable(why)) => self.cannot_be_read(question.container, why),
+            Err(ReadError::Unreadable(why)) => self.report_unreadable(request.container, why),
         }
     }
 
-    fn cannot_be_read(&mut self, container: ContainerId, why: String) {
-        if self.unread.len() >= REMEMBERED {
+    fn report_unreadable(&mut self, container: ContainerId, why: String) {
+        if self.unread.len() >= CONTAINERS {
             self.unread.pop_first();
         }
         if !self.unread.insert(container.clone()) {
             return;
         }
-        warn(format_args!("Docker cannot give the log of container {} back: {why}", container.short()));
+        warn(format_args!("cannot read logs of container {}: {why}", container.short()));
         let fact = Fact::LogsUnread(LogsUnread { container, why });
-        self.outlet.offer(vec![Observation { at: self.clock.now(), fact }]);
+        self.sender.send(vec![Observation { at: self.clock.now(), fact }]);
     }
 }
 
@@ -158,39 +163,39 @@ fn fact(at: Stamp, line: LogLine) -> Observation {
     Observation { at, fact: Fact::Log(Box::new(line)) }
 }
 
-/// Everything behind `since`, in order of time.
-async fn read(docker: &Docker, question: &Question) -> Result<Vec<(Stamp, LogLine)>, Failure> {
-    // Docker's option has whole seconds here; what lies before is left out below.
-    let since = i32::try_from(question.since.0.div_euclid(1_000_000_000)).unwrap_or(0);
+/// All lines after `since`, sorted by time.
+async fn read(docker: &Docker, request: &LogRequest) -> Result<Vec<(Stamp, LogLine)>, ReadError> {
+    // Docker's option takes whole seconds; the filter below is exact.
+    let since = i32::try_from(request.since.0.div_euclid(1_000_000_000)).unwrap_or(0);
     let options = LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).since(since).tail(TAIL).build();
-    let mut stream = std::pin::pin!(docker.logs(&question.container.0, Some(options)));
+    let mut stream = std::pin::pin!(docker.logs(&request.container.0, Some(options)));
     let mut lines = Vec::new();
     while let Some(next) = stream.next().await {
         let output = next.map_err(failure)?;
-        if let Some((at, line)) = parsed(&question.container, &output).filter(|(at, _)| *at > question.since) {
+        if let Some((at, line)) = parsed(&request.container, &output).filter(|(at, _)| *at > request.since) {
             lines.push((at, line));
         }
     }
-    // Two streams, each in order.
+    // Two streams, each sorted.
     lines.sort();
     Ok(lines)
 }
 
-fn failure(error: Error) -> Failure {
+fn failure(error: Error) -> ReadError {
     match error {
-        // 409: it is being removed ("dead or marked for removal").
-        Error::DockerResponseServerError { status_code: 404 | 409, .. } => Failure::Gone,
-        // 501 and these words by today's engines; older ones used other codes.
+        // 409: the container is being removed ("dead or marked for removal").
+        Error::DockerResponseServerError { status_code: 404 | 409, .. } => ReadError::Gone,
+        // Current engines send 501 with this text; older ones used other codes.
         Error::DockerResponseServerError { status_code, message }
             if status_code == 501 || message.contains("does not support reading") =>
         {
-            Failure::Unreadable(logline::kept(&message))
+            ReadError::Unreadable(logline::kept(&message))
         }
-        _ => Failure::Other,
+        _ => ReadError::Other,
     }
 }
 
-/// `TIME TEXT`, as Docker writes it with time stamps. An empty line says nothing.
+/// Parses `TIME TEXT`, the format of Docker with timestamps. Empty lines are ignored.
 fn parsed(container: &ContainerId, output: &LogOutput) -> Option<(Stamp, LogLine)> {
     let (stream, message) = match output {
         LogOutput::StdOut { message } => (LogStream::Stdout, message),
@@ -224,14 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_dockers_time_and_what_the_container_wrote() {
+    fn reads_time_and_text_of_a_line() {
         let (at, text) =
             line("2023-11-14T22:13:20.000000001Z Fatal Python error: \u{1b}[1mSegmentation fault\n").unwrap();
         assert_eq!((at, text.as_str()), (Stamp(1_700_000_000_000_000_001), "Fatal Python error: Segmentation fault"));
     }
 
     #[test]
-    fn what_is_empty_or_has_no_time_is_left_out() {
+    fn ignores_empty_lines_and_lines_without_a_time() {
         assert_eq!(line("2023-11-14T22:13:20.000000001Z  \n"), None);
         assert_eq!(line("no time at all"), None);
         assert_eq!(line(""), None);

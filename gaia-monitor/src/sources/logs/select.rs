@@ -1,16 +1,16 @@
-//! Which lines of an answer are told. A recording keeps them, so they are few: a crash's own words first, then what
-//! names an error, then the last lines.
+//! Selection of log lines. A recording keeps them, so they are few: the message of a crash first, then lines that name an
+//! error, then the last lines.
 
 use super::Lines;
 use crate::logline::{CRASH_LINES, begins_crash, named};
 use crate::model::event::LogLine;
 use crate::model::time::Stamp;
 
-/// Lines that one answer brings at most. An incident tells fewer.
-const MOST: usize = 64;
+/// Lines kept of one response. An incident contains fewer.
+const MAX_LINES: usize = 64;
 
-/// Of lines in order of time, those that say the most, in order of time.
-pub fn the_telling(lines: Vec<(Stamp, LogLine)>, wanted: Lines) -> Vec<(Stamp, LogLine)> {
+/// The most relevant of lines sorted by time, sorted by time.
+pub fn most_relevant(lines: Vec<(Stamp, LogLine)>, wanted: Lines) -> Vec<(Stamp, LogLine)> {
     let mut crash_left = 0_usize;
     let mut ranked: Vec<(u8, usize, (Stamp, LogLine))> = Vec::new();
     let count = lines.len();
@@ -27,12 +27,12 @@ pub fn the_telling(lines: Vec<(Stamp, LogLine)>, wanted: Lines) -> Vec<(Stamp, L
             (Lines::Errors, _, true) | (Lines::All, false, true) => 1,
             (Lines::All, false, false) => 2,
         };
-        // Of a crash the first lines, of all else the last.
+        // The first lines of a crash, the last of all others.
         let order = if rank == 0 { index } else { count - index };
         ranked.push((rank, order, (at, line)));
     }
     ranked.sort();
-    ranked.truncate(MOST);
+    ranked.truncate(MAX_LINES);
     let mut kept: Vec<_> = ranked.into_iter().map(|(_, _, line)| line).collect();
     kept.sort();
     kept
@@ -41,7 +41,7 @@ pub fn the_telling(lines: Vec<(Stamp, LogLine)>, wanted: Lines) -> Vec<(Stamp, L
 #[cfg(test)]
 mod tests {
     use super::super::Lines;
-    use super::{MOST, the_telling};
+    use super::{MAX_LINES, most_relevant};
     use crate::model::event::{LogLine, LogStream};
     use crate::model::ids::ContainerId;
     use crate::model::time::Stamp;
@@ -56,20 +56,20 @@ mod tests {
     }
 
     #[test]
-    fn chatter_does_not_push_out_a_crashs_words() {
+    fn keeps_the_message_of_a_crash_among_other_lines() {
         let chatter = |count: usize| (0..count).map(|number| format!("GET /health {number}"));
         let crash = ["Fatal Python error: Segmentation fault", "Current thread 0x1:", "  File \"x\", line 1"];
         let story = chatter(500).chain(crash.map(str::to_owned)).chain(chatter(500));
-        let kept = the_telling(lines(story), Lines::All);
-        assert_eq!(kept.len(), MOST);
+        let kept = most_relevant(lines(story), Lines::All);
+        assert_eq!(kept.len(), MAX_LINES);
         assert!(crash.iter().all(|line| texts(&kept).contains(line)), "{kept:?}");
         assert!(kept.is_sorted());
         assert_eq!(texts(&kept).last(), Some(&"GET /health 499"));
     }
 
     #[test]
-    fn of_a_client_only_what_names_an_error_is_told() {
+    fn keeps_only_errors_of_a_client() {
         let story = ["GET /", "attempt 1 failed: ConnectError", "Fatal Python error: x"].map(str::to_owned);
-        assert_eq!(texts(&the_telling(lines(story), Lines::Errors)), ["attempt 1 failed: ConnectError"]);
+        assert_eq!(texts(&most_relevant(lines(story), Lines::Errors)), ["attempt 1 failed: ConnectError"]);
     }
 }

@@ -1,4 +1,4 @@
-//! From rtnetlink's messages to what a watch keeps. Pure.
+//! Decoder for rtnetlink messages. Pure.
 
 use std::net::IpAddr;
 
@@ -15,16 +15,16 @@ const ALIGNMENT: usize = 4;
 
 /// One message of a datagram.
 #[derive(Debug)]
-pub struct Heard {
-    /// Of the request that it answers.
+pub struct Message {
+    /// Of the request to which the message responds.
     pub sequence: u32,
     /// NLM_F_*
     pub flags: u16,
-    pub what: What,
+    pub payload: Payload,
 }
 
 #[derive(Debug)]
-pub enum What {
+pub enum Payload {
     Link {
         link: Link,
         removed: bool,
@@ -37,68 +37,68 @@ pub enum What {
     Neighbour {
         index: u32,
         address: IpAddr,
-        standing: Standing,
+        reachability: Reachability,
     },
     /// A dump ended.
     Done,
     /// The kernel refused a request.
     Refused,
-    /// The loopback interface, a bridge's own view of its ports …
+    /// Loopback, a bridge's own view of its ports …
     Other,
 }
 
-/// What a neighbour's entry says of it.
+/// The state of a neighbour entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Reachability {
     /// NUD_FAILED.
     Failed,
-    /// It answered.
-    Answers,
-    /// Being asked, or forgotten.
-    Neither,
+    /// NUD_REACHABLE or NUD_PERMANENT.
+    Reachable,
+    /// Being probed, or removed.
+    Unknown,
 }
 
-/// The messages of one datagram; one that cannot be read is an error in its place, and what follows it is read.
-pub fn messages(datagram: &[u8]) -> Vec<Result<Heard, DecodeError>> {
-    let mut heard = Vec::new();
+/// The messages of one datagram. An unreadable message is an error in its place; those after it are decoded.
+pub fn messages(datagram: &[u8]) -> Vec<Result<Message, DecodeError>> {
+    let mut decoded = Vec::new();
     let mut rest = datagram;
-    // The length stands in the first four bytes, in the machine's order; it counts the header of sixteen.
+    // The first four bytes are the length in native order, which includes the header of sixteen bytes.
     while let Some(length) = rest.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)) {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let Some(message) = rest.get(..length).filter(|message| message.len() >= 16) else {
-            heard.push(Err(format!("a message of {length} bytes where {} are left", rest.len()).into()));
+            decoded.push(Err(format!("a message of {length} bytes, where {} bytes remain", rest.len()).into()));
             break;
         };
-        heard.push(NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).map(|message| Heard {
+        decoded.push(NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).map(|message| Message {
             sequence: message.header.sequence_number,
             flags: message.header.flags,
-            what: what(message.payload),
+            payload: payload(message.payload),
         }));
         rest = rest.get(length.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
     }
-    heard
+    decoded
 }
 
-fn what(payload: NetlinkPayload<RouteNetlinkMessage>) -> What {
+fn payload(payload: NetlinkPayload<RouteNetlinkMessage>) -> Payload {
     match payload {
-        NetlinkPayload::Done(_) => What::Done,
-        NetlinkPayload::Error(error) if error.code.is_some() => What::Refused,
+        NetlinkPayload::Done(_) => Payload::Done,
+        NetlinkPayload::Error(error) if error.code.is_some() => Payload::Refused,
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => link(message, false),
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) => link(message, true),
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => address(message, false),
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => address(message, true),
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(message)) => neighbour(message, false),
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(message)) => neighbour(message, true),
-        // Nothing else was subscribed to or asked for; both types are open (`#[non_exhaustive]`).
-        _ => What::Other,
+        // Nothing else was subscribed to or requested; both types are `#[non_exhaustive]`.
+        _ => Payload::Other,
     }
 }
 
-fn link(message: LinkMessage, removed: bool) -> What {
+fn link(message: LinkMessage, removed: bool) -> Payload {
     let header = &message.header;
-    // A bridge tells of its ports in its own family, also that one has left it: the interface itself is not meant.
+    // A bridge reports its ports in its own address family; such a message does not describe the interface itself.
     if header.interface_family != AddressFamily::Unspec || header.flags.contains(LinkFlags::Loopback) {
-        return What::Other;
+        return Payload::Other;
     }
     let state = match (header.flags.contains(LinkFlags::Up), header.flags.contains(LinkFlags::Running)) {
         (false, _) => LinkState::Down,
@@ -125,13 +125,13 @@ fn link(message: LinkMessage, removed: bool) -> What {
             _ => {}
         }
     }
-    // Of other kinds it is the interface that they are built on.
+    // For other kinds, the attribute is the interface on which they are built.
     link.peer = below.filter(|_| link.kind == LinkKind::Veth);
-    What::Link { link, removed }
+    Payload::Link { link, removed }
 }
 
-fn address(message: AddressMessage, removed: bool) -> What {
-    // On a point-to-point interface `Address` is the other side's.
+fn address(message: AddressMessage, removed: bool) -> Payload {
+    // On a point-to-point interface, `Address` is that of the peer.
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,
@@ -143,24 +143,24 @@ fn address(message: AddressMessage, removed: bool) -> What {
         })
     });
     match address {
-        Some(address) => What::Address { index: message.header.index, address, removed },
-        None => What::Other,
+        Some(address) => Payload::Address { index: message.header.index, address, removed },
+        None => Payload::Other,
     }
 }
 
-fn neighbour(message: NeighbourMessage, removed: bool) -> What {
+fn neighbour(message: NeighbourMessage, removed: bool) -> Payload {
     let address = message.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::from(*address)),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::from(*address)),
         _ => None,
     });
-    let Some(address) = address else { return What::Other };
-    let standing = match message.header.state {
-        _ if removed => Standing::Neither,
-        NeighbourState::Failed => Standing::Failed,
-        NeighbourState::Reachable | NeighbourState::Permanent => Standing::Answers,
-        // Stale, delayed and probed entries are not known to answer, and not known to have failed.
-        _ => Standing::Neither,
+    let Some(address) = address else { return Payload::Other };
+    let reachability = match message.header.state {
+        _ if removed => Reachability::Unknown,
+        NeighbourState::Failed => Reachability::Failed,
+        NeighbourState::Reachable | NeighbourState::Permanent => Reachability::Reachable,
+        // Stale, delayed and probed entries are neither known to be reachable nor to have failed.
+        _ => Reachability::Unknown,
     };
-    What::Neighbour { index: message.header.ifindex, address, standing }
+    Payload::Neighbour { index: message.header.ifindex, address, reachability }
 }

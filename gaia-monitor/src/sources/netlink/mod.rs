@@ -1,13 +1,12 @@
-//! Network interfaces of the host and of containers: bridges, both ends of veth pairs, addresses, neighbours that
-//! stopped to answer (rtnetlink(7)).
+//! Network interfaces of the host and of containers: bridges, both interfaces of veth pairs, addresses, and neighbours
+//! that became unreachable (rtnetlink(7)).
 //!
-//! One thread of its own polls a socket for each namespace: rtnetlink carries no time, so its messages are stamped when
-//! they are read, and nothing may make them wait. It never enters a namespace (the broker hands the sockets over) and
-//! never asks the kernel to change anything. A socket holds its namespace alive: it is closed when the last container
-//! in it has died.
+//! One thread of its own polls a socket for each namespace: rtnetlink messages carry no time, so they are stamped when
+//! they are read, and must not wait. The thread never enters a namespace (the broker opens the sockets) and never requests
+//! a change. A socket keeps its namespace alive, so it is closed when the last container in it has died.
 //!
-//! The sockets are read here and not through the rtnetlink crate, whose queue of notifications has no bound, and which
-//! writes messages that it cannot read to a log where this program counts them.
+//! The sockets are not read through the rtnetlink crate, because its queue of notifications is unbounded, and it logs
+//! unreadable messages, which are counted here.
 
 mod decode;
 pub(super) mod request;
@@ -25,147 +24,148 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::model::event::{ContainerInfo, DockerAction, Fact, Observation};
 use crate::model::ids::{ContainerId, NetnsId, Pid};
+use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
 use crate::sources::netns::{Broker, SocketKind};
 use crate::sources::procfs;
 use crate::sources::worker;
 use watch::Watch;
 
-/// Namespaces watched at a time, the host's included. Beyond it a container's own interfaces are not seen; its veth's
-/// end on the host still is.
+/// Watched namespaces, the host's included. Beyond, a container's own interfaces are not observed; its veth on the host
+/// still is.
 const WATCHES: usize = 1_024;
-/// Orders that wait for the thread; what does not fit is counted, and its container's interfaces are not seen.
-const ORDERS: usize = 1_024;
-/// Datagrams of one socket before the others get their turn.
-const TURNS: usize = 64;
-/// The kernel answers from memory.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Namespaces that could not be watched.
+/// Commands queued for the thread. One that does not fit is counted, and its container's interfaces are not observed.
+const COMMANDS: usize = 1_024;
+/// Datagrams read from one socket before the next.
+const DATAGRAMS: usize = 64;
+/// The kernel serves a dump from memory, so longer means failure.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Stage of namespaces that cannot be watched.
 const UNWATCHED: &str = "netlink.watch";
-/// A socket's buffer ran over.
+/// Stage of overruns of a socket's buffer.
 const OVERRUN: &str = "netlink.overrun";
-/// Messages that could not be read.
-const UNREAD: &str = "netlink.unread";
+/// Stage of unreadable messages.
+const UNREADABLE: &str = "netlink.unread";
 
-enum Order {
+enum Command {
     Watch {
         container: ContainerId,
         netns: NetnsId,
         pid: Pid,
     },
     Forget(ContainerId),
-    /// Answered when everything that was ordered before has been read.
-    Answer(mpsc::SyncSender<()>),
+    /// Confirmed once every namespace of an earlier command has been read.
+    Flush(mpsc::SyncSender<()>),
 }
 
-/// The thread's door; it ends when the last clone is gone.
+/// Handle of the thread, which ends when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct Links {
-    orders: mpsc::SyncSender<Order>,
-    bell: Arc<UnixStream>,
-    outlet: Outlet,
+pub struct Interfaces {
+    commands: mpsc::SyncSender<Command>,
+    /// Wakes the thread from poll(2).
+    waker: Arc<UnixStream>,
+    sender: EventSender,
 }
 
-impl Links {
-    /// Watches the host's namespace, and each container's from its [`Fact::ContainerSeen`] on. The thread runs `prepare`
-    /// first.
+impl Interfaces {
+    /// Starts the thread, which runs `prepare`, then watches the host's namespace, and that of each container from its
+    /// [`Fact::ContainerSeen`] on.
     ///
     /// # Errors
-    /// When the system has no thread, or no socket pair, to give, or `prepare` fails.
+    /// When the system cannot provide a thread or a socket pair, or `prepare` fails.
     pub fn start(
         name: &str,
         broker: Broker,
         clock: Arc<Clock>,
-        outlet: Outlet,
+        sender: EventSender,
         prepare: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
-        let (orders, receiver) = mpsc::sync_channel(ORDERS);
-        let (bell, heard) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        heard.set_nonblocking(true)?;
+        let (commands, receiver) = mpsc::sync_channel(COMMANDS);
+        let (waker, message) = UnixStream::pair()?;
+        waker.set_nonblocking(true)?;
+        message.set_nonblocking(true)?;
         let mut watcher = Watcher {
             broker,
             clock,
-            outlet: outlet.clone(),
+            sender: sender.clone(),
             host: None,
             watches: BTreeMap::new(),
             members: BTreeMap::new(),
-            answers: Vec::new(),
+            flushes: Vec::new(),
         };
-        worker::start(name, prepare, move || watcher.run(&receiver, heard))?;
-        Ok(Self { orders, bell: Arc::new(bell), outlet })
+        worker::start(name, prepare, move || watcher.run(&receiver, message))?;
+        Ok(Self { commands, waker: Arc::new(waker), sender })
     }
 
-    /// Takes what a fact says of which namespaces there are.
-    pub fn heed(&self, fact: &Fact) {
-        let order = match fact {
-            Fact::ContainerSeen(seen) => of_container(seen),
+    /// Queues a command for a fact that adds or removes a container, and ignores all other facts.
+    pub fn on_fact(&self, fact: &Fact) {
+        let command = match fact {
+            Fact::ContainerSeen(seen) => command_for(seen),
             Fact::Docker(event) if matches!(event.action, DockerAction::Die { .. } | DockerAction::Destroy) => {
-                Order::Forget(event.container.clone())
+                Command::Forget(event.container.clone())
             }
             _ => return,
         };
-        if self.order(order).is_err() {
-            self.outlet.lost(UNWATCHED, 1);
+        if self.command(command).is_err() {
+            self.sender.lost(UNWATCHED, 1);
         }
     }
 
-    /// Waits until everything that was ordered before has been read. Blocks for the few milliseconds that it takes, and for
-    /// [`PATIENCE`] at most: the run begins without what the kernel does not tell.
-    pub fn settle(&self) {
-        let (answer, answered) = mpsc::sync_channel(1);
-        if self.order(Order::Answer(answer)).is_ok() {
-            // An error means that the thread has ended: there is nothing to wait for.
-            let _ = answered.recv_timeout(PATIENCE);
+    /// Waits until every namespace of an earlier command has been read. Blocks for a few milliseconds, and for
+    /// [`FLUSH_TIMEOUT`] at most; the run then begins without what the kernel did not report.
+    pub fn flush(&self) {
+        let (done, flushed) = mpsc::sync_channel(1);
+        if self.command(Command::Flush(done)).is_ok() {
+            // An error means that the thread has ended.
+            let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 
-    fn order(&self, order: Order) -> Result<(), ()> {
-        self.orders.try_send(order).map_err(drop)?;
-        // A bell that is still ringing is as good.
-        let _ = (&*self.bell).write(&[1]);
+    fn command(&self, command: Command) -> Result<(), ()> {
+        self.commands.try_send(command).map_err(drop)?;
+        // If the buffer is full, the thread is about to wake up anyway.
+        let _ = (&*self.waker).write(&[1]);
         Ok(())
     }
 }
 
-fn of_container(seen: &ContainerInfo) -> Order {
+fn command_for(seen: &ContainerInfo) -> Command {
     match (seen.pid, seen.netns) {
         (Some(pid), Some(netns)) if seen.running && !seen.host_network => {
-            Order::Watch { container: seen.id.clone(), netns, pid }
+            Command::Watch { container: seen.id.clone(), netns, pid }
         }
-        (_, _) => Order::Forget(seen.id.clone()),
+        (_, _) => Command::Forget(seen.id.clone()),
     }
 }
 
 struct Watcher {
     broker: Broker,
     clock: Arc<Clock>,
-    outlet: Outlet,
+    sender: EventSender,
     host: Option<NetnsId>,
     watches: BTreeMap<NetnsId, Watch>,
-    /// Who lives where: containers may share a namespace. Bounded by running containers.
+    /// Namespaces of containers, which may share one. Bounded by the number of running containers.
     members: BTreeMap<ContainerId, (NetnsId, Pid)>,
-    /// Bounded by their callers, each of which waits.
-    answers: Vec<mpsc::SyncSender<()>>,
+    /// Flushes to confirm. Bounded by their callers, each of which waits.
+    flushes: Vec<mpsc::SyncSender<()>>,
 }
 
 impl Watcher {
-    fn run(&mut self, orders: &mpsc::Receiver<Order>, mut bell: UnixStream) {
+    fn run(&mut self, commands: &mpsc::Receiver<Command>, mut waker: UnixStream) {
         match procfs::netns_at(Path::new(procfs::OWN_NETNS)) {
             Ok(netns) => {
                 self.host = Some(netns);
                 self.open(netns, true, Path::new(procfs::OWN_NETNS));
             }
-            Err(_) => self.outlet.lost(UNWATCHED, 1),
+            Err(_) => self.sender.lost(UNWATCHED, 1),
         }
         loop {
-            let (rung, ready) = {
+            let (woken, ready) = {
                 let sockets = self.watches.iter().map(|(netns, watch)| (*netns, watch.fd()));
                 let (places, sockets): (Vec<_>, Vec<_>) = sockets.unzip();
-                let all = std::iter::once(bell.as_fd()).chain(sockets);
+                let all = std::iter::once(waker.as_fd()).chain(sockets);
                 let mut polled: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-                // Interrupted by a signal, or out of memory: the next turn tries again.
+                // Interrupted by a signal, or out of memory: the next iteration tries again.
                 let _ = poll(&mut polled, PollTimeout::NONE);
                 let mut any = polled.iter().map(|fd| fd.any().unwrap_or_default());
                 (
@@ -174,28 +174,28 @@ impl Watcher {
                 )
             };
             self.read(ready.into_iter().map(|(netns, _)| netns));
-            if rung && !self.obey(orders, &mut bell) {
+            if woken && !self.handle_commands(commands, &mut waker) {
                 return;
             }
             if self.watches.values().all(Watch::is_read) {
-                for answer in self.answers.drain(..) {
-                    // Whoever asked may have gone.
-                    let _ = answer.send(());
+                for done in self.flushes.drain(..) {
+                    // The caller may have timed out.
+                    let _ = done.send(());
                 }
             }
         }
     }
 
-    /// `false`: nobody is left who could order anything.
-    fn obey(&mut self, orders: &mpsc::Receiver<Order>, bell: &mut UnixStream) -> bool {
-        let mut rings = [0; 64];
-        // Emptied before the orders are taken: one that comes later rings again.
-        while matches!(bell.read(&mut rings), Ok(count) if count > 0) {}
+    /// Returns `false` if every handle was dropped.
+    fn handle_commands(&mut self, commands: &mpsc::Receiver<Command>, waker: &mut UnixStream) -> bool {
+        let mut bytes = [0; 64];
+        // Emptied before the commands are received: a later command wakes the thread again.
+        while matches!(waker.read(&mut bytes), Ok(count) if count > 0) {}
         loop {
-            match orders.try_recv() {
-                Ok(Order::Watch { container, netns, pid }) => self.watch(container, netns, pid),
-                Ok(Order::Forget(container)) => self.forget(&container),
-                Ok(Order::Answer(answer)) => self.answers.push(answer),
+            match commands.try_recv() {
+                Ok(Command::Watch { container, netns, pid }) => self.watch(container, netns, pid),
+                Ok(Command::Forget(container)) => self.forget(&container),
+                Ok(Command::Flush(done)) => self.flushes.push(done),
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
@@ -206,7 +206,7 @@ impl Watcher {
         if self.members.get(&container) == Some(&(netns, pid)) || self.host == Some(netns) {
             return;
         }
-        // Another process is another life, also in a namespace of the same number.
+        // Another process belongs to another run, even in a namespace with the same inode number.
         self.forget(&container);
         self.members.insert(container, (netns, pid));
         if !self.watches.contains_key(&netns) {
@@ -225,7 +225,7 @@ impl Watcher {
 
     fn open(&mut self, netns: NetnsId, host: bool, path: &Path) {
         if self.watches.len() >= WATCHES {
-            self.outlet.lost(UNWATCHED, 1);
+            self.sender.lost(UNWATCHED, 1);
             return;
         }
         let socket = self.broker.socket_in(netns, path, SocketKind::ROUTE);
@@ -233,19 +233,19 @@ impl Watcher {
             Ok(watch) => {
                 self.watches.insert(netns, watch);
             }
-            // It has gone meanwhile.
+            // The namespace has ended meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => self.outlet.lost(UNWATCHED, 1),
+            Err(_) => self.sender.lost(UNWATCHED, 1),
         }
     }
 
-    /// All sockets are emptied, and stamped, before anything is read: reading takes longer than what it is about.
+    /// Receives and stamps the datagrams of all sockets before decoding any, because decoding would delay the timestamps.
     fn read(&mut self, ready: impl Iterator<Item = NetnsId>) {
         let mut taken = Vec::new();
         let mut broken = BTreeSet::new();
         for netns in ready {
             let Some(watch) = self.watches.get(&netns) else { continue };
-            for _ in 0..TURNS {
+            for _ in 0..DATAGRAMS {
                 match watch.receive() {
                     Ok(Some(received)) => taken.push((self.clock.now(), netns, received)),
                     Ok(None) => break,
@@ -259,10 +259,10 @@ impl Watcher {
         taken.sort_by_key(|(at, ..)| *at);
         for (at, netns, received) in taken {
             match self.watches.get_mut(&netns).map(|watch| watch.read(&received)) {
-                Some(Ok(turn)) => {
-                    self.outlet.lost(OVERRUN, turn.overrun);
-                    self.outlet.lost(UNREAD, turn.unread);
-                    self.outlet.offer(turn.facts.into_iter().map(|fact| Observation { at, fact }).collect());
+                Some(Ok(result)) => {
+                    self.sender.lost(OVERRUN, result.overrun);
+                    self.sender.lost(UNREADABLE, result.unread);
+                    self.sender.send(result.facts.into_iter().map(|fact| Observation { at, fact }).collect());
                 }
                 Some(Err(_)) => {
                     broken.insert(netns);
@@ -271,7 +271,7 @@ impl Watcher {
             }
         }
         for netns in broken {
-            self.outlet.lost(UNWATCHED, 1);
+            self.sender.lost(UNWATCHED, 1);
             self.watches.remove(&netns);
         }
     }

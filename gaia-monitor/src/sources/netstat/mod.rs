@@ -1,12 +1,12 @@
-//! What the kernel counts of handshakes that listeners drop: `ListenOverflows` and `ListenDrops`, of each network namespace
+//! The kernel's counters of handshakes that listeners drop, `ListenOverflows` and `ListenDrops`, of each network namespace
 //! in which a container runs.
 //!
-//! The probe sees such packets one by one; the counters stand where its records are lost. `/proc/PID/net/netstat` shows
-//! the namespace of that process (proc_pid_net(5)) to everybody, so that no namespace is entered and no privilege kept;
-//! the procfs crate does not read it. One thread of its own, which sleeps while no container runs. Namespaces that
-//! containers share are read once; that of the host is not, it counts for all the host. Only growth leaves.
+//! The probe observes such packets one by one; the counters are the fallback when its records are lost.
+//! `/proc/PID/net/netstat` shows the namespace of that process (proc_pid_net(5)) to every user, so no namespace is entered
+//! and no privilege kept; the procfs crate does not parse it. One thread of its own, which sleeps while no container runs.
+//! A shared namespace is read once; the host's is not read, because it counts for the whole host. Only growth is emitted.
 //!
-//! Bounds: [`NAMESPACES`], each read every [`EVERY`]; a reading takes the kernel some 30 µs.
+//! Bounds: [`NAMESPACES`], each read every [`INTERVAL`]; the kernel needs some 30 µs for each.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,64 +18,65 @@ use std::time::{Duration, Instant};
 use crate::model::event::{ContainerInfo, DockerAction, Fact, ListenCounts, Observation};
 use crate::model::ids::{ContainerId, NetnsId, Pid};
 use crate::model::time::Stamp;
+use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::outlet::Outlet;
+use crate::privileges::Role;
 
-/// Namespaces read at a time: 8 ms of a processor in each second. Those beyond are not.
+/// Namespaces that are read, which takes 8 ms of CPU time a second. Further ones are not.
 const NAMESPACES: usize = 256;
-/// A client that is not answered sends its SYN again after a second, and waits longer than that.
-const EVERY: Duration = Duration::from_secs(1);
-/// Facts that wait for the thread; what does not fit is counted.
+/// A client without a response retransmits its SYN after a second, and waits longer than that.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Facts queued for the thread. One that does not fit is counted.
 const FACTS: usize = 1_024;
-/// Containers whose namespace is not read.
-const UNREAD: &str = "netstat.watch";
+/// Stage of containers that are not read.
+const STAGE: &str = "netstat.watch";
 
-/// The thread's door; it ends when the last clone is gone.
+/// Handle of the thread, which ends when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct Counters {
+pub struct ListenCounters {
     facts: mpsc::SyncSender<Fact>,
-    outlet: Outlet,
+    sender: EventSender,
 }
 
-impl Counters {
-    /// Reads from the first container on of which [`Counters::heed`] is told.
+impl ListenCounters {
+    /// Starts the thread. It reads counters once [`ListenCounters::on_fact`] has received a container.
     ///
     /// # Errors
-    /// When the system has no thread to give.
-    pub fn start(clock: Arc<Clock>, outlet: Outlet) -> io::Result<Self> {
-        let (sender, facts) = mpsc::sync_channel(FACTS);
-        let told = outlet.clone();
-        thread::Builder::new().name("netstat".to_owned()).spawn(move || follow(&facts, &clock, &told))?;
-        Ok(Self { facts: sender, outlet })
+    /// When the system cannot provide a thread.
+    pub fn start(clock: Arc<Clock>, sender: EventSender) -> io::Result<Self> {
+        let (queue, facts) = mpsc::sync_channel(FACTS);
+        let events = sender.clone();
+        thread::Builder::new().name(Role::Netstat.thread().to_owned()).spawn(move || run(&facts, &clock, &events))?;
+        Ok(Self { facts: queue, sender })
     }
 
-    /// Takes what a fact says of which containers run.
-    pub fn heed(&self, fact: &Fact) {
-        let concerns = match fact {
+    /// Queues a fact that starts or ends a container, and ignores all others.
+    pub fn on_fact(&self, fact: &Fact) {
+        let is_relevant = match fact {
             Fact::ContainerSeen(_) => true,
             Fact::Docker(event) => matches!(event.action, DockerAction::Die { .. } | DockerAction::Destroy),
             _ => false,
         };
-        if concerns && self.facts.try_send(fact.clone()).is_err() {
-            self.outlet.lost(UNREAD, 1);
+        if is_relevant && self.facts.try_send(fact.clone()).is_err() {
+            self.sender.lost(STAGE, 1);
         }
     }
 }
 
-fn follow(facts: &mpsc::Receiver<Fact>, clock: &Clock, outlet: &Outlet) {
+fn run(facts: &mpsc::Receiver<Fact>, clock: &Clock, sender: &EventSender) {
     let mut watch = Watch::default();
     let mut due = Instant::now();
     loop {
-        let heard = if watch.is_empty() {
+        let received = if watch.is_empty() {
             facts.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected)
         } else {
             facts.recv_timeout(due.saturating_duration_since(Instant::now()))
         };
-        match heard {
+        match received {
             Ok(fact) => {
                 let was_idle = watch.is_empty();
-                if !watch.heed(&fact) {
-                    outlet.lost(UNREAD, 1);
+                if !watch.on_fact(&fact) {
+                    sender.lost(STAGE, 1);
                 }
                 if was_idle {
                     due = Instant::now();
@@ -85,14 +86,14 @@ fn follow(facts: &mpsc::Receiver<Fact>, clock: &Clock, outlet: &Outlet) {
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             Err(mpsc::RecvTimeoutError::Disconnected) => return,
         }
-        due = Instant::now() + EVERY;
-        if !outlet.offer(watch.read(|| clock.now(), counts_of)) {
+        due = Instant::now() + INTERVAL;
+        if !sender.send(watch.read(|| clock.now(), counts_of)) {
             return;
         }
     }
 }
 
-/// Both counters.
+/// Both counters of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counts {
     overflows: u64,
@@ -101,9 +102,9 @@ struct Counts {
 
 #[derive(Debug, Default)]
 struct Namespace {
-    /// Whose processes show it.
+    /// Containers in the namespace, each with a process by which to read it.
     members: BTreeMap<ContainerId, Pid>,
-    /// What was read last, and an instant just before that.
+    /// The last values, and an instant just before they were read.
     last: Option<(Stamp, Counts)>,
 }
 
@@ -117,8 +118,8 @@ impl Watch {
         self.namespaces.is_empty()
     }
 
-    /// `false`: there is no room for its namespace.
-    fn heed(&mut self, fact: &Fact) -> bool {
+    /// Returns `false` if there is no room for the container's namespace.
+    fn on_fact(&mut self, fact: &Fact) -> bool {
         match fact {
             Fact::ContainerSeen(seen) => self.seen(seen),
             Fact::Docker(event) => {
@@ -156,19 +157,19 @@ impl Watch {
         });
     }
 
-    /// What has grown since the last reading. The first one of a namespace only begins.
+    /// Growth since the last reading. The first reading of a namespace is the baseline.
     fn read(&mut self, now: impl Fn() -> Stamp, counts_of: impl Fn(Pid) -> Option<Counts>) -> Vec<Observation> {
         let mut grown = Vec::new();
         for (netns, namespace) in &mut self.namespaces {
             let before = now();
-            // A process that has ended, and is not told yet, shows nothing: another member's does.
+            // A process may have ended before its death is reported; then another member's is read.
             let Some(counts) = namespace.members.values().find_map(|pid| counts_of(*pid)) else { continue };
             let at = now();
             let last = namespace.last.replace((before, counts));
             let growth = last.and_then(|(since, last)| {
                 let overflows = counts.overflows.checked_sub(last.overflows)?;
                 let drops = counts.drops.checked_sub(last.drops)?;
-                // Counters never shrink: these are those of another namespace.
+                // Counters do not shrink: smaller values are those of another namespace.
                 Some(ListenCounts { netns: *netns, since, overflows, drops })
             });
             if let Some(growth) = growth.filter(|growth| growth.overflows > 0 || growth.drops > 0) {

@@ -1,4 +1,4 @@
-//! Which namespaces are read, and what of it leaves, without a kernel; and what the kernel's own file says.
+//! Which namespaces are read and what is emitted, without a kernel; and the format of the kernel's file.
 
 use std::cell::Cell;
 
@@ -25,7 +25,7 @@ fn counts(overflows: u64, drops: u64) -> Counts {
     Counts { overflows, drops }
 }
 
-/// A watch with a clock that counts its readings, in nanoseconds.
+/// A watch with a clock that advances by a nanosecond with each reading.
 struct Scene {
     watch: Watch,
     now: Cell<i64>,
@@ -34,17 +34,17 @@ struct Scene {
 impl Scene {
     fn of(facts: &[Fact]) -> Self {
         let mut watch = Watch::default();
-        assert!(facts.iter().all(|fact| watch.heed(fact)));
+        assert!(facts.iter().all(|fact| watch.on_fact(fact)));
         Self { watch, now: Cell::new(0) }
     }
 
-    /// What grew, by when; `says` answers for each process that still shows its namespace.
-    fn read(&mut self, says: impl Fn(Pid) -> Option<Counts>) -> Vec<(i64, ListenCounts)> {
+    /// Growth, with its instant; `counts_of_pid` returns the counters of each process that still exists.
+    fn read(&mut self, counts_of_pid: impl Fn(Pid) -> Option<Counts>) -> Vec<(i64, ListenCounts)> {
         let now = || {
             self.now.set(self.now.get() + 1);
             Stamp(self.now.get())
         };
-        let observed = self.watch.read(now, says);
+        let observed = self.watch.read(now, counts_of_pid);
         observed
             .into_iter()
             .map(|observation| match observation.fact {
@@ -56,9 +56,9 @@ impl Scene {
 }
 
 #[test]
-fn only_growth_is_told_with_both_instants_around_it() {
+fn reports_growth_with_the_instants_around_it() {
     let mut scene = Scene::of(&[seen(container(1, 10))]);
-    assert!(scene.read(|_| Some(counts(7, 9))).is_empty(), "what was there before is nobody's");
+    assert!(scene.read(|_| Some(counts(7, 9))).is_empty(), "the first reading is the baseline");
     assert!(scene.read(|_| Some(counts(7, 9))).is_empty());
     let grown = ListenCounts { netns: NetnsId(10), since: Stamp(3), overflows: 2, drops: 3 };
     assert_eq!(scene.read(|_| Some(counts(9, 12))), [(6, grown)]);
@@ -68,47 +68,47 @@ fn only_growth_is_told_with_both_instants_around_it() {
 }
 
 #[test]
-fn a_namespace_that_is_shared_is_read_once_and_by_whoever_still_runs() {
+fn reads_a_shared_namespace_once_by_a_running_member() {
     let mut scene = Scene::of(&[seen(container(1, 10)), seen(container(2, 10))]);
-    let asked = Cell::new(0);
-    let says = |overflows| {
-        let asked = &asked;
+    let reads = Cell::new(0);
+    let counts_of_pid = |overflows| {
+        let reads = &reads;
         move |pid: Pid| {
-            asked.set(asked.get() + 1);
+            reads.set(reads.get() + 1);
             (pid == Pid(2)).then_some(counts(overflows, overflows))
         }
     };
-    scene.read(says(0));
-    assert_eq!(scene.read(says(1)).len(), 1);
-    assert!(scene.watch.heed(&died(1)));
-    asked.set(0);
-    assert_eq!(scene.read(says(2)).len(), 1);
-    assert_eq!(asked.get(), 1);
+    scene.read(counts_of_pid(0));
+    assert_eq!(scene.read(counts_of_pid(1)).len(), 1);
+    assert!(scene.watch.on_fact(&died(1)));
+    reads.set(0);
+    assert_eq!(scene.read(counts_of_pid(2)).len(), 1);
+    assert_eq!(reads.get(), 1);
 }
 
 #[test]
-fn a_container_that_ended_or_moved_is_not_read_where_it_was() {
+fn stops_reading_when_a_container_ended_or_moved() {
     let mut scene = Scene::of(&[seen(container(1, 10)), died(1)]);
     assert!(scene.watch.is_empty());
-    assert!(scene.watch.heed(&seen(container(1, 11))));
+    assert!(scene.watch.on_fact(&seen(container(1, 11))));
     assert_eq!(scene.watch.namespaces.keys().copied().collect::<Vec<_>>(), [NetnsId(11)]);
     let stopped = ContainerInfo { running: false, ..container(1, 11) };
-    assert!(scene.watch.heed(&seen(stopped)));
+    assert!(scene.watch.on_fact(&seen(stopped)));
     assert!(scene.watch.is_empty());
-    // A reading that brings nothing leaves nothing behind, and a process gone before its death is told is no growth.
+    // A failed reading leaves no state, and a process that ended before its death is reported is not growth.
     assert!(scene.read(|_| None).is_empty());
 }
 
 #[test]
-fn an_inspection_of_what_is_known_keeps_what_was_read() {
+fn keeps_the_baseline_when_a_container_is_inspected_again() {
     let mut scene = Scene::of(&[seen(container(1, 10))]);
     scene.read(|_| Some(counts(0, 0)));
-    assert!(scene.watch.heed(&seen(container(1, 10))));
+    assert!(scene.watch.on_fact(&seen(container(1, 10))));
     assert_eq!(scene.read(|_| Some(counts(1, 1))).len(), 1);
 }
 
 #[test]
-fn counters_that_shrank_are_those_of_another_namespace() {
+fn restarts_when_counters_shrink() {
     let mut scene = Scene::of(&[seen(container(1, 10))]);
     scene.read(|_| Some(counts(7, 7)));
     assert!(scene.read(|_| Some(counts(2, 9))).is_empty());
@@ -116,23 +116,23 @@ fn counters_that_shrank_are_those_of_another_namespace() {
 }
 
 #[test]
-fn the_hosts_namespace_is_not_read() {
+fn ignores_the_hosts_namespace() {
     let host = ContainerInfo { host_network: true, ..container(1, 10) };
     assert!(Scene::of(&[seen(host)]).watch.is_empty());
 }
 
 #[test]
-fn the_bound_holds_and_a_shared_namespace_needs_no_room() {
+fn bounds_namespaces_and_not_their_members() {
     let mut watch = Watch::default();
     let crowd = u32::try_from(NAMESPACES).unwrap();
-    assert!((0..crowd).all(|number| watch.heed(&seen(container(number, u64::from(number))))));
-    assert!(!watch.heed(&seen(container(crowd, u64::from(crowd)))));
-    assert!(watch.heed(&seen(container(crowd + 1, 0))));
+    assert!((0..crowd).all(|number| watch.on_fact(&seen(container(number, u64::from(number))))));
+    assert!(!watch.on_fact(&seen(container(crowd, u64::from(crowd)))));
+    assert!(watch.on_fact(&seen(container(crowd + 1, 0))));
     assert_eq!(watch.namespaces.len(), NAMESPACES);
 }
 
 #[test]
-fn the_counters_are_found_by_name_wherever_they_stand() {
+fn finds_counters_by_name_in_any_column() {
     let text = "TcpExt: SyncookiesSent ListenDrops Foo ListenOverflows\nTcpExt: 0 12 1 11\nIpExt: A\nIpExt: 1\n";
     assert_eq!(parse(text), Some(counts(11, 12)));
     for text in

@@ -1,11 +1,13 @@
-//! What is asked, when, and how often, without a network.
+//! Which queries are sent, when, and how often, without a network.
 
 use std::time::{Duration, Instant};
 
-use super::{A_SECOND, PAIRS, Pair, Plan, STEADY, STEADY_GONE, UNDER_WAY};
-use crate::model::settings::Scope;
-use crate::model::event::{ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, Fact, NameAnswer, NetworkAddress};
+use super::{IN_FLIGHT, PER_SECOND, Plan, QUERIES, Query, STEADY, STEADY_GONE};
+use crate::model::event::{
+    ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, Fact, NameAnswer, NetworkAddress,
+};
 use crate::model::ids::NetnsId;
+use crate::model::settings::Scope;
 use crate::sources::test_fixtures::{self, id};
 
 fn container(number: u32, name: &str, network: &str, endpoint: Option<&str>) -> ContainerInfo {
@@ -23,165 +25,165 @@ fn container(number: u32, name: &str, network: &str, endpoint: Option<&str>) -> 
 fn plan(scope: Scope, containers: Vec<ContainerInfo>, now: Instant) -> Plan {
     let mut plan = Plan::new(scope);
     for info in containers {
-        plan.heed(&Fact::ContainerSeen(Box::new(info)), now);
+        plan.on_fact(&Fact::ContainerSeen(Box::new(info)), now);
     }
-    plan.pair_up(now);
+    plan.update_queries(now);
     plan
 }
 
-fn pairs(plan: &Plan) -> Vec<String> {
-    plan.pairs.keys().map(|pair| format!("{} {}", pair.observer.0.trim_start_matches('0'), pair.name)).collect()
+fn queries(plan: &Plan) -> Vec<String> {
+    plan.queries.keys().map(|query| format!("{} {}", query.observer.0.trim_start_matches('0'), query.name)).collect()
 }
 
-fn happened(plan: &mut Plan, number: u32, action: DockerAction, now: Instant) {
-    plan.heed(&Fact::Docker(DockerEvent { container: id(number), name: String::new(), action }), now);
+fn docker_event(plan: &mut Plan, number: u32, action: DockerAction, now: Instant) {
+    plan.on_fact(&Fact::Docker(DockerEvent { container: id(number), name: String::new(), action }), now);
 }
 
-/// Asks and answers until `until`; when each question for `name` was asked, in milliseconds after `from`.
-fn play(plan: &mut Plan, name: &str, from: Instant, until: Duration, answer: impl Fn(u128) -> NameAnswer) -> Vec<u128> {
-    let mut asked = Vec::new();
+/// Sends and completes queries until `until`. Returns when `name` was queried, in milliseconds after `from`.
+fn run(plan: &mut Plan, name: &str, from: Instant, until: Duration, answer: impl Fn(u128) -> NameAnswer) -> Vec<u128> {
+    let mut sent = Vec::new();
     while let Some(due) = plan.next().filter(|due| *due < from + until) {
         let due = due.max(from);
-        for (pair, _) in plan.take(due) {
+        for (query, _) in plan.take_due(due) {
             let after = due.duration_since(from).as_millis();
-            if pair.name == name {
-                asked.push(after);
+            if query.name == name {
+                sent.push(after);
             }
-            plan.done(&pair, Some(answer(after)), due);
+            plan.complete(&query, Some(answer(after)), due);
         }
     }
-    asked
+    sent
 }
 
-fn here() -> NameAnswer {
+fn resolved() -> NameAnswer {
     NameAnswer::Addresses(vec!["172.28.0.3".parse().unwrap()])
 }
 
 #[test]
-fn endpoints_are_asked_for_by_whoever_has_them_and_peers_by_one_for_all() {
+fn queries_endpoints_from_their_container_and_other_names_once_per_network() {
     let all = vec![
         container(1, "web", "gaia", Some("core")),
         container(2, "core", "gaia", None),
         container(3, "mcp", "gaia", None),
     ];
-    // 1 asks for 2 and 3; somebody else must ask for 1.
-    assert_eq!(pairs(&plan(Scope::default(), all, Instant::now())), ["1 core", "1 mcp", "2 web"]);
+    // 1 queries 2 and 3; another container must query 1.
+    assert_eq!(queries(&plan(Scope::default(), all, Instant::now())), ["1 core", "1 mcp", "2 web"]);
 }
 
 #[test]
-fn the_default_bridge_and_the_hosts_network_have_no_name_server() {
+fn skips_networks_without_a_dns_server() {
     let host = ContainerInfo { host_network: true, ..container(3, "c", "host", Some("core")) };
     let all = vec![container(1, "a", "bridge", Some("core")), container(2, "b", "bridge", None), host];
-    assert!(pairs(&plan(Scope::default(), all, Instant::now())).is_empty());
+    assert!(queries(&plan(Scope::default(), all, Instant::now())).is_empty());
 }
 
 #[test]
-fn an_address_needs_no_question() {
+fn skips_addresses() {
     let all = vec![container(1, "web", "gaia", Some("172.28.0.9")), container(2, "core", "gaia", Some("localhost"))];
-    assert_eq!(pairs(&plan(Scope::default(), all, Instant::now())), ["1 core", "2 web"]);
+    assert_eq!(queries(&plan(Scope::default(), all, Instant::now())), ["1 core", "2 web"]);
 }
 
 #[test]
-fn a_name_that_the_resolver_would_answer_by_itself_is_not_asked_for() {
+fn skips_special_use_names() {
     let mut api = container(2, "api.localhost", "gaia", None);
     api.networks[0].aliases = ["api", "db.invalid", "hidden.onion", "1.0.0.127.in-addr.arpa"].map(String::from).into();
     let all = vec![container(1, "web", "gaia", Some("files.localhost.")), api];
-    assert_eq!(pairs(&plan(Scope::default(), all, Instant::now())), ["1 api", "2 web"]);
+    assert_eq!(queries(&plan(Scope::default(), all, Instant::now())), ["1 api", "2 web"]);
 }
 
 #[test]
-fn what_has_no_end_in_scope_is_not_asked_for() {
+fn ignores_containers_out_of_scope() {
     let scope = Scope { containers: vec!["core".into()], ..Scope::default() };
     let all = vec![
         container(1, "web", "gaia", Some("api.example")),
         container(2, "core", "gaia", None),
         container(3, "mcp", "gaia", None),
     ];
-    // Nobody in scope depends on what web has in its environment.
-    assert_eq!(pairs(&plan(scope, all, Instant::now())), ["1 core", "2 mcp", "2 web"]);
+    // No container in scope depends on the endpoint of web.
+    assert_eq!(queries(&plan(scope, all, Instant::now())), ["1 core", "2 mcp", "2 web"]);
 }
 
 #[test]
-fn a_death_makes_the_name_be_asked_for_every_twenty_milliseconds_until_it_changes() {
+fn queries_every_20_ms_after_a_death_until_the_name_changes() {
     let now = Instant::now();
     let mut plan =
         plan(Scope::default(), vec![container(1, "web", "gaia", None), container(2, "core", "gaia", None)], now);
-    play(&mut plan, "core", now, Duration::from_millis(1), |_| here());
+    run(&mut plan, "core", now, Duration::from_millis(1), |_| resolved());
     let died = now + Duration::from_secs(1);
-    happened(&mut plan, 2, DockerAction::Die { exit_code: Some(137) }, died);
-    let gone = |after| if after < 70 { here() } else { NameAnswer::NoName };
-    assert_eq!(play(&mut plan, "core", died, Duration::from_secs(9), gone), [0, 20, 40, 60, 80]);
+    docker_event(&mut plan, 2, DockerAction::Die { exit_code: Some(137) }, died);
+    let response = |after| if after < 70 { resolved() } else { NameAnswer::NoName };
+    assert_eq!(run(&mut plan, "core", died, Duration::from_secs(9), response), [0, 20, 40, 60, 80]);
 }
 
 #[test]
-fn a_name_that_does_not_change_is_asked_for_less_and_less_and_then_slowly() {
+fn slows_down_when_the_name_does_not_change() {
     let now = Instant::now();
     let mut plan =
         plan(Scope::default(), vec![container(1, "web", "gaia", None), container(2, "core", "gaia", None)], now);
-    play(&mut plan, "core", now, Duration::from_millis(1), |_| here());
+    run(&mut plan, "core", now, Duration::from_millis(1), |_| resolved());
     let at = now + Duration::from_secs(1);
-    happened(&mut plan, 2, DockerAction::Kill { signal: "SIGUSR1".into() }, at);
-    let asked = play(&mut plan, "core", at, Duration::from_secs(30), |_| here());
-    assert_eq!(asked.iter().filter(|after| **after <= 2_000).count(), super::BURST.len());
-    let steady: Vec<_> = asked.into_iter().filter(|after| *after > 2_000).collect();
+    docker_event(&mut plan, 2, DockerAction::Kill { signal: "SIGUSR1".into() }, at);
+    let sent = run(&mut plan, "core", at, Duration::from_secs(30), |_| resolved());
+    assert_eq!(sent.iter().filter(|after| **after <= 2_000).count(), super::BURST.len());
+    let steady: Vec<_> = sent.into_iter().filter(|after| *after > 2_000).collect();
     assert_eq!(steady, [12_000, 22_000]);
-    assert!(STEADY < STEADY_GONE, "what is gone is forwarded upstream");
+    assert!(STEADY < STEADY_GONE, "queries for removed names are forwarded upstream");
 }
 
 #[test]
-fn one_question_for_a_pair_at_a_time_however_often_something_happens() {
+fn sends_one_query_at_a_time_when_events_repeat() {
     let now = Instant::now();
     let mut plan =
         plan(Scope::default(), vec![container(1, "web", "gaia", None), container(2, "core", "gaia", None)], now);
-    let first = plan.take(now);
+    let first = plan.take_due(now);
     assert_eq!(first.len(), 2);
     for _ in 0..3 {
-        happened(&mut plan, 2, DockerAction::Stop, now);
-        assert!(plan.take(now + Duration::from_millis(500)).is_empty());
+        docker_event(&mut plan, 2, DockerAction::Stop, now);
+        assert!(plan.take_due(now + Duration::from_millis(500)).is_empty());
     }
 }
 
 #[test]
-fn only_news_is_told() {
+fn reports_only_changed_responses() {
     let now = Instant::now();
     let mut plan =
         plan(Scope::default(), vec![container(1, "web", "gaia", None), container(2, "core", "gaia", None)], now);
-    let pair = Pair { observer: id(1), name: "core".into() };
-    assert_eq!(plan.done(&pair, Some(here()), now), Some(here()));
-    assert_eq!(plan.done(&pair, Some(here()), now), None);
-    assert_eq!(plan.done(&pair, None, now), None);
-    assert_eq!(plan.done(&pair, Some(NameAnswer::Silent), now), Some(NameAnswer::Silent));
+    let query = Query { observer: id(1), name: "core".into() };
+    assert_eq!(plan.complete(&query, Some(resolved()), now), Some(resolved()));
+    assert_eq!(plan.complete(&query, Some(resolved()), now), None);
+    assert_eq!(plan.complete(&query, None, now), None);
+    assert_eq!(plan.complete(&query, Some(NameAnswer::Silent), now), Some(NameAnswer::Silent));
 }
 
 #[test]
-fn an_observer_that_died_asks_no_more_and_another_takes_its_place() {
+fn replaces_an_observer_that_died() {
     let now = Instant::now();
     let all = vec![container(1, "a", "gaia", None), container(2, "b", "gaia", None), container(3, "c", "gaia", None)];
     let mut plan = plan(Scope::default(), all, now);
-    assert_eq!(pairs(&plan), ["1 b", "1 c", "2 a"]);
-    happened(&mut plan, 1, DockerAction::Die { exit_code: Some(0) }, now);
-    // The dead one's own name is still asked for: that it goes, and comes back, is what is wanted.
-    assert_eq!(pairs(&plan), ["2 a", "2 c", "3 b"]);
-    happened(&mut plan, 1, DockerAction::Destroy, now);
-    assert_eq!(pairs(&plan), ["2 c", "3 b"]);
+    assert_eq!(queries(&plan), ["1 b", "1 c", "2 a"]);
+    docker_event(&mut plan, 1, DockerAction::Die { exit_code: Some(0) }, now);
+    // The name of the dead container is still queried: its removal and return are what matters.
+    assert_eq!(queries(&plan), ["2 a", "2 c", "3 b"]);
+    docker_event(&mut plan, 1, DockerAction::Destroy, now);
+    assert_eq!(queries(&plan), ["2 c", "3 b"]);
 }
 
 #[test]
-fn every_bound_holds_on_a_crowded_host() {
+fn keeps_every_bound_on_a_crowded_host() {
     let now = Instant::now();
     let crowd: Vec<_> = (1..1_000).map(|number| container(number, &format!("c{number}"), "gaia", None)).collect();
     let mut plan = plan(Scope::default(), crowd, now);
-    assert_eq!(plan.pairs.len(), PAIRS);
-    assert_eq!(plan.take(now).len(), UNDER_WAY);
+    assert_eq!(plan.queries.len(), QUERIES);
+    assert_eq!(plan.take_due(now).len(), IN_FLIGHT);
     assert!(plan.next().is_none());
-    let mut plan = Plan { second: None, ..plan };
-    let under_way: Vec<Pair> =
-        plan.pairs.iter().filter(|(_, check)| check.under_way).map(|(pair, _)| pair.clone()).collect();
-    for pair in under_way {
-        plan.done(&pair, Some(here()), now);
+    let mut plan = Plan { window: None, ..plan };
+    let in_flight: Vec<Query> =
+        plan.queries.iter().filter(|(_, schedule)| schedule.in_flight).map(|(query, _)| query.clone()).collect();
+    for query in in_flight {
+        plan.complete(&query, Some(resolved()), now);
     }
-    let asked = play(&mut plan, "", now, Duration::from_millis(1), |_| here());
-    assert!(asked.is_empty());
-    let (_, count) = plan.second.unwrap();
-    assert_eq!(count, A_SECOND);
+    let sent = run(&mut plan, "", now, Duration::from_millis(1), |_| resolved());
+    assert!(sent.is_empty());
+    let (_, count) = plan.window.unwrap();
+    assert_eq!(count, PER_SECOND);
 }

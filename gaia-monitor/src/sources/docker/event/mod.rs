@@ -1,4 +1,4 @@
-//! One message of Docker's event stream, as a fact. Pure: bytes of a real stream are its tests.
+//! Parser for messages of Docker's event stream. Pure; its tests are bytes of a real stream.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -9,55 +9,55 @@ use crate::model::event::{DockerAction, DockerEvent};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
 
-/// What a message says to this program.
+/// What a message means to the monitor.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Told {
-    /// `name` is empty where the message does not carry the container's (network events).
+pub enum Parsed {
+    /// `name` is empty if the message does not carry the container's name (network events).
     Container(DockerEvent),
-    /// A network has come: its prefixes may be new.
+    /// A network was created: its prefixes may be new.
     NetworkCreated { network: String },
-    /// A health check's or somebody's exec, an image, a volume … of no concern.
-    Nothing,
+    /// The exec of a health check or of a user, an image, a volume …
+    Ignored,
 }
 
-/// The instant of a message, by its nanoseconds.
+/// The instant of a message, with nanoseconds if present.
 #[must_use]
 pub fn instant(message: &EventMessage) -> Option<Stamp> {
     message.time_nano.map(Stamp).or_else(|| message.time.map(|seconds| Stamp(seconds.saturating_mul(1_000_000_000))))
 }
 
 #[must_use]
-pub fn told(message: &EventMessage) -> Told {
-    let Some(actor) = &message.actor else { return Told::Nothing };
-    let (Some(id), Some(action)) = (&actor.id, message.action.as_deref()) else { return Told::Nothing };
+pub fn parse(message: &EventMessage) -> Parsed {
+    let Some(actor) = &message.actor else { return Parsed::Ignored };
+    let (Some(id), Some(action)) = (&actor.id, message.action.as_deref()) else { return Parsed::Ignored };
     let none = HashMap::new();
     let attributes = actor.attributes.as_ref().unwrap_or(&none);
     let attribute = |name: &str| attributes.get(name).cloned().unwrap_or_default();
     match message.typ {
         Some(EventMessageTypeEnum::CONTAINER) => match container_action(action, attributes) {
             Some(action) => {
-                Told::Container(DockerEvent { container: ContainerId(id.clone()), name: attribute("name"), action })
+                Parsed::Container(DockerEvent { container: ContainerId(id.clone()), name: attribute("name"), action })
             }
-            None => Told::Nothing,
+            None => Parsed::Ignored,
         },
         Some(EventMessageTypeEnum::NETWORK) => {
             let network = attribute("name");
             let action = match action {
-                "create" => return Told::NetworkCreated { network: id.clone() },
+                "create" => return Parsed::NetworkCreated { network: id.clone() },
                 "connect" => DockerAction::NetworkConnect { network },
                 "disconnect" => DockerAction::NetworkDisconnect { network },
-                _ => return Told::Nothing,
+                _ => return Parsed::Ignored,
             };
             match attributes.get("container") {
-                Some(container) => Told::Container(DockerEvent {
+                Some(container) => Parsed::Container(DockerEvent {
                     container: ContainerId(container.clone()),
                     name: String::new(),
                     action,
                 }),
-                None => Told::Nothing,
+                None => Parsed::Ignored,
             }
         }
-        // Filtered out by the request already.
+        // The request already filters these out.
         Some(
             EventMessageTypeEnum::EMPTY
             | EventMessageTypeEnum::BUILDER
@@ -70,12 +70,12 @@ pub fn told(message: &EventMessage) -> Told {
             | EventMessageTypeEnum::SERVICE
             | EventMessageTypeEnum::VOLUME,
         )
-        | None => Told::Nothing,
+        | None => Parsed::Ignored,
     }
 }
 
 fn container_action(action: &str, attributes: &HashMap<String, String>) -> Option<DockerAction> {
-    // `health_status: healthy`, `exec_create: /bin/sh -c true`: the detail stands behind a colon.
+    // `health_status: healthy`, `exec_create: /bin/sh -c true`: the detail follows a colon.
     let (verb, detail) = match action.split_once(':') {
         Some((verb, detail)) => (verb, detail.trim()),
         None => (action, ""),
@@ -102,7 +102,7 @@ fn container_action(action: &str, attributes: &HashMap<String, String>) -> Optio
     })
 }
 
-/// Remembers the last messages, so that one that a replay brings again is dropped.
+/// The last messages, which a replay may repeat.
 #[derive(Debug, Default)]
 pub struct Recent {
     order: VecDeque<Key>,
@@ -115,11 +115,11 @@ type Key = (i64, String, String);
 const REMEMBERED: usize = 1_024;
 
 impl Recent {
-    /// `false` if this very message came before.
+    /// Records the message. Returns `false` if it was recorded before.
     pub fn is_new(&mut self, message: &EventMessage) -> bool {
         let actor = message.actor.as_ref();
         let mut id = actor.and_then(|actor| actor.id.clone()).unwrap_or_default();
-        // One network joins many containers, perhaps at one instant.
+        // Several containers may join one network at one instant.
         if let Some(container) = actor.and_then(|actor| actor.attributes.as_ref()?.get("container")) {
             id.push_str(container);
         }

@@ -1,8 +1,8 @@
-//! Messages of a real stream (Engine 20.10), as Docker wrote them.
+//! Messages of a real stream (Engine 20.10).
 
 use bollard::models::EventMessage;
 
-use super::{Recent, Told, instant, told};
+use super::{Parsed, Recent, instant, parse};
 use crate::model::event::{DockerAction, DockerEvent};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
@@ -14,7 +14,7 @@ fn message(json: &str) -> EventMessage {
     serde_json::from_str(json).unwrap()
 }
 
-/// A container's message with this action and these further attributes.
+/// A container's message with this action and additional attributes.
 fn container(action: &str, attributes: &str) -> EventMessage {
     message(&format!(
         r#"{{"status":"{action}","id":"{ID}","from":"gm:1","Type":"container","Action":"{action}","Actor":{{"ID":"{ID}",
@@ -33,11 +33,11 @@ fn network(action: &str, attributes: &str) -> EventMessage {
 #[track_caller]
 fn check(action: &str, attributes: &str, expected: DockerAction) {
     let event = DockerEvent { container: ContainerId(ID.into()), name: "gaia-core".into(), action: expected };
-    assert_eq!(told(&container(action, attributes)), Told::Container(event), "{action}");
+    assert_eq!(parse(&container(action, attributes)), Parsed::Container(event), "{action}");
 }
 
 #[test]
-fn every_action_of_a_container_is_told() {
+fn parses_every_action_of_a_container() {
     check("create", "", DockerAction::Create);
     check("start", "", DockerAction::Start);
     check("die", r#""exitCode":"137","#, DockerAction::Die { exit_code: Some(137) });
@@ -55,41 +55,41 @@ fn every_action_of_a_container_is_told() {
 }
 
 #[test]
-fn execs_and_what_else_touches_no_connection_is_nothing() {
+fn ignores_execs_and_other_unrelated_messages() {
     for action in ["exec_create: /bin/sh -c true", "exec_start: /bin/sh -c true", "exec_die", "attach", "top", "update"]
     {
-        assert_eq!(told(&container(action, "")), Told::Nothing, "{action}");
+        assert_eq!(parse(&container(action, "")), Parsed::Ignored, "{action}");
     }
     assert_eq!(
-        told(&message(r#"{"Type":"image","Action":"pull","Actor":{"ID":"gm:1","Attributes":{}}}"#)),
-        Told::Nothing
+        parse(&message(r#"{"Type":"image","Action":"pull","Actor":{"ID":"gm:1","Attributes":{}}}"#)),
+        Parsed::Ignored
     );
-    assert_eq!(told(&message("{}")), Told::Nothing);
+    assert_eq!(parse(&message("{}")), Parsed::Ignored);
 }
 
 #[test]
-fn a_networks_messages_name_the_network_and_its_container_by_id() {
+fn parses_network_messages_with_the_container_id() {
     let joins = format!(r#""container":"{ID}","#);
     for (verb, action) in [
         ("connect", DockerAction::NetworkConnect { network: "gaia-network".into() }),
         ("disconnect", DockerAction::NetworkDisconnect { network: "gaia-network".into() }),
     ] {
         let event = DockerEvent { container: ContainerId(ID.into()), name: String::new(), action };
-        assert_eq!(told(&network(verb, &joins)), Told::Container(event));
-        assert_eq!(told(&network(verb, "")), Told::Nothing, "without a container");
+        assert_eq!(parse(&network(verb, &joins)), Parsed::Container(event));
+        assert_eq!(parse(&network(verb, "")), Parsed::Ignored, "without a container");
     }
-    assert_eq!(told(&network("create", "")), Told::NetworkCreated { network: NETWORK.into() });
-    assert_eq!(told(&network("destroy", "")), Told::Nothing);
+    assert_eq!(parse(&network("create", "")), Parsed::NetworkCreated { network: NETWORK.into() });
+    assert_eq!(parse(&network("destroy", "")), Parsed::Ignored);
 }
 
 #[test]
-fn a_message_has_its_nanosecond() {
+fn reads_instants_with_nanoseconds() {
     assert_eq!(instant(&container("start", "")), Some(Stamp(1_795_612_092_217_356_829)));
-    assert_eq!(instant(&message(r#"{"time":3}"#)), Some(Stamp(3_000_000_000)), "very old daemons write seconds only");
+    assert_eq!(instant(&message(r#"{"time":3}"#)), Some(Stamp(3_000_000_000)), "very old daemons send only seconds");
 }
 
 #[test]
-fn a_replayed_message_is_dropped_and_a_like_one_is_not() {
+fn drops_replayed_messages_and_keeps_similar_ones() {
     let mut recent = Recent::default();
     assert!(recent.is_new(&container("start", "")));
     assert!(!recent.is_new(&container("start", "")));
@@ -102,7 +102,7 @@ fn a_replayed_message_is_dropped_and_a_like_one_is_not() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded_and_covers_a_whole_replay() {
+fn remembers_a_whole_replay_within_its_bound() {
     let mut recent = Recent::default();
     let at = |nanos| {
         let mut message = container("start", "");

@@ -1,4 +1,4 @@
-//! `docker inspect`, reduced to what a verdict needs, joined with what the kernel says of the first process.
+//! `docker inspect`, reduced to what a verdict needs, and joined with the kernel's data of the first process.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,20 +13,20 @@ use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
 use crate::model::time::Stamp;
 use crate::sources::procfs::{self, CgroupTree};
 
-/// Programs that only start one child and pass signals on to it.
+/// Programs that only start one child and forward signals to it.
 const INITS: [&str; 5] = ["docker-init", "tini", "tini-static", "dumb-init", "catatonit"];
 
-/// What the kernel says of a container's first process; all `None` where it does not run, or has just gone.
+/// The kernel's data of a container's first process; all `None` if it does not run, or has just ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FirstProcess {
     pub cgroup: Option<CgroupId>,
-    /// Where the container's cgroup lies in the tree.
+    /// Path of the container's cgroup in the tree.
     pub cgroup_path: Option<PathBuf>,
     pub netns: Option<NetnsId>,
     pub comm: Option<String>,
 }
 
-/// Looks the first process up in `/proc`. Docker's `SandboxKey` stands in for a process that is gone by now.
+/// Reads the first process from `/proc`. Docker's `SandboxKey` is used for a process that has already ended.
 #[must_use]
 pub fn first_process(inspected: &ContainerInspectResponse, tree: Option<&CgroupTree>) -> FirstProcess {
     let (Some(id), Some(pid)) = (inspected.id.clone(), pid(inspected)) else { return FirstProcess::default() };
@@ -41,7 +41,7 @@ pub fn first_process(inspected: &ContainerInspectResponse, tree: Option<&CgroupT
     }
 }
 
-/// `None` only for an answer without an id, which no Docker gives.
+/// `None` only for a response without an id, which Docker does not send.
 #[must_use]
 pub fn container(inspected: ContainerInspectResponse, first: &FirstProcess) -> Option<ContainerInfo> {
     let pid = pid(&inspected);
@@ -54,10 +54,14 @@ pub fn container(inspected: ContainerInspectResponse, first: &FirstProcess) -> O
     let running = state.running.unwrap_or_default();
     let is_init = |program: &str| INITS.contains(&program);
     let program = inspected.path.as_deref().and_then(|path| Path::new(path).file_name()?.to_str());
-    let mut networks: Vec<_> =
-        settings.networks.unwrap_or_default().into_iter().map(|(name, end)| network(name, end, &id)).collect();
+    let mut networks: Vec<_> = settings
+        .networks
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, settings)| network(name, settings, &id))
+        .collect();
     networks.sort_by(|a, b| a.network.cmp(&b.network));
-    // A container that does not run publishes nothing, but its address stays its own.
+    // A container that does not run publishes nothing, but its configured ports still identify it.
     let mut published = published(settings.ports.unwrap_or_default());
     if published.is_empty() && !running {
         published = self::published(host.port_bindings.unwrap_or_default());
@@ -91,7 +95,7 @@ pub fn container(inspected: ContainerInspectResponse, first: &FirstProcess) -> O
         networks,
         published,
         endpoints: endpoints(&config.env.unwrap_or_default()),
-        // Docker says 0 of one that runs or never ran.
+        // Docker reports 0 for a container that runs or never ran.
         exit_code: state.exit_code.filter(|_| !running && state.finished_at.as_deref().and_then(instant).is_some()),
         id,
     })
@@ -102,20 +106,20 @@ fn pid(inspected: &ContainerInspectResponse) -> Option<Pid> {
     u32::try_from(number).ok().filter(|pid| *pid != 0).map(Pid)
 }
 
-/// Docker writes year 1 for never, which no [`Stamp`] can hold.
+/// Docker writes year 1 for "never", which a [`Stamp`] cannot represent.
 fn instant(text: &str) -> Option<Stamp> {
     let instant: jiff::Timestamp = text.parse().ok()?;
     i64::try_from(instant.as_nanosecond()).ok().map(Stamp)
 }
 
-fn network(name: String, end: EndpointSettings, container: &ContainerId) -> NetworkAddress {
-    let addresses = [end.ip_address, end.global_ipv6_address];
+fn network(name: String, settings: EndpointSettings, container: &ContainerId) -> NetworkAddress {
+    let addresses = [settings.ip_address, settings.global_ipv6_address];
     let names: BTreeSet<String> =
-        end.aliases.unwrap_or_default().into_iter().chain(end.dns_names.unwrap_or_default()).collect();
+        settings.aliases.unwrap_or_default().into_iter().chain(settings.dns_names.unwrap_or_default()).collect();
     NetworkAddress {
         network: name,
         addresses: addresses.into_iter().flatten().filter_map(|address| address.parse().ok()).collect(),
-        // Docker adds the short id to the names; nobody calls a service by it.
+        // Docker adds the short id to the names; clients do not use it.
         aliases: names.into_iter().filter(|alias| alias != container.short()).collect(),
     }
 }
@@ -130,7 +134,7 @@ fn published(ports: PortMap) -> Vec<PublishedPort> {
                     None | Some("") => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                     Some(address) => address.parse().ok()?,
                 };
-                // "0", or nothing: Docker chooses when it starts.
+                // "0" or missing: Docker chooses the port at the start.
                 let host_port = binding.host_port?.parse().ok().filter(|port| *port != 0)?;
                 Some(PublishedPort { host_ip, host_port, container_port })
             })

@@ -1,4 +1,4 @@
-//! Answers of a real `docker inspect` (Engine 20.10, shortened), each test with its own change to one.
+//! Responses of a real `docker inspect` (Engine 20.10, shortened), modified by each test.
 
 use bollard::models::ContainerInspectResponse;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::{FirstProcess, container};
 use crate::model::event::{ContainerInfo, DeclaredEndpoint, PublishedPort};
 use crate::model::ids::{CgroupId, NetnsId, Pid};
 
-fn answer() -> Value {
+fn response() -> Value {
     json!({
         "Id": "c0efd83067483ed7e4dd107e6a75c15bdaa7ff7473cb5407ad2bedb0f2171dc5",
         "Created": "2026-11-25T13:08:12.203832357Z",
@@ -53,9 +53,9 @@ fn read(change: impl FnOnce(&mut Value)) -> ContainerInfo {
 }
 
 fn read_with(first: &FirstProcess, change: impl FnOnce(&mut Value)) -> ContainerInfo {
-    let mut answer = answer();
-    change(&mut answer);
-    let inspected: ContainerInspectResponse = serde_json::from_value(answer).unwrap();
+    let mut response = response();
+    change(&mut response);
+    let inspected: ContainerInspectResponse = serde_json::from_value(response).unwrap();
     container(inspected, first).unwrap()
 }
 
@@ -64,7 +64,7 @@ fn port(host_ip: &str, host_port: u16, container_port: u16) -> PublishedPort {
 }
 
 #[test]
-fn a_running_container_is_read_whole() {
+fn reads_every_field_of_a_running_container() {
     let first = FirstProcess { cgroup: Some(CgroupId(158)), netns: Some(NetnsId(4_026_532_185)), ..Default::default() };
     let seen = read_with(&first, |_| {});
     assert_eq!((seen.name.as_str(), seen.image.as_str()), ("gaia-core", "gaia/core:1"));
@@ -78,14 +78,14 @@ fn a_running_container_is_read_whole() {
     assert_eq!(seen.published, [port("0.0.0.0", 16416, 6415), port("::", 16416, 6415)], "TCP only, in order");
     let mcp = DeclaredEndpoint { prefix: "MCP".into(), fallback: false, host: "gaia-mcp".into(), port: Some(8765) };
     assert_eq!(seen.endpoints, [mcp]);
-    assert!(!format!("{seen:?}").contains("secret"), "nothing else of the environment leaves");
+    assert!(!format!("{seen:?}").contains("secret"), "no other variable may leave");
 }
 
 #[test]
-fn networks_have_both_families_and_names_but_not_the_short_id() {
-    let seen = read(|answer| {
-        // Engine 25 and newer keep the names here.
-        answer["NetworkSettings"]["Networks"]["gaia-network"]["DNSNames"] =
+fn reads_addresses_of_both_families_and_names_without_the_short_id() {
+    let seen = read(|response| {
+        // Engine 25 and newer store the names here.
+        response["NetworkSettings"]["Networks"]["gaia-network"]["DNSNames"] =
             json!(["gaia-core", "core", "c0efd8306748"]);
     });
     let [bridge, gaia] = seen.networks.as_slice() else { panic!("{:?}", seen.networks) };
@@ -96,56 +96,56 @@ fn networks_have_both_families_and_names_but_not_the_short_id() {
 }
 
 #[test]
-fn a_stopped_container_keeps_its_published_address_and_has_an_exit_code() {
-    let seen = read(|answer| {
-        answer["State"]["Running"] = json!(false);
-        answer["State"]["Pid"] = json!(0);
-        answer["State"]["ExitCode"] = json!(137);
-        answer["State"]["FinishedAt"] = json!("2026-11-25T13:08:18.043800703Z");
-        answer["NetworkSettings"]["Ports"] = json!({});
+fn keeps_ports_and_exit_code_of_a_stopped_container() {
+    let seen = read(|response| {
+        response["State"]["Running"] = json!(false);
+        response["State"]["Pid"] = json!(0);
+        response["State"]["ExitCode"] = json!(137);
+        response["State"]["FinishedAt"] = json!("2026-11-25T13:08:18.043800703Z");
+        response["NetworkSettings"]["Ports"] = json!({});
     });
     assert_eq!((seen.running, seen.pid, seen.exit_code), (false, None, Some(137)));
     assert_eq!(seen.published, [port("0.0.0.0", 16416, 6415)]);
 }
 
 #[test]
-fn a_container_that_never_ran_has_neither_start_nor_exit_code() {
-    let seen = read(|answer| {
-        answer["State"]["Running"] = json!(false);
-        answer["State"]["StartedAt"] = json!("0001-01-01T00:00:00Z");
+fn has_no_start_and_no_exit_code_when_it_never_ran() {
+    let seen = read(|response| {
+        response["State"]["Running"] = json!(false);
+        response["State"]["StartedAt"] = json!("0001-01-01T00:00:00Z");
     });
     assert_eq!((seen.started_at, seen.exit_code), (None, None));
 }
 
 #[test]
-fn a_port_that_docker_is_yet_to_choose_is_none() {
-    let seen = read(|answer| {
-        answer["State"]["Running"] = json!(false);
-        answer["NetworkSettings"]["Ports"] = json!({});
-        answer["HostConfig"]["PortBindings"] = json!({"1/tcp": [{"HostIp": "", "HostPort": ""}], "2/tcp": [{"HostIp": "", "HostPort": "0"}], "3/tcp": [{}]});
+fn ignores_ports_that_docker_has_yet_to_choose() {
+    let seen = read(|response| {
+        response["State"]["Running"] = json!(false);
+        response["NetworkSettings"]["Ports"] = json!({});
+        response["HostConfig"]["PortBindings"] = json!({"1/tcp": [{"HostIp": "", "HostPort": ""}], "2/tcp": [{"HostIp": "", "HostPort": "0"}], "3/tcp": [{}]});
     });
     assert_eq!(seen.published, []);
 }
 
 #[test]
-fn an_init_is_known_by_the_option_the_program_or_the_process() {
-    assert!(read(|answer| answer["HostConfig"]["Init"] = json!(true)).init);
-    assert!(read(|answer| answer["Path"] = json!("/usr/bin/tini")).init);
+fn detects_an_init_by_option_program_or_process() {
+    assert!(read(|response| response["HostConfig"]["Init"] = json!(true)).init);
+    assert!(read(|response| response["Path"] = json!("/usr/bin/tini")).init);
     let first = FirstProcess { comm: Some("docker-init".into()), ..Default::default() };
-    assert!(read_with(&first, |_| {}).init, "the daemon's default is in no answer");
-    assert!(!read(|answer| answer["Path"] = json!("tinier")).init);
+    assert!(read_with(&first, |_| {}).init, "no response contains the daemon's default");
+    assert!(!read(|response| response["Path"] = json!("tinier")).init);
 }
 
 #[test]
-fn what_is_not_set_is_none() {
-    let seen = read(|answer| {
-        answer["HostConfig"] = json!({"NetworkMode": "host", "Memory": 0, "RestartPolicy": {"Name": ""}});
-        answer["Config"] = json!({"StopSignal": "quit", "Labels": null, "Env": null});
-        answer["State"]["Health"] = json!({"Status": "none"});
-        answer["NetworkSettings"] = json!({});
+fn reads_unset_fields_as_none() {
+    let seen = read(|response| {
+        response["HostConfig"] = json!({"NetworkMode": "host", "Memory": 0, "RestartPolicy": {"Name": ""}});
+        response["Config"] = json!({"StopSignal": "quit", "Labels": null, "Env": null});
+        response["State"]["Health"] = json!({"Status": "none"});
+        response["NetworkSettings"] = json!({});
     });
     assert_eq!((seen.health, seen.restart_policy, seen.memory_limit), (None, None, None));
     assert_eq!((seen.host_network, seen.stop_signal.as_str()), (true, "SIGQUIT"));
     assert_eq!((seen.networks.len(), seen.published.len(), seen.endpoints.len()), (0, 0, 0));
-    assert!(seen.image.starts_with("sha256:"), "the image's id stands in for a name");
+    assert!(seen.image.starts_with("sha256:"), "the image's id replaces a missing name");
 }

@@ -1,7 +1,7 @@
-//! One network namespace: its interfaces as they were last told, and what its socket brings.
+//! One network namespace: its last reported interfaces, and the socket that reports changes.
 //!
-//! Only differences leave: rtnetlink repeats an interface whenever anything about it changes. A socket whose buffer ran
-//! over has lost messages that nobody can name: that is told as a loss, and the namespace is read anew.
+//! Only differences are emitted, because rtnetlink repeats an interface whenever anything about it changes. After an
+//! overrun of the socket's buffer, the lost messages are unknown: a loss is reported, and the namespace is read again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,80 +15,81 @@ use netlink_packet_route::link::LinkMessage;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 
-use super::decode::{Heard, Standing, What, messages};
+use super::decode::{Message, Payload, Reachability, messages};
 use super::request;
 use crate::model::event::{AddressChange, Fact, Link, LinkChange, LinkKind, LinksRead, NeighbourChange};
 use crate::model::ids::NetnsId;
 
 /// RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR and _IPV6_IFADDR (include/uapi/linux/rtnetlink.h).
 const GROUPS: [u32; 4] = [1, 3, 5, 9];
-/// Interfaces kept of one namespace. What is beyond is not told: its changes are nobody's.
+/// Interfaces kept of one namespace. Further ones are not reported, and their changes are ignored.
 const LINKS: usize = 4_096;
-/// Addresses and failed neighbours kept of one namespace. What is beyond is told again each time.
+/// Addresses and failed neighbours kept of one namespace. Further ones are reported again each time.
 const ADDRESSES: usize = 4_096;
-/// Readings in a row that a change of the namespace may spoil (NLM_F_DUMP_INTR) until one is taken as it is.
-const SPOILED: u32 = 5;
+/// Restarts of a dump that a change of the namespace has interrupted (NLM_F_DUMP_INTR); the next one is accepted as it is.
+const DUMP_RETRIES: u32 = 5;
 
-/// What a socket gave.
+/// One read of the socket.
 #[derive(Debug)]
 pub enum Received {
     Datagram(Vec<u8>),
-    /// Its buffer ran over.
+    /// The socket's buffer overran.
     Overrun,
 }
 
-/// What was read.
+/// Content of one read.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct ReadResult {
     pub facts: Vec<Fact>,
-    /// Messages lost in the kernel, at least: the socket's buffer ran over.
+    /// Messages lost in an overrun of the socket's buffer, at least.
     pub overrun: u64,
-    /// Messages that cannot be read.
+    /// Messages that could not be decoded.
     pub unread: u64,
 }
 
 #[derive(Debug)]
 pub struct Watch {
     netns: NetnsId,
-    /// The host's: of its interfaces only bridges and the ends of veth pairs concern containers.
+    /// The host's namespace, in which only bridges and veth interfaces concern containers.
     host: bool,
     socket: Socket,
     links: BTreeMap<u32, Link>,
     addresses: BTreeSet<(u32, IpAddr)>,
     failed: BTreeSet<(u32, IpAddr)>,
-    reading: Option<Reading>,
+    /// The dump in progress.
+    dump: Option<Dump>,
     sequence: u32,
 }
 
-/// A reading of the whole namespace under way.
+/// A dump of the whole namespace in progress.
 #[derive(Debug, Default)]
-struct Reading {
+struct Dump {
     links: BTreeMap<u32, Link>,
     addresses: BTreeSet<(u32, IpAddr)>,
-    /// The interfaces have come, addresses are next.
-    halfway: bool,
-    /// A change meanwhile spoiled it.
-    spoiled: bool,
-    tries: u32,
+    /// The interfaces are complete, addresses are next.
+    links_done: bool,
+    /// A change of the namespace has interrupted it.
+    interrupted: bool,
+    retries: u32,
 }
 
 impl Watch {
-    /// Subscribes, and asks for what there is; the answers come by [`Watch::receive`].
+    /// Subscribes to changes and requests a dump, which [`Watch::receive`] returns.
     ///
     /// # Errors
-    /// When the socket takes no subscription or no question.
+    /// When the socket refuses the subscription or the request.
     pub fn begin(netns: NetnsId, host: bool, socket: OwnedFd) -> io::Result<Self> {
         // SAFETY: the descriptor is owned here, it is a netlink socket, and `Socket` closes it once.
         let mut socket = unsafe { Socket::from_raw_fd(socket.into_raw_fd()) };
         socket.set_non_blocking(true)?;
         socket.bind_auto()?;
-        // Before the question: what changes meanwhile is told twice, never missed.
+        // Before the dump: a change meanwhile is reported twice, never missed.
         for group in GROUPS {
             socket.add_membership(group)?;
         }
         let (links, addresses, failed) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        let mut watch = Self { netns, host, socket, links, addresses, failed, reading: None, sequence: 0 };
-        watch.read_anew(0)?;
+        let mut watch = Self { netns, host, socket, links, addresses, failed, dump: None, sequence: 0 };
+        watch.start_dump(0)?;
         Ok(watch)
     }
 
@@ -96,15 +97,15 @@ impl Watch {
         self.socket.as_fd()
     }
 
-    /// Nothing of the namespace is still being read.
+    /// No dump is in progress.
     pub fn is_read(&self) -> bool {
-        self.reading.is_none()
+        self.dump.is_none()
     }
 
-    /// Takes one datagram off the socket, unread: whoever stamps it lets nothing come between. `None`: there is none.
+    /// Receives one datagram without decoding it, so that the caller can stamp it immediately. `None` if there is none.
     ///
     /// # Errors
-    /// When the socket is broken.
+    /// When the socket fails.
     pub fn receive(&self) -> io::Result<Option<Received>> {
         loop {
             match self.socket.recv_from_full() {
@@ -119,93 +120,93 @@ impl Watch {
         }
     }
 
-    /// Reads what has been taken.
+    /// Decodes what was received.
     ///
     /// # Errors
-    /// When the socket takes no further question.
-    pub fn read(&mut self, received: &Received) -> io::Result<Turn> {
-        let mut turn = Turn::default();
+    /// When the socket refuses a further request.
+    pub fn read(&mut self, received: &Received) -> io::Result<ReadResult> {
+        let mut result = ReadResult::default();
         match received {
             Received::Overrun => {
-                turn.overrun = 1;
-                self.read_anew(0)?;
+                result.overrun = 1;
+                self.start_dump(0)?;
             }
             Received::Datagram(datagram) => {
-                for heard in messages(datagram) {
-                    match heard {
-                        Ok(heard) => self.take(heard, &mut turn.facts)?,
-                        Err(_) => turn.unread += 1,
+                for message in messages(datagram) {
+                    match message {
+                        Ok(message) => self.accept(message, &mut result.facts)?,
+                        Err(_) => result.unread += 1,
                     }
                 }
             }
         }
-        Ok(turn)
+        Ok(result)
     }
 
-    fn read_anew(&mut self, tries: u32) -> io::Result<()> {
-        self.reading = Some(Reading { tries, ..Reading::default() });
-        self.ask(RouteNetlinkMessage::GetLink(LinkMessage::default()))
+    fn start_dump(&mut self, retries: u32) -> io::Result<()> {
+        self.dump = Some(Dump { retries, ..Dump::default() });
+        self.request(RouteNetlinkMessage::GetLink(LinkMessage::default()))
     }
 
-    fn ask(&mut self, question: RouteNetlinkMessage) -> io::Result<()> {
+    fn request(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1).max(1);
-        let bytes = request::dump(self.sequence, question);
+        let bytes = request::dump(self.sequence, message);
         self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         Ok(())
     }
 
-    fn take(&mut self, heard: Heard, facts: &mut Vec<Fact>) -> io::Result<()> {
-        // Whoever changes something may have chosen the same number; only the parts of an answer are marked so.
-        let answer = heard.sequence == self.sequence && heard.flags & NLM_F_MULTIPART != 0;
-        if let Some(reading) = self.reading.as_mut().filter(|_| answer) {
-            reading.spoiled |= heard.flags & NLM_F_DUMP_INTR != 0;
-            return self.take_part(heard.what, facts);
+    fn accept(&mut self, message: Message, facts: &mut Vec<Fact>) -> io::Result<()> {
+        // A process that changes something may use the same sequence number; only parts of a response are marked so.
+        let is_response = message.sequence == self.sequence && message.flags & NLM_F_MULTIPART != 0;
+        if let Some(dump) = self.dump.as_mut().filter(|_| is_response) {
+            dump.interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+            return self.accept_part(message.payload, facts);
         }
-        match heard.what {
-            What::Link { link, removed } => self.link(link, removed, facts),
-            What::Address { index, address, removed } => self.address(index, address, removed, facts),
-            What::Neighbour { index, address, standing } => self.neighbour(index, address, standing, facts),
-            // A refused question leaves the namespace as it was last told.
-            What::Refused if heard.sequence == self.sequence => self.reading = None,
-            What::Done | What::Refused | What::Other => {}
+        match message.payload {
+            Payload::Link { link, removed } => self.link(link, removed, facts),
+            Payload::Address { index, address, removed } => self.address(index, address, removed, facts),
+            Payload::Neighbour { index, address, reachability } => self.neighbour(index, address, reachability, facts),
+            // A refused request leaves the namespace as last reported.
+            Payload::Refused if message.sequence == self.sequence => self.dump = None,
+            Payload::Done | Payload::Refused | Payload::Other => {}
         }
         Ok(())
     }
 
-    fn take_part(&mut self, part: What, facts: &mut Vec<Fact>) -> io::Result<()> {
-        let Some(reading) = self.reading.as_mut() else { return Ok(()) };
+    fn accept_part(&mut self, part: Payload, facts: &mut Vec<Fact>) -> io::Result<()> {
+        let Some(dump) = self.dump.as_mut() else { return Ok(()) };
         match part {
-            What::Link { link, .. } => {
+            Payload::Link { link, .. } => {
                 let known = self.links.get(&link.index);
-                let link = remembering(link, known);
-                if concerns(self.host, &link) && reading.links.len() < LINKS {
-                    reading.links.insert(link.index, link);
+                let link = with_known_peer(link, known);
+                if concerns(self.host, &link) && dump.links.len() < LINKS {
+                    dump.links.insert(link.index, link);
                 }
             }
-            What::Address { index, address, .. } => {
-                if is_own(address) && reading.links.contains_key(&index) && reading.addresses.len() < ADDRESSES {
-                    reading.addresses.insert((index, address));
+            Payload::Address { index, address, .. } => {
+                if is_own(address) && dump.links.contains_key(&index) && dump.addresses.len() < ADDRESSES {
+                    dump.addresses.insert((index, address));
                 }
             }
-            What::Done if reading.spoiled && reading.tries < SPOILED => {
-                let tries = reading.tries + 1;
-                return self.read_anew(tries);
+            Payload::Done if dump.interrupted && dump.retries < DUMP_RETRIES => {
+                let retries = dump.retries + 1;
+                return self.start_dump(retries);
             }
-            What::Done if !reading.halfway => {
-                reading.halfway = true;
-                return self.ask(RouteNetlinkMessage::GetAddress(AddressMessage::default()));
+            Payload::Done if !dump.links_done => {
+                dump.links_done = true;
+                return self.request(RouteNetlinkMessage::GetAddress(AddressMessage::default()));
             }
-            What::Done => self.conclude(facts),
-            What::Refused => self.reading = None,
-            What::Neighbour { .. } | What::Other => {}
+            Payload::Done => self.finish_dump(facts),
+            Payload::Refused => self.dump = None,
+            Payload::Neighbour { .. } | Payload::Other => {}
         }
         Ok(())
     }
 
-    fn conclude(&mut self, facts: &mut Vec<Fact>) {
-        let Some(reading) = self.reading.take() else { return };
-        self.links = reading.links;
-        self.addresses = reading.addresses;
+    fn finish_dump(&mut self, facts: &mut Vec<Fact>) {
+        let Some(dump) = self.dump.take() else { return };
+        self.links = dump.links;
+        self.addresses = dump.addresses;
         self.failed.retain(|(index, _)| self.links.contains_key(index));
         facts.push(Fact::LinksRead(LinksRead {
             netns: self.netns,
@@ -217,27 +218,27 @@ impl Watch {
 
     fn link(&mut self, link: Link, removed: bool, facts: &mut Vec<Fact>) {
         let known = self.links.get(&link.index);
-        let link = remembering(link, known);
+        let link = with_known_peer(link, known);
         if !concerns(self.host, &link) && known.is_none() {
             return;
         }
-        let told = |link| Fact::Link(LinkChange { netns: self.netns, link, removed });
+        let change = |link| Fact::Link(LinkChange { netns: self.netns, link, removed });
         if removed {
             if self.links.remove(&link.index).is_some() {
-                facts.push(told(link.clone()));
+                facts.push(change(link.clone()));
             }
             self.addresses.retain(|(index, _)| *index != link.index);
             self.failed.retain(|(index, _)| *index != link.index);
         } else if known != Some(&link) && (known.is_some() || self.links.len() < LINKS) {
-            facts.push(told(link.clone()));
+            facts.push(change(link.clone()));
             self.links.insert(link.index, link.clone());
         }
-        // The answer to a question that is under way was written before this.
-        if let Some(reading) = &mut self.reading {
+        // The response to a request in flight was written before this message.
+        if let Some(dump) = &mut self.dump {
             if removed {
-                reading.links.remove(&link.index);
-            } else if reading.links.contains_key(&link.index) {
-                reading.links.insert(link.index, link);
+                dump.links.remove(&link.index);
+            } else if dump.links.contains_key(&link.index) {
+                dump.links.insert(link.index, link);
             }
         }
     }
@@ -256,19 +257,19 @@ impl Watch {
         if changed {
             facts.push(Fact::Address(AddressChange { netns: self.netns, index, address, removed }));
         }
-        if let Some(reading) = &mut self.reading {
+        if let Some(dump) = &mut self.dump {
             if removed {
-                reading.addresses.remove(&key);
+                dump.addresses.remove(&key);
             } else {
-                reading.addresses.insert(key);
+                dump.addresses.insert(key);
             }
         }
     }
 
-    fn neighbour(&mut self, index: u32, address: IpAddr, standing: Standing, facts: &mut Vec<Fact>) {
+    fn neighbour(&mut self, index: u32, address: IpAddr, reachability: Reachability, facts: &mut Vec<Fact>) {
         let key = (index, address);
-        let failed = match standing {
-            Standing::Failed if self.links.contains_key(&index) => {
+        let failed = match reachability {
+            Reachability::Failed if self.links.contains_key(&index) => {
                 let room = self.failed.len() < ADDRESSES;
                 let new = if room { self.failed.insert(key) } else { !self.failed.contains(&key) };
                 if !new {
@@ -276,15 +277,15 @@ impl Watch {
                 }
                 true
             }
-            Standing::Answers if self.failed.remove(&key) => false,
-            Standing::Failed | Standing::Answers | Standing::Neither => return,
+            Reachability::Reachable if self.failed.remove(&key) => false,
+            Reachability::Failed | Reachability::Reachable | Reachability::Unknown => return,
         };
         facts.push(Fact::Neighbour(NeighbourChange { netns: self.netns, index, address, failed }));
     }
 }
 
-/// A veth end whose other end is just being taken down names it no more.
-fn remembering(mut link: Link, known: Option<&Link>) -> Link {
+/// Restores the peer of a veth: the kernel omits a peer that is being removed.
+fn with_known_peer(mut link: Link, known: Option<&Link>) -> Link {
     link.peer = link.peer.or_else(|| known.filter(|known| known.kind == link.kind)?.peer);
     link
 }
@@ -296,7 +297,7 @@ fn concerns(host: bool, link: &Link) -> bool {
     }
 }
 
-/// Link-local addresses come and go with every interface and lead nowhere else.
+/// Excludes link-local addresses, which every interface has and which are not reachable from elsewhere.
 fn is_own(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !address.is_link_local() && !address.is_loopback(),

@@ -1,19 +1,20 @@
-//! The bounded way from a source to the merge. A source never waits: what does not fit is dropped and counted.
+//! The bounded channel from the sources to the merge. A source never waits: a batch that does not fit is dropped and
+//! counted.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
 use crate::model::event::Observation;
 
-/// Batches under way. A batch is one drain of the ring, or one message of any other source.
+/// Queued batches. A batch is one drain of the ring, or one message of any other source.
 const BATCHES: usize = 4_096;
 
-/// What a source saw in one go, sorted by its own time.
+/// What a source observed in one read, sorted by its own time.
 pub type Batch = Vec<Observation>;
 
-/// Events lost before the engine, by stage, since the merge last asked.
+/// Events lost before the engine, by stage, since the last [`Losses::take`].
 #[derive(Clone, Debug, Default)]
 pub struct Losses(Arc<Mutex<BTreeMap<String, u64>>>);
 
@@ -22,26 +23,27 @@ impl Losses {
         if count == 0 {
             return;
         }
-        let mut losses = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut losses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *losses.entry(stage.to_owned()).or_default() += count;
     }
 
     #[must_use]
     pub fn take(&self) -> BTreeMap<String, u64> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// A source's end of the way.
+/// The sending half, for one source.
 #[derive(Clone, Debug)]
-pub struct Outlet {
+pub struct EventSender {
     sender: mpsc::Sender<Batch>,
     losses: Losses,
     stage: &'static str,
 }
 
-impl Outlet {
-    /// Makes the way; `stage` names the source that this outlet is for, [`Outlet::of`] makes one for another source.
+impl EventSender {
+    /// Creates the channel. Batches that this sender drops are counted under `stage`; [`EventSender::with_stage`] makes a
+    /// sender for another source.
     #[must_use]
     pub fn new(stage: &'static str) -> (Self, mpsc::Receiver<Batch>, Losses) {
         let (sender, receiver) = mpsc::channel(BATCHES);
@@ -50,12 +52,12 @@ impl Outlet {
     }
 
     #[must_use]
-    pub fn of(&self, stage: &'static str) -> Self {
+    pub fn with_stage(&self, stage: &'static str) -> Self {
         Self { stage, ..self.clone() }
     }
 
-    /// Hands a batch over, or counts it as lost when the merge is that far behind. `false`: the merge is gone.
-    pub fn offer(&self, batch: Batch) -> bool {
+    /// Sends a batch, or counts it as lost if the channel is full. Returns `false` if the receiver was dropped.
+    pub fn send(&self, batch: Batch) -> bool {
         if batch.is_empty() {
             return true;
         }
@@ -70,7 +72,7 @@ impl Outlet {
         }
     }
 
-    /// Reports a loss that happened in the kernel, or at a source's own peer.
+    /// Reports a loss outside this channel: in the kernel, in Docker, or in a queue of the source.
     pub fn lost(&self, stage: &str, count: u64) {
         self.losses.add(stage, count);
     }

@@ -1,6 +1,7 @@
-//! Between the sources and the belt: one order, one clock, and what an event makes worth looking up.
+//! Dispatcher between the sources and the engine: gives all events one order and one clock, and forwards the facts that
+//! other sources act on.
 //!
-//! It waits for nothing but time, and reads nothing but the command line of a docker-proxy.
+//! It waits for nothing, and reads nothing but the command line of a docker-proxy.
 
 use std::sync::Arc;
 
@@ -9,9 +10,9 @@ use tokio::sync::mpsc;
 use crate::engine::effect::Wanted;
 use crate::model::event::{Event, Fact, Observation};
 use crate::model::time::Stamp;
+use crate::pipeline::channel::{Batch, Losses};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::merge::Merge;
-use crate::pipeline::outlet::{Batch, Losses};
 use crate::sources::procfs;
 
 /// Where events go. It must not wait for anybody.
@@ -31,32 +32,32 @@ pub trait Belt {
     fn keep_house(&mut self, now: Stamp);
 }
 
-pub(super) struct Hub<'a, B, P, H, A> {
+pub(super) struct Dispatcher<'a, B, P, F, E> {
     merge: Merge,
     belt: &'a mut B,
     clock: Arc<Clock>,
     losses: Losses,
-    /// Tells the probe of a port before Docker does.
+    /// Publishes a port in the probe's filter before Docker reports it.
     publish: P,
-    /// Tells other sources of what they may have to look at.
-    heed: H,
-    /// Takes what the belt asks for.
-    ask: A,
+    /// Passes every fact to the sources that depend on facts of others.
+    on_fact: F,
+    /// Receives the engine's enrichment requests.
+    enrich: E,
 }
 
-impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact), A: Fn(Wanted)> Hub<'a, B, P, H, A> {
-    pub(super) fn new(belt: &'a mut B, clock: Arc<Clock>, losses: Losses, publish: P, heed: H, ask: A) -> Self {
-        Self { merge: Merge::default(), belt, clock, losses, publish, heed, ask }
+impl<'a, B: Belt, P: Fn(u16), F: Fn(&Fact), E: Fn(Wanted)> Dispatcher<'a, B, P, F, E> {
+    pub(super) fn new(belt: &'a mut B, clock: Arc<Clock>, losses: Losses, publish: P, on_fact: F, enrich: E) -> Self {
+        Self { merge: Merge::default(), belt, clock, losses, publish, on_fact, enrich }
     }
 
-    pub(super) fn is_unheard(&self) -> bool {
+    pub(super) fn all_outputs_closed(&self) -> bool {
         self.belt.is_unheard()
     }
 
     fn feed(&mut self, event: &Event) {
         self.belt.feed(event);
-        for wanted in self.belt.wanted() {
-            (self.ask)(wanted);
+        for request in self.belt.wanted() {
+            (self.enrich)(request);
         }
     }
 
@@ -64,13 +65,13 @@ impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact), A: Fn(Wanted)> Hub<'a, B, P, H, A> {
         for observation in batch {
             let event = self.merge.release(self.clock.now(), observation);
             self.feed(&event);
-            self.follow(&event);
+            self.follow_up(&event);
         }
     }
 
-    /// What an event makes worth looking up. A new docker-proxy opens its port long before Docker says `start`.
-    fn follow(&mut self, event: &Event) {
-        (self.heed)(&event.fact);
+    /// Reacts to a fact. A new docker-proxy opens its port long before Docker reports `start`.
+    fn follow_up(&mut self, event: &Event) {
+        (self.on_fact)(&event.fact);
         if let Fact::ProcessExec(exec) = &event.fact
             && exec.process.comm == procfs::PROXY
             && let Some(proxy) = procfs::proxy(exec.process.pid)
@@ -88,6 +89,7 @@ impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact), A: Fn(Wanted)> Hub<'a, B, P, H, A> {
         }
     }
 
+    /// Feeds a fact of the monitor itself.
     pub(super) fn own(&mut self, fact: Fact) {
         let event = self.merge.own(self.clock.now(), fact);
         self.feed(&event);
@@ -99,7 +101,7 @@ impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact), A: Fn(Wanted)> Hub<'a, B, P, H, A> {
         }
     }
 
-    pub(super) fn keep_house(&mut self) {
+    pub(super) fn housekeeping(&mut self) {
         self.clock.anchor();
         for event in self.merge.lost(self.clock.now(), self.losses.take()) {
             self.feed(&event);
@@ -107,8 +109,8 @@ impl<'a, B: Belt, P: Fn(u16), H: Fn(&Fact), A: Fn(Wanted)> Hub<'a, B, P, H, A> {
         self.belt.keep_house(self.clock.now());
     }
 
-    /// When the belt's next timer is due, if it has one.
-    pub(super) fn due(&self) -> Option<Stamp> {
+    /// When the engine's next timer is due, if it has one.
+    pub(super) fn next_deadline(&self) -> Option<Stamp> {
         self.belt.next_deadline()
     }
 }

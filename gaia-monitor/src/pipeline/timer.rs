@@ -1,7 +1,7 @@
-//! An alarm clock that keeps to microseconds (timerfd_create(2)).
+//! Timer with microsecond resolution (timerfd_create(2)).
 //!
-//! Tokio's own timers go by whole milliseconds and round up; a first word that waits for one and a drain of the ring that
-//! waits for another would be told after the client has raised its exception.
+//! Tokio's timers have millisecond resolution and round up. A drain of the ring that waits for one, followed by a report
+//! that waits for another, would come after the client has raised its exception.
 
 use std::io;
 use std::time::Duration;
@@ -14,21 +14,21 @@ use tokio::io::unix::AsyncFd;
 use crate::model::time::Stamp;
 use crate::pipeline::fd::Raw;
 
-/// One instant that is waited for; a new one takes the place of the old.
+/// Waits for one instant; setting a new one replaces the old.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct Timer {
     timer: AsyncFd<Raw<TimerFd>>,
     set: Option<Stamp>,
 }
 
-impl Alarm {
-    /// An alarm that is not set.
+impl Timer {
+    /// A timer that is not set.
     ///
     /// # Errors
-    /// When the process has no descriptor left.
+    /// When the process has no file descriptor left.
     ///
     /// # Panics
-    /// Outside a runtime of tokio.
+    /// Outside a tokio runtime.
     pub fn new() -> io::Result<Self> {
         let timer = TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
         // SAFETY: the timer owns its descriptor and keeps the same one until it is dropped with the `AsyncFd`.
@@ -37,17 +37,17 @@ impl Alarm {
         Ok(Self { timer, set: None })
     }
 
-    /// Rings at this instant of the system's clock, however that is stepped meanwhile; at once where it has passed.
+    /// Fires at this instant of the system clock, even if the clock is stepped; immediately if it has passed.
     ///
     /// # Errors
-    /// Never for an instant that a clock can show.
+    /// Never for an instant that the clock can reach.
     pub fn set_at(&mut self, at: Option<Stamp>) -> io::Result<()> {
         if self.set == at {
             return Ok(());
         }
         self.set = at;
         match at {
-            // An instant of zero would disarm it.
+            // Zero would disarm the timer.
             Some(at) => {
                 let at = Expiration::OneShot(TimeSpec::from_duration(Duration::from_nanos(at.0.max(1).unsigned_abs())));
                 self.timer.get_ref().0.set(at, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
@@ -57,10 +57,10 @@ impl Alarm {
         Ok(())
     }
 
-    /// Rings after this time.
+    /// Fires after this time.
     ///
     /// # Errors
-    /// Never for a time that a clock can count.
+    /// Never for a duration that the clock can represent.
     pub fn set_in(&mut self, after: Duration) -> io::Result<()> {
         self.set = None;
         let after = after.max(Duration::from_nanos(1));
@@ -71,14 +71,14 @@ impl Alarm {
             .set(Expiration::OneShot(TimeSpec::from_duration(after)), TimerSetTimeFlags::empty())?)
     }
 
-    /// Ready once each time it rings; never while it is not set. May be dropped and called again.
+    /// Completes once each time the timer fires, and never while it is not set. Cancel safe.
     ///
     /// # Errors
     /// When the descriptor cannot be waited for.
-    pub async fn ring(&mut self) -> io::Result<()> {
+    pub async fn fired(&mut self) -> io::Result<()> {
         loop {
             let mut ready = self.timer.readable().await?;
-            // Setting it anew takes back a ring that nobody has heard: then there is nothing to read.
+            // Setting the timer again cancels an expiration that was not read yet: then there is nothing to read.
             if let Ok(read) = ready.try_io(|timer| timer.get_ref().0.wait().map_err(io::Error::from)) {
                 self.set = None;
                 return read;
@@ -93,40 +93,40 @@ mod tests {
 
     use tokio::time::timeout;
 
-    use super::Alarm;
+    use super::Timer;
     use crate::model::time::Stamp;
     use crate::pipeline::clock::Clock;
 
     const LONG: Duration = Duration::from_secs(10);
 
     #[tokio::test]
-    async fn it_rings_once_and_not_before_its_instant() {
-        let (mut alarm, clock) = (Alarm::new().unwrap(), Clock::new());
+    async fn fires_once_and_not_before_its_instant() {
+        let (mut timer, clock) = (Timer::new().unwrap(), Clock::new());
         let at = Stamp(clock.now().0 + 3_000_000);
-        alarm.set_at(Some(at)).unwrap();
-        timeout(LONG, alarm.ring()).await.unwrap().unwrap();
+        timer.set_at(Some(at)).unwrap();
+        timeout(LONG, timer.fired()).await.unwrap().unwrap();
         assert!(clock.now() >= at);
-        assert!(timeout(Duration::from_millis(20), alarm.ring()).await.is_err());
+        assert!(timeout(Duration::from_millis(20), timer.fired()).await.is_err());
     }
 
     #[tokio::test]
-    async fn an_instant_that_has_passed_rings_at_once_and_again_when_it_is_set_again() {
-        let mut alarm = Alarm::new().unwrap();
+    async fn fires_immediately_when_the_instant_has_passed() {
+        let mut timer = Timer::new().unwrap();
         for _ in 0..2 {
-            alarm.set_at(Some(Stamp(1))).unwrap();
-            timeout(LONG, alarm.ring()).await.unwrap().unwrap();
+            timer.set_at(Some(Stamp(1))).unwrap();
+            timeout(LONG, timer.fired()).await.unwrap().unwrap();
         }
     }
 
     #[tokio::test]
-    async fn one_that_is_set_anew_or_taken_back_does_not_ring_for_the_old_instant() {
-        let mut alarm = Alarm::new().unwrap();
-        alarm.set_in(Duration::from_millis(1)).unwrap();
+    async fn does_not_fire_for_a_replaced_or_unset_instant() {
+        let mut timer = Timer::new().unwrap();
+        timer.set_in(Duration::from_millis(1)).unwrap();
         std::thread::sleep(Duration::from_millis(5));
-        alarm.set_in(LONG).unwrap();
-        assert!(timeout(Duration::from_millis(20), alarm.ring()).await.is_err());
-        alarm.set_at(Some(Stamp(1))).unwrap();
-        alarm.set_at(None).unwrap();
-        assert!(timeout(Duration::from_millis(20), alarm.ring()).await.is_err());
+        timer.set_in(LONG).unwrap();
+        assert!(timeout(Duration::from_millis(20), timer.fired()).await.is_err());
+        timer.set_at(Some(Stamp(1))).unwrap();
+        timer.set_at(None).unwrap();
+        assert!(timeout(Duration::from_millis(20), timer.fired()).await.is_err());
     }
 }

@@ -1,11 +1,14 @@
-//! One question to Docker's embedded name server, asked inside a container's network namespace.
+//! One lookup at Docker's embedded DNS server, made inside a container's network namespace.
 //!
-//! What is wanted is what the name server says now, once. hickory-resolver 0.26 asks, with a resolver for each look-up,
-//! so that nothing is remembered, and with its own zeal off: `attempts` are those after the first; [`Once`] replaces its
-//! own way to a name server, which repeats a question every third of a second; [`Verbatim`] keeps it from asking on
-//! where an answer was cut or is an alias. What cannot be turned off are the names that it answers by itself (RFC 6761):
-//! `plan` leaves them out. The socket comes from the broker, is used for one question, and holds the namespace no longer
-//! than that.
+//! The lookup must return the server's current response to a single query. hickory-resolver 0.26 is therefore used with a
+//! new resolver for each lookup (no cache) and without retries:
+//!
+//! - `attempts` counts those after the first.
+//! - [`SingleAttempt`] replaces hickory's own connection, which repeats a query every third of a second.
+//! - [`FinalResponse`] stops further queries when a response is truncated or is an alias.
+//!
+//! Names that hickory resolves itself (RFC 6761) cannot be turned off; `plan` leaves them out. The socket comes from the
+//! broker and serves one query, so it does not keep the namespace alive any longer.
 
 use std::future::{Future, Ready, ready};
 use std::io;
@@ -33,51 +36,52 @@ use crate::sources::netns::{Broker, SocketKind};
 use crate::sources::procfs;
 use crate::wire::dns::answer;
 
-use super::plan::Place;
+use super::plan::Location;
 
-/// Docker's embedded name server, in the namespace of every container on a network of the user's own.
+/// Docker's embedded DNS server, in the namespace of every container on a user-defined network.
 const EMBEDDED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11)), 53);
-/// A name that is gone is forwarded upstream; a container's own resolver waits five seconds there.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Docker forwards a query for a removed name upstream, where a container's own resolver would wait five seconds.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why a question brought no answer.
+/// Why a lookup returned no response.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    #[error("{name} cannot be asked for")]
+pub enum LookupError {
+    #[error("{name} is not a DNS name")]
     Name { name: String },
-    #[error("cannot ask inside the container's network namespace")]
-    Ask(#[source] NetError),
+    #[error("cannot send a DNS query inside the container's network namespace")]
+    Query(#[source] NetError),
 }
 
-/// Asks for the IPv4 addresses of a name, and where it has none, for its IPv6 ones.
+/// Queries the IPv4 addresses of a name, and if it has none, the IPv6 addresses.
 ///
 /// # Errors
-/// When nothing could be asked: the container has gone, or this is no name. Silence is an answer.
-pub async fn ask(broker: &Broker, place: Place, name: &str) -> Result<NameAnswer, AskError> {
-    let (broker, Place { pid, netns }) = (broker.clone(), place);
+/// When no query could be sent: the container has ended, or the name is invalid. No response in time is a result.
+pub async fn lookup(broker: &Broker, location: Location, name: &str) -> Result<NameAnswer, LookupError> {
+    let (broker, Location { pid, netns }) = (broker.clone(), location);
     let open = move || broker.socket_in(netns, &procfs::netns_path(pid), SocketKind::UDP);
-    look_up(Inside { open: Arc::new(open), handle: TokioHandle::default() }, EMBEDDED, name).await
+    resolve(NamespaceSockets { open: Arc::new(open), handle: TokioHandle::default() }, EMBEDDED, name).await
 }
 
-async fn look_up(inside: Inside, server: SocketAddr, name: &str) -> Result<NameAnswer, AskError> {
-    // With the final dot: no search domain is tried.
-    let fqdn = Name::from_ascii(format!("{name}.")).map_err(|_| AskError::Name { name: name.to_owned() })?;
-    let resolver = resolver(inside, server).map_err(AskError::Ask)?;
-    match question(&resolver, fqdn.clone(), RecordType::A).await? {
-        NameAnswer::NoData => question(&resolver, fqdn, RecordType::AAAA).await,
+async fn resolve(sockets: NamespaceSockets, server: SocketAddr, name: &str) -> Result<NameAnswer, LookupError> {
+    // The final dot excludes search domains.
+    let fqdn = Name::from_ascii(format!("{name}.")).map_err(|_| LookupError::Name { name: name.to_owned() })?;
+    let resolver = resolver(sockets, server).map_err(LookupError::Query)?;
+    match query(&resolver, fqdn.clone(), RecordType::A).await? {
+        NameAnswer::NoData => query(&resolver, fqdn, RecordType::AAAA).await,
         other => Ok(other),
     }
 }
 
-fn resolver(inside: Inside, server: SocketAddr) -> Result<Resolver<Once>, NetError> {
+fn resolver(sockets: NamespaceSockets, server: SocketAddr) -> Result<Resolver<SingleAttempt>, NetError> {
     let mut connection = ConnectionConfig::udp();
     connection.port = server.port();
     let mut config = NameServerConfig::udp(server.ip());
     config.connections = vec![connection];
-    let mut builder = Resolver::builder_with_config(ResolverConfig::from_name_servers(vec![config]), Once(inside));
+    let mut builder =
+        Resolver::builder_with_config(ResolverConfig::from_name_servers(vec![config]), SingleAttempt(sockets));
     let options = builder.options_mut();
     options.ndots = 0;
-    options.timeout = PATIENCE;
+    options.timeout = TIMEOUT;
     options.attempts = 0;
     options.edns0 = false;
     options.cache_size = 0;
@@ -86,11 +90,11 @@ fn resolver(inside: Inside, server: SocketAddr) -> Result<Resolver<Once>, NetErr
     builder.build()
 }
 
-async fn question(resolver: &Resolver<Once>, name: Name, kind: RecordType) -> Result<NameAnswer, AskError> {
+async fn query(resolver: &Resolver<SingleAttempt>, name: Name, kind: RecordType) -> Result<NameAnswer, LookupError> {
     match resolver.lookup(name, kind).await {
         Ok(found) => {
             let mut addresses: Vec<IpAddr> = found.answers().iter().filter_map(address).collect();
-            // Their order is shuffled with every answer.
+            // The server shuffles their order.
             addresses.sort();
             addresses.dedup();
             Ok(answer(found.message().response_code, addresses))
@@ -98,7 +102,7 @@ async fn question(resolver: &Resolver<Once>, name: Name, kind: RecordType) -> Re
         Err(NetError::Timeout) => Ok(NameAnswer::Silent),
         Err(NetError::Dns(DnsError::ResponseCode(code))) => Ok(answer(code, Vec::new())),
         Err(NetError::Dns(DnsError::NoRecordsFound(none))) => Ok(answer(none.response_code, Vec::new())),
-        Err(error) => Err(AskError::Ask(error)),
+        Err(error) => Err(LookupError::Query(error)),
     }
 }
 
@@ -106,19 +110,19 @@ fn address(record: &Record) -> Option<IpAddr> {
     match &record.data {
         RData::A(address) => Some(IpAddr::V4(address.0)),
         RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-        // A CNAME on the way to them.
+        // A CNAME that leads to them.
         _ => None,
     }
 }
 
-/// A way to a name server that sends a question once.
+/// A connection to the server that sends each query once.
 #[derive(Clone)]
-struct Once(Inside);
+struct SingleAttempt(NamespaceSockets);
 
-impl ConnectionProvider for Once {
-    type Conn = Verbatim;
-    type FutureConn = Ready<Result<Verbatim, NetError>>;
-    type RuntimeProvider = Inside;
+impl ConnectionProvider for SingleAttempt {
+    type Conn = FinalResponse;
+    type FutureConn = Ready<Result<FinalResponse, NetError>>;
+    type RuntimeProvider = NamespaceSockets;
 
     fn new_connection(
         &self,
@@ -127,34 +131,34 @@ impl ConnectionProvider for Once {
         cx: &PoolContext,
     ) -> Result<Self::FutureConn, NetError> {
         let stream = UdpClientStream::builder(SocketAddr::new(ip, config.port), self.0.clone());
-        // "Retries" count the first one. The port is the system's choice, as a container's own resolver has it.
+        // "Retries" include the first attempt. The kernel chooses the port, as for a container's own resolver.
         let stream = stream.with_timeout(Some(cx.options.timeout)).with_max_retries(1).with_os_port_selection(true);
-        Ok(ready(Ok(Verbatim(stream.exchange()))))
+        Ok(ready(Ok(FinalResponse(stream.exchange()))))
     }
 
-    fn runtime_provider(&self) -> &Inside {
+    fn runtime_provider(&self) -> &NamespaceSockets {
         &self.0
     }
 }
 
-/// A name server whose answers are final.
+/// A connection that makes every response final.
 #[derive(Clone)]
-struct Verbatim(DnsExchange<Inside>);
+struct FinalResponse(DnsExchange<NamespaceSockets>);
 
-type Answer = Result<DnsResponse, NetError>;
+type Exchanged = Result<DnsResponse, NetError>;
 
-impl DnsHandle for Verbatim {
-    type Response = Map<<DnsExchange<Inside> as DnsHandle>::Response, fn(Answer) -> Answer>;
-    type Runtime = Inside;
+impl DnsHandle for FinalResponse {
+    type Response = Map<<DnsExchange<NamespaceSockets> as DnsHandle>::Response, fn(Exchanged) -> Exchanged>;
+    type Runtime = NamespaceSockets;
 
     fn send(&self, request: DnsRequest) -> Self::Response {
-        self.0.send(request).map(|answer| answer.map(last_word))
+        self.0.send(request).map(|response| response.map(finalize))
     }
 }
 
-/// An answer that the resolver does not try to better: it would ask by TCP for one that was cut, and throw away what it
-/// says, and ask for the target of an alias that has no address.
-fn last_word(mut response: DnsResponse) -> DnsResponse {
+/// Makes the resolver accept a response as it is. Otherwise it would drop a truncated response and query again by TCP, and
+/// query the target of an alias that has no address.
+fn finalize(mut response: DnsResponse) -> DnsResponse {
     let wanted = response.queries.first().map(|query| query.query_type);
     if response.answers.iter().any(|record| Some(record.record_type()) == wanted) {
         response.metadata.truncation = false;
@@ -164,14 +168,14 @@ fn last_word(mut response: DnsResponse) -> DnsResponse {
     response
 }
 
-/// Sockets inside one namespace.
+/// Runtime provider of sockets in one network namespace.
 #[derive(Clone)]
-struct Inside {
+struct NamespaceSockets {
     open: Arc<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>,
     handle: TokioHandle,
 }
 
-impl Inside {
+impl NamespaceSockets {
     fn socket(&self) -> io::Result<UdpSocket> {
         let socket = std::net::UdpSocket::from((self.open)()?);
         socket.set_nonblocking(true)?;
@@ -179,7 +183,7 @@ impl Inside {
     }
 }
 
-impl RuntimeProvider for Inside {
+impl RuntimeProvider for NamespaceSockets {
     type Handle = TokioHandle;
     type Timer = TokioTime;
     type Udp = UdpSocket;
@@ -189,7 +193,7 @@ impl RuntimeProvider for Inside {
         self.handle.clone()
     }
 
-    /// Addresses of containers fit a datagram.
+    /// Unused: addresses of containers fit into a datagram.
     fn connect_tcp(
         &self,
         _server: SocketAddr,
@@ -199,7 +203,7 @@ impl RuntimeProvider for Inside {
         Box::pin(ready(Err(io::ErrorKind::Unsupported.into())))
     }
 
-    /// The kernel binds it when it sends.
+    /// The kernel binds the socket when it sends.
     fn bind_udp(
         &self,
         _local: SocketAddr,
