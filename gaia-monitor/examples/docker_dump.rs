@@ -1,7 +1,7 @@
-//! Prints what the Docker and inventory sources see, one JSON line an observation: for looking at a host by hand.
+//! Prints the observations of the Docker and inventory sources as JSON lines, to inspect a host manually.
 //!
-//! `cargo run --example docker_dump [-- DOCKER_HOST]`, ended with Ctrl-C. Lines go to standard output, changes of the
-//! probe's filter and losses to standard error. It needs root for the inventory, and no probe.
+//! `cargo run --example docker_dump [-- DOCKER_HOST]`; stop it with Ctrl-C. Observations go to standard output, changes of
+//! the probe's filter and losses to standard error. The inventory needs root; no probe is loaded.
 
 use std::sync::Arc;
 

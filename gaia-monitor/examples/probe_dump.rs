@@ -1,4 +1,6 @@
-//! Prints what the probe sees as JSON lines for some seconds: `probe_dump [SECONDS] [PUBLISHED_PORT | PREFIX/LEN | cgroup:ID]…`. For developers.
+//! Prints the observations of the probe as JSON lines, for developers.
+//!
+//! `probe_dump [SECONDS] [PUBLISHED_PORT | PREFIX/LEN | cgroup:ID]…`
 
 use std::io::Write;
 use std::sync::Arc;

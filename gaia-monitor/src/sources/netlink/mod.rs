@@ -81,9 +81,9 @@ impl Interfaces {
         prepare: impl FnOnce() -> io::Result<()> + Send + 'static,
     ) -> io::Result<Self> {
         let (commands, receiver) = mpsc::sync_channel(COMMANDS);
-        let (waker, message) = UnixStream::pair()?;
+        let (waker, wakeups) = UnixStream::pair()?;
         waker.set_nonblocking(true)?;
-        message.set_nonblocking(true)?;
+        wakeups.set_nonblocking(true)?;
         let mut watcher = Watcher {
             broker,
             clock,
@@ -93,7 +93,7 @@ impl Interfaces {
             members: BTreeMap::new(),
             flushes: Vec::new(),
         };
-        worker::start(name, prepare, move || watcher.run(&receiver, message))?;
+        worker::start(name, prepare, move || watcher.run(&receiver, wakeups))?;
         Ok(Self { commands, waker: Arc::new(waker), sender })
     }
 

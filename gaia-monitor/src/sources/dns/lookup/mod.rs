@@ -48,14 +48,15 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 pub enum LookupError {
     #[error("{name} is not a DNS name")]
     Name { name: String },
-    #[error("cannot send a DNS query inside the container's network namespace")]
+    #[error("the DNS query inside the container's network namespace failed")]
     Query(#[source] NetError),
 }
 
 /// Queries the IPv4 addresses of a name, and if it has none, the IPv6 addresses.
 ///
 /// # Errors
-/// When no query could be sent: the container has ended, or the name is invalid. No response in time is a result.
+/// When the query fails: the container has ended, the name is invalid, or the response is empty and truncated. A timeout is
+/// a result, not an error.
 pub async fn lookup(broker: &Broker, location: Location, name: &str) -> Result<NameAnswer, LookupError> {
     let (broker, Location { pid, netns }) = (broker.clone(), location);
     let open = move || broker.socket_in(netns, &procfs::netns_path(pid), SocketKind::UDP);
