@@ -1,4 +1,4 @@
-//! The exit codes, and the one message that goes with each failure. Scripts rely on the numbers.
+//! Exit codes, and the message of each failure. Scripts rely on the numbers.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -13,11 +13,11 @@ pub enum Exit {
     Usage,
     /// A privilege, a kernel feature or Docker is missing.
     Missing,
-    /// A recording or journal that cannot be read, or that has holes.
+    /// A recording or journal that cannot be read, or a recording with gaps.
     UnreadableRecording,
-    /// `--fail-on` saw an incident of its kinds.
+    /// There was an incident of a kind in `--fail-on`.
     IncidentSeen,
-    /// `explain` found nothing that fits.
+    /// `explain` found no match.
     NothingFits,
     DoctorWarnings,
     DoctorFailures,
@@ -45,7 +45,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A command that ends early: its exit code, and what failed and what to do in one message.
+/// The early end of a command: its exit code and one message with the failure and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     pub exit: Exit,
@@ -59,7 +59,7 @@ impl Failure {
     }
 }
 
-/// An error with those behind it, from the outermost to the root, in one line.
+/// An error and its causes, from the outermost to the root, in one line.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

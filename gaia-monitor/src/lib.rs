@@ -1,10 +1,9 @@
 //! The library behind the `gaia-monitor` command.
 //!
-//! Facts flow from left to right: `sources` observe, `pipeline` orders, `engine` derives incidents, `sinks` tell.
+//! Facts flow from left to right: `sources` observe, `pipeline` orders, `engine` derives incidents, `output` publishes.
 //! Everything but `sources`, `pipeline` and `daemon` builds without the `live` feature and replays recordings anywhere.
 
 pub mod assets;
-pub mod belt;
 pub mod cli;
 pub mod cmd;
 pub mod config;
@@ -12,11 +11,12 @@ pub mod config;
 pub mod daemon;
 #[cfg(feature = "live")]
 pub mod doctor;
+pub mod driver;
 pub mod engine;
 pub mod exit;
 pub mod explain;
-pub mod logline;
 pub mod model;
+pub mod output;
 #[cfg(feature = "live")]
 pub mod pipeline;
 #[cfg(feature = "live")]
@@ -24,8 +24,9 @@ pub mod privileges;
 pub mod recording;
 #[cfg(feature = "live")]
 pub mod serve;
-pub mod sinks;
 #[cfg(feature = "live")]
 pub mod sources;
+pub mod stderr;
 pub mod story;
+pub mod text;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! The command itself; everything is in the library.
+//! The command; everything is in the library.
 
 use std::process::ExitCode;
 

@@ -1,11 +1,10 @@
-//! `assets NAME`: prints a file that the program carries.
+//! `assets NAME`: prints a bundled file.
 
 use super::print;
-use crate::assets::Asset;
 use crate::cli;
 use crate::exit::{Exit, Failure};
 
 pub fn assets(args: &cli::Assets) -> Result<Exit, Failure> {
-    print(&Asset::from(args.name).content())?;
+    print(&args.name.content())?;
     Ok(Exit::Ok)
 }

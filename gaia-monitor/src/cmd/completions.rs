@@ -1,4 +1,4 @@
-//! `completions SHELL`: prints what a shell needs to complete the command line.
+//! `completions SHELL`: prints a shell's completion script.
 
 use clap::CommandFactory;
 

@@ -1,12 +1,13 @@
-//! `doctor`: prints one line for each thing that the monitor needs of this host.
+//! `doctor`: prints one line for each requirement of the monitor on this host.
 
 use super::print;
-use crate::cli::{self, Output};
+use crate::cli;
+use crate::config::Output;
 use crate::doctor::{Finding, Status, examine, verdict};
 use crate::exit::{Exit, Failure};
-use crate::sinks::terminal::stdout_takes_colour;
-use crate::sinks::terminal::style::{Page, Tone};
-use crate::sinks::terminal::text::harmless;
+use crate::output::terminal::stdout_takes_colour;
+use crate::output::terminal::style::{Page, Tone};
+use crate::text::harmless;
 
 pub fn doctor(args: &cli::Doctor) -> Result<Exit, Failure> {
     let findings = examine(args.docker_host.as_deref());

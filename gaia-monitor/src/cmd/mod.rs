@@ -1,4 +1,4 @@
-//! The verbs, one a file. They wire what the library offers and hold no logic of their own.
+//! The subcommands, one a file. They connect parts of the library and contain no logic of their own.
 
 mod assets;
 mod completions;
@@ -13,21 +13,23 @@ use std::io::{self, Write};
 
 use clap::Parser;
 
-use crate::cli::{Cli, Output, Verb};
+use crate::cli::{Cli, Verb};
+use crate::config::Output;
 use crate::exit::{Exit, Failure, chain};
+use crate::output::Outputs;
+use crate::output::journal::JournalError;
+use crate::output::json::JsonLines;
+use crate::output::terminal::{Terminal, stdout_takes_colour};
 use crate::recording::reader::RecordingError;
-use crate::sinks::journal::JournalError;
-use crate::sinks::json::JsonLines;
-use crate::sinks::terminal::{Terminal, stdout_takes_colour};
-use crate::sinks::{Sinks, notice};
+use crate::stderr;
 
-/// The whole program, behind its `main`.
+/// The whole program behind `main`.
 #[must_use]
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way, too. A closed output loses them and nothing else.
+            // Help and version, too. A closed output loses them and nothing else.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
         }
@@ -45,7 +47,7 @@ pub fn main() -> Exit {
     match ended {
         Ok(exit) => exit,
         Err(failure) => {
-            notice::error(&failure.message);
+            stderr::error(&failure.message);
             failure.exit
         }
     }
@@ -67,7 +69,7 @@ impl From<JournalError> for Failure {
     }
 }
 
-/// A thread that could not be started.
+/// The failure of a thread that cannot be started.
 fn no_thread(error: io::Error) -> Failure {
     Failure::new(
         Exit::Internal,
@@ -75,16 +77,16 @@ fn no_thread(error: io::Error) -> Failure {
     )
 }
 
-/// Adds standard output to those who are told.
-fn add_stdout(sinks: &mut Sinks, output: Output, explain: bool) -> Result<(), Failure> {
+/// Adds standard output in the chosen form.
+fn add_stdout(outputs: &mut Outputs<'_>, output: Output, explain: bool) -> Result<(), Failure> {
     match output {
-        Output::Pretty => sinks.add(Terminal::new(io::stdout(), stdout_takes_colour(), explain)),
-        Output::Json => sinks.add(JsonLines::new(io::stdout(), explain)),
+        Output::Pretty => outputs.add(Terminal::new(io::stdout(), stdout_takes_colour(), explain)),
+        Output::Json => outputs.add(JsonLines::new(io::stdout(), explain)),
     }
     .map_err(no_thread)
 }
 
-/// Prints a text that is the command's whole output. A reader that left early has what it wanted.
+/// Prints the whole output of a command. A reader may close the pipe early.
 fn print(text: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {

@@ -1,42 +1,43 @@
-//! `replay FILE`: judges a recording again and prints what the run printed.
+//! `replay FILE`: analyzes a recording again and prints what the run printed.
 
 use super::add_stdout;
-use crate::belt::Belt;
 use crate::cli::Replay;
+use crate::driver::Driver;
 use crate::exit::{Exit, Failure};
+use crate::output::Outputs;
+use crate::output::queue::Overflow;
 use crate::recording::play::play;
 use crate::recording::reader::Reader;
-use crate::sinks::lane::Pace;
-use crate::sinks::terminal::text::counted;
-use crate::sinks::{Sinks, notice};
+use crate::stderr;
+use crate::text::counted;
 
 pub fn replay(args: &Replay) -> Result<Exit, Failure> {
     let mut reader = Reader::open(&args.file)?;
     let header = reader.header().clone();
     if header.version != env!("CARGO_PKG_VERSION") {
-        notice::warn(format_args!(
-            "recorded by gaia-monitor {}, judged by {}: verdicts may differ from those of the run",
+        stderr::warn(format_args!(
+            "recorded by gaia-monitor {}, analyzed by {}: verdicts may differ from those of the run",
             header.version,
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let mut sinks = Sinks::new(Pace::Replay);
-    add_stdout(&mut sinks, args.output, args.explain)?;
-    let mut belt = Belt::new(header.settings, sinks);
+    let mut outputs = Outputs::new(Overflow::Block);
+    add_stdout(&mut outputs, args.output, args.explain)?;
+    let mut driver = Driver::new(header.settings, outputs);
     let played = play(&mut reader, |event| {
-        belt.feed(event);
-        !belt.is_unheard()
+        driver.feed(event);
+        !driver.all_outputs_closed()
     });
-    let outcome = belt.finish();
-    // What could be read has been printed, also in front of a line that could not.
+    let outcome = driver.finish();
+    // The events before an unreadable line have been printed.
     let played = played?;
-    if outcome.unheard {
+    if outcome.all_closed {
         return Ok(Exit::Ok);
     }
-    notice::print(outcome.summary.text(&outcome.shortfalls));
+    stderr::print(outcome.summary.text(&outcome.losses));
     if played.torn {
-        notice::warn(format_args!(
-            "{} breaks off within its last line: the monitor was killed, or is still recording; replayed what was whole",
+        stderr::warn(format_args!(
+            "{} ends within its last line: the monitor was killed or is still recording; complete lines were replayed",
             args.file.display()
         ));
     }
@@ -45,8 +46,8 @@ pub fn replay(args: &Replay) -> Result<Exit, Failure> {
         return Err(Failure::new(
             Exit::UnreadableRecording,
             format_args!(
-                "{} lacks {events} that the run could not record, so this may differ from what the run printed; \
-                 record to a faster or emptier disk",
+                "{} is missing {events} that the run could not record, so the output may differ from the run's; record \
+                 to a faster disk, or to one with more free space",
                 args.file.display()
             ),
         ));

@@ -1,4 +1,4 @@
-//! The configuration file and what goes over it.
+//! The configuration file.
 
 use super::{Config, FailOn};
 use crate::model::incident::{CauseKind, HttpxClass};
@@ -15,7 +15,7 @@ fn an_empty_file_gives_the_defaults() {
 }
 
 #[test]
-fn a_policy_names_services_and_leaves_the_default_alone() {
+fn a_service_policy_leaves_the_default_unchanged() {
     let text = "include_cancelled = true\n[scope]\nprojects = ['gaia']\n[policy.services]\nweb = ['ReadError']\n";
     let settings = Config::parse("C", text).unwrap().into_settings();
     assert!(settings.include_cancelled);
@@ -25,25 +25,25 @@ fn a_policy_names_services_and_leaves_the_default_alone() {
 }
 
 #[test]
-fn mistakes_are_told_with_line_and_column() {
+fn reports_mistakes_with_line_and_column() {
     assert!(error("\n  speed = 1\n").starts_with("C:2:3: unknown field `speed`"), "{}", error("\n  speed = 1\n"));
     assert!(error("[scope]\nproject = ['a']\n").starts_with("C:2:1: unknown field `project`"));
     let class = error("[policy]\ndefault = ['ReadErr']\n");
     assert!(class.starts_with("C:2:") && class.contains("ReadErr"), "{class}");
-    assert!(error("[policy]\ndefault = ['none']\n").contains("`none` is no error"));
-    assert!(error("[scope]\nlabels = ['=x']\n").contains("is no label"));
+    assert!(error("[policy]\ndefault = ['none']\n").contains("`none` is not an error"));
+    assert!(error("[scope]\nlabels = ['=x']\n").contains("is not a label"));
     assert!(error("[scope\n").starts_with("C:1:"));
 }
 
 #[test]
-fn what_is_printed_reads_back() {
+fn a_printed_configuration_reads_back() {
     let text = "include_cancelled = true\n[policy.services]\nweb = ['ReadError']\n";
     let config = Config::parse("C", text).unwrap();
     assert_eq!(Config::parse("C", &toml::to_string(&config).unwrap()).unwrap(), config);
 }
 
 #[test]
-fn every_option_of_a_run_can_stand_in_the_file() {
+fn the_file_can_set_every_option_of_a_run() {
     let text = "docker_host = 'unix:///d'\noutput = 'json'\nrecord = 'r'\nready_file = 'f'\nduration = 1.5\n\
                 fail_on = ['any', 'oom_killed']\nlisten = '127.0.0.1:9435'\n[journal]\ndirectory = 'j'\nmax_file_size = '1 MiB'\n\
                 max_file_age = '2h'\nmax_total_size = 5000\nmax_age = '7 days'\n";
@@ -58,12 +58,12 @@ fn every_option_of_a_run_can_stand_in_the_file() {
 }
 
 #[test]
-fn a_value_that_means_nothing_is_told_with_its_place() {
+fn reports_invalid_values_with_their_position() {
     for (text, part) in [
         ("[journal]\nmax_age = 90\n", "C:2:11: 90 has no unit"),
-        ("[journal]\nmax_file_size = 'much'\n", "C:2:17: \"much\" is no size"),
+        ("[journal]\nmax_file_size = 'much'\n", "C:2:17: \"much\" is not a size"),
         ("fail_on = ['death']\n", "or `any`"),
-        ("duration = -1\n", "C:1:12: -1 is no length of time"),
+        ("duration = -1\n", "C:1:12: -1 is not a duration"),
         ("output = 'xml'\n", "C:1:10: unknown variant `xml`"),
         ("[journal]\nmax_size = 1\n", "C:2:1: unknown field `max_size`"),
     ] {

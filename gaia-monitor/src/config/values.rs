@@ -1,4 +1,4 @@
-//! Values that people write with a unit, and words with a meaning: one reading for files, variables and flags.
+//! Values with a unit and keywords: one parser for files, variables and flags.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.parse::<bytesize::ByteSize>() {
             Ok(size) if size.as_u64() > 0 => Ok(Self(size.as_u64())),
-            Ok(_) | Err(_) => Err(format!("{text:?} is no size: write 64 MiB, 1 GB, or a number of bytes above 0")),
+            Ok(_) | Err(_) => Err(format!("{text:?} is not a size: write 64 MiB, 1 GB, or a number of bytes above 0")),
         }
     }
 }
@@ -37,7 +37,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A length of time above zero: `90 days`, `12h`, `1h 30m`. A day has 24 hours.
+/// A duration above zero: `90 days`, `12h`, `1h 30m`. A day has 24 hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age(pub Nanos);
 
@@ -50,9 +50,7 @@ impl FromStr for Age {
             let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
             i64::try_from(length.as_nanos()).ok().filter(|nanos| *nanos > 0)
         };
-        read()
-            .map(|nanos| Self(Nanos(nanos)))
-            .ok_or_else(|| format!("{text:?} is no length of time: write 90 days, 12h"))
+        read().map(|nanos| Self(Nanos(nanos))).ok_or_else(|| format!("{text:?} is not a duration: write 90 days, 12h"))
     }
 }
 
@@ -66,7 +64,7 @@ impl fmt::Display for Age {
     }
 }
 
-/// A word of `--fail-on`.
+/// A value of `--fail-on`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailOn {
     Any,
@@ -111,7 +109,7 @@ pub struct Seconds(f64);
 impl Seconds {
     #[must_use]
     pub fn length(self) -> std::time::Duration {
-        // Checked where it was read.
+        // Checked by the parser.
         std::time::Duration::try_from_secs_f64(self.0).unwrap_or(std::time::Duration::MAX)
     }
 }
@@ -122,7 +120,7 @@ impl TryFrom<f64> for Seconds {
     fn try_from(seconds: f64) -> Result<Self, String> {
         std::time::Duration::try_from_secs_f64(seconds)
             .map(|_| Self(seconds))
-            .map_err(|_| format!("{seconds} is no length of time in seconds"))
+            .map_err(|_| format!("{seconds} is not a duration in seconds"))
     }
 }
 
@@ -130,7 +128,7 @@ impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+        let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
         Self::try_from(seconds)
     }
 }
@@ -153,7 +151,7 @@ macro_rules! written_as_text {
 
 written_as_text!(Size, Age, FailOn);
 
-/// Reads text by `FromStr`, and numbers where the value is one.
+/// Reads text by `FromStr`, and numbers where the value allows them.
 struct Reader<T> {
     expected: &'static str,
     number: fn(f64) -> Result<T, String>,
@@ -171,7 +169,7 @@ impl<T: FromStr<Err = String>> Visitor<'_> for Reader<T> {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-        // Sizes and seconds that anybody means are far below 2^53.
+        // Realistic sizes and seconds are far below 2^53.
         (self.number)(number as f64).map_err(E::custom)
     }
 
@@ -190,13 +188,13 @@ impl<'de> Deserialize<'de> for Size {
 impl<'de> Deserialize<'de> for Age {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = |number| Err(format!("{number} has no unit: write \"90 days\" or \"12h\""));
-        deserializer.deserialize_any(Reader { expected: "a length of time such as \"90 days\"", number })
+        deserializer.deserialize_any(Reader { expected: "a duration such as \"90 days\"", number })
     }
 }
 
 impl<'de> Deserialize<'de> for FailOn {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = |number| Err(format!("{number} is no kind of incident"));
+        let number = |number| Err(format!("{number} is not a kind of incident"));
         deserializer.deserialize_any(Reader { expected: "a kind of incident, or \"any\"", number })
     }
 }
@@ -214,7 +212,7 @@ mod tests {
     use crate::model::time::Nanos;
 
     #[test]
-    fn sizes_are_read_with_units_and_written_exactly() {
+    fn reads_sizes_with_units_and_writes_them_exactly() {
         for (text, bytes, written) in [
             ("64 MiB", 64 << 20, "64 MiB"),
             ("1GB", 1_000_000_000, "1000000000 B"),
@@ -231,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_are_read_with_units_and_read_back() {
+    fn reads_ages_with_units() {
         for (text, seconds) in [("90 days", 7_776_000), ("1 day", 86_400), ("12h", 43_200), ("1h 30m", 5_400)] {
             let age: Age = text.parse().unwrap();
             assert_eq!(age.0, Nanos::from_secs(seconds), "{text}");
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn any_includes_every_kind_and_a_kind_itself_alone() {
+    fn any_includes_every_kind_and_a_kind_only_itself() {
         assert!("any".parse::<FailOn>().unwrap().includes(CauseKind::AppClosed));
         let oom: FailOn = "oom_killed".parse().unwrap();
         assert!(oom.includes(CauseKind::OomKilled) && !oom.includes(CauseKind::AppClosed));

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::sinks::metrics::Readings;
+use crate::output::metrics::Readings;
 use crate::sources::docker::Connected;
 use crate::sources::ebpf::{Probe, RingGauge};
 use crate::sources::procfs;

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-pub use dispatcher::Belt;
+use crate::driver::Driver;
 use dispatcher::Dispatcher;
 use enrichment::Enrichment;
 use health::Health;
@@ -39,7 +39,6 @@ use crate::pipeline::channel::{Batch, EventSender, Losses};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::timer::Timer;
 use crate::privileges::{self, Role};
-use crate::sinks::notice::warn;
 use crate::sources::dns::DnsProbes;
 use crate::sources::docker::{Connected, DockerError, FilterChange, Source};
 use crate::sources::ebpf::cgroup::enter_host_namespace;
@@ -50,6 +49,7 @@ use crate::sources::netlink::Interfaces;
 use crate::sources::netns::Broker;
 use crate::sources::netstat::ListenCounters;
 use crate::sources::worker::Worker;
+use crate::stderr::warn;
 
 /// Interval at which the clocks are compared and losses are reported. The clocks diverge only when the system clock is
 /// stepped: until the next comparison, kernel facts keep the old time.
@@ -113,11 +113,11 @@ impl DaemonError {
 }
 
 /// Runs until SIGINT, SIGTERM, the end of the duration, or until all outputs have closed. The last event is `Shutdown`;
-/// the caller finishes the belt.
+/// the caller finishes the driver.
 ///
 /// # Errors
 /// When a prerequisite is missing at the start, or the ring can no longer be read. Losing Docker later is not an error.
-pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
+pub fn run(options: &Options, driver: &mut Driver<'_>) -> Result<(), DaemonError> {
     let missing = privileges::missing();
     if !missing.is_empty() {
         return Err(DaemonError::Privileges { missing: missing.join(", ") });
@@ -144,7 +144,7 @@ pub fn run(options: &Options, belt: &mut impl Belt) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(|source| DaemonError::Start { what: "runtime", source })?;
-    let result = runtime.block_on(event_loop(options, probe, channels, threads, belt));
+    let result = runtime.block_on(event_loop(options, probe, channels, threads, driver));
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result
 }
@@ -208,7 +208,7 @@ async fn event_loop(
     probe: Probe,
     channels: Channels,
     threads: PrivilegedThreads,
-    belt: &mut impl Belt,
+    driver: &mut Driver<'_>,
 ) -> Result<(), DaemonError> {
     let Channels { clock, sender, mut batches, losses } = channels;
     let (stop, stopped) = watch::channel(false);
@@ -236,7 +236,7 @@ async fn event_loop(
         }
     };
     let enrich = |request| enrichment.request(request);
-    let mut dispatcher = Dispatcher::new(belt, clock.clone(), losses, publish, on_fact, enrich);
+    let mut dispatcher = Dispatcher::new(driver, clock.clone(), losses, publish, on_fact, enrich);
     let mut signals = Signals::listen()?;
     let timer_error = |source| DaemonError::Start { what: "timer", source };
     let mut timer = Timer::new().map_err(timer_error)?;

@@ -3,7 +3,7 @@
 
 use ::sd_notify::{NotifyState, notify, watchdog_enabled};
 
-use crate::sinks::notice::warn;
+use crate::stderr::warn;
 
 /// The service manager that started this process, if any.
 #[derive(Debug)]

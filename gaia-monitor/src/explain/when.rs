@@ -1,4 +1,4 @@
-//! A time as people copy it from a log: RFC 3339, Python's own format, or a time of today. Without an offset it is UTC.
+//! Times as copied from a log: RFC 3339, Python's format, or a time of day. Without an offset they are UTC.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use crate::model::time::{Nanos, Stamp};
 
 const DAY: i64 = 86_400_000_000_000;
 
-/// What was typed. It covers as much as its last digit: `14:02:11` is that whole second.
+/// A typed time. It covers the unit of its last digit: `14:02:11` is that whole second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     Instant {
@@ -28,7 +28,7 @@ pub struct Window {
 }
 
 impl When {
-    /// The span that is meant, seen from `now`: a time of day is the last one that has begun by then.
+    /// The span, seen from `now`: a time of day is the last one that began before it.
     #[must_use]
     pub fn window(self, now: Stamp) -> Window {
         let (from, length) = match self {
@@ -62,11 +62,13 @@ impl FromStr for When {
             let from = Nanos(seconds * 1_000_000_000 + i64::from(time.subsec_nanosecond()));
             return Ok(When::TimeOfDay { from, length });
         }
-        Err(format!("{text:?} is no time: write 2025-11-25T14:02:11.5Z, \"2025-11-25 14:02:11,500\" or 14:02:11 (UTC)"))
+        Err(format!(
+            "{text:?} is not a time: write 2025-11-25T14:02:11.5Z, \"2025-11-25 14:02:11,500\" or 14:02:11 (UTC)"
+        ))
     }
 }
 
-/// What the last digit that was typed is worth, in nanoseconds.
+/// The unit of the last typed digit, in nanoseconds.
 fn precision(text: &str) -> i64 {
     if let Some((_, fraction)) = text.split_once('.') {
         let digits = fraction.bytes().take_while(u8::is_ascii_digit).count().min(9);
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_logs_are_understood_with_their_precision() {
+    fn reads_times_with_their_precision() {
         let cases = [
             ("2025-11-25T11:02:11.123456789Z", "2025-11-25T11:02:11.123456789Z", 1),
             ("2025-11-25T12:02:11+01:00", "2025-11-25T11:02:11.000000000Z", 1_000_000_000),
@@ -109,9 +111,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused_with_examples() {
+    fn rejects_other_text_with_examples() {
         for text in ["", "soon", "25:00:00", "2025-13-01T00:00:00Z"] {
-            assert!(text.parse::<When>().unwrap_err().contains("is no time: write 2025"), "{text}");
+            assert!(text.parse::<When>().unwrap_err().contains("is not a time: write 2025"), "{text}");
         }
     }
 }

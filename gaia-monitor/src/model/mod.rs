@@ -13,6 +13,10 @@ pub mod event;
 /// Output of the engine: the incident line.
 pub mod incident;
 
+pub mod candidate;
+/// The label of a service, and the naming convention of candidates.
+pub mod label;
+
 /// Matching of containers against a scope.
 pub mod scope;
 /// What a run is configured to report: scope, retry policies, log lines.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::format::{Gap, GapLine, Header};
 use crate::model::event::Event;
-use crate::sinks::lane::{Drain, Trouble};
+use crate::output::queue::{self, WriteError};
 
 /// Bytes that are gathered before they are written while the queue does not run empty.
 const BATCH: usize = 64 * 1024;
@@ -73,7 +73,7 @@ impl<T: Target> Writer<T> {
         Ok(Self { name, target, header, batch: Vec::new(), batched: 0, batched_gaps: 0, good: 0, missing: 0 })
     }
 
-    fn begin(&mut self) -> Result<(), Trouble> {
+    fn begin(&mut self) -> Result<(), WriteError> {
         let Some(header) = self.header.take() else { return Ok(()) };
         let written = match self.target.cut(0) {
             // A pipe or a terminal holds nothing that could be replaced.
@@ -82,7 +82,7 @@ impl<T: Target> Writer<T> {
         };
         self.good = header.len() as u64;
         // Without its first line a recording is none.
-        written.map_err(Trouble::Gone)
+        written.map_err(WriteError::Closed)
     }
 
     fn push_gap(&mut self) {
@@ -96,7 +96,7 @@ impl<T: Target> Writer<T> {
         }
     }
 
-    fn write_batch(&mut self) -> Result<(), Trouble> {
+    fn write_batch(&mut self) -> Result<(), WriteError> {
         if self.batch.is_empty() {
             return Ok(());
         }
@@ -112,14 +112,14 @@ impl<T: Target> Writer<T> {
         // The gap lines are lost as well: what they counted is missing again.
         self.missing += lost + gaps;
         match self.target.cut(self.good) {
-            Ok(()) => Err(Trouble::Lost { count: lost, error }),
+            Ok(()) => Err(WriteError::Lost { count: lost, error }),
             // Half a line may stand there for good, so nothing can follow it.
-            Err(_) => Err(Trouble::Gone(error)),
+            Err(_) => Err(WriteError::Closed(error)),
         }
     }
 }
 
-impl<T: Target> Drain<Event> for Writer<T> {
+impl<T: Target> queue::Writer<Event> for Writer<T> {
     fn kind(&self) -> &'static str {
         "recording"
     }
@@ -128,7 +128,7 @@ impl<T: Target> Drain<Event> for Writer<T> {
         self.name.clone()
     }
 
-    fn take(&mut self, event: Event, lost_before: u64) -> Result<(), Trouble> {
+    fn take(&mut self, event: Event, lost_before: u64) -> Result<(), WriteError> {
         self.begin()?;
         self.missing += lost_before;
         self.push_gap();
@@ -136,25 +136,25 @@ impl<T: Target> Drain<Event> for Writer<T> {
         if let Err(error) = serde_json::to_writer(&mut self.batch, &event) {
             self.batch.truncate(start);
             self.missing += 1;
-            return Err(Trouble::Lost { count: 1, error: error.into() });
+            return Err(WriteError::Lost { count: 1, error: error.into() });
         }
         self.batch.push(b'\n');
         self.batched += 1;
         if self.batch.len() >= BATCH { self.write_batch() } else { Ok(()) }
     }
 
-    fn idle(&mut self) -> Result<(), Trouble> {
+    fn idle(&mut self) -> Result<(), WriteError> {
         self.write_batch()
     }
 
-    fn finish(&mut self, lost: u64) -> Result<(), Trouble> {
+    fn finish(&mut self, lost: u64) -> Result<(), WriteError> {
         let mut result = self.write_batch();
-        if !matches!(result, Err(Trouble::Gone(_))) {
+        if !matches!(result, Err(WriteError::Closed(_))) {
             self.missing += lost;
             self.push_gap();
             result = result.and(self.write_batch());
         }
-        result.and(self.target.sync().map_err(|error| Trouble::Lost { count: 0, error }))
+        result.and(self.target.sync().map_err(|error| WriteError::Lost { count: 0, error }))
     }
 }
 
@@ -167,9 +167,9 @@ mod tests {
     use crate::model::event::{Event, Fact};
     use crate::model::settings::Settings;
     use crate::model::time::Stamp;
+    use crate::output::queue::{WriteError, Writer as _};
     use crate::recording::format::Header;
     use crate::recording::reader::{Entry, Reader};
-    use crate::sinks::lane::{Drain, Trouble};
 
     /// A disk of limited size.
     #[derive(Clone, Default)]
@@ -266,10 +266,10 @@ mod tests {
         writer.idle().unwrap();
         disk.grow_to(disk.used() + 10);
         writer.take(tick(2), 0).unwrap();
-        assert!(matches!(writer.idle(), Err(Trouble::Lost { count: 1, .. })));
+        assert!(matches!(writer.idle(), Err(WriteError::Lost { count: 1, .. })));
         writer.take(tick(3), 0).unwrap();
         // The batch of one event and one gap line is lost again, and both stay counted.
-        assert!(matches!(writer.idle(), Err(Trouble::Lost { count: 1, .. })));
+        assert!(matches!(writer.idle(), Err(WriteError::Lost { count: 1, .. })));
         disk.grow_to(1 << 20);
         writer.take(tick(4), 0).unwrap();
         writer.finish(0).unwrap();

@@ -1,7 +1,7 @@
-//! `--listen`: metrics, health and the latest incidents over HTTP/1.1, on a thread and a runtime of its own.
+//! HTTP server (`--listen`): metrics, health and the latest incidents, on a thread and a runtime of its own.
 //!
-//! Whoever asks is never waited for by the belt, and never acts on anything. Bounds: [`CONNECTIONS`] at once, further
-//! ones wait to be accepted; [`IDLE`] for a request to arrive, [`LIFE`] for a connection.
+//! The driver never waits for a client, and no request changes anything. Bounds: [`CONNECTIONS`] in parallel, further ones
+//! wait in the accept queue; [`IDLE_TIMEOUT`] for a request to arrive, [`MAX_AGE`] for a connection.
 
 pub mod pages;
 pub mod recent;
@@ -21,29 +21,29 @@ use tokio::runtime::Builder;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::sinks::notice::warn;
+use crate::stderr::warn;
 use pages::Pages;
 
 /// A Prometheus or two, a browser and some scripts.
 const CONNECTIONS: usize = 64;
 /// Longer than any usual scrape interval, so that a scraper may keep its connection.
-const IDLE: Duration = Duration::from_secs(90);
-/// Then a connection ends after the answer that is under way; one that is not read is cut [`GRACE`] later.
-const LIFE: Duration = Duration::from_secs(600);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// After it, a connection ends with the response in progress; one that is not read is closed [`GRACE`] later.
+const MAX_AGE: Duration = Duration::from_secs(600);
 const GRACE: Duration = Duration::from_secs(30);
-/// Out of descriptors, most likely: a moment later there may be some.
-const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// Pause after a failed accept: most likely no descriptor was free.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// How long the end of a run waits for the server's thread.
-const FAREWELL: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; give --listen an address of this host and a port that is free")]
+#[error("cannot listen on {address}: {source}; pass --listen an address of this host and a free port")]
 pub struct ListenError {
     pub address: SocketAddr,
     source: io::Error,
 }
 
-/// A running server. Dropping it ends it.
+/// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -51,7 +51,7 @@ pub struct Server {
     ended: Receiver<()>,
 }
 
-/// Takes the port, before anything else is touched.
+/// Binds the port, before anything else is started.
 ///
 /// # Errors
 /// The port is taken, or the address is not this host's.
@@ -63,10 +63,10 @@ pub fn bind(address: SocketAddr) -> Result<StdListener, ListenError> {
 }
 
 impl Server {
-    /// Starts to serve, from a thread that is called `thread` and begins with `begin`.
+    /// Starts to serve on a thread named `thread`, which calls `begin` first.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// The thread cannot be started.
     pub fn start(
         listener: StdListener,
         pages: Pages,
@@ -79,15 +79,15 @@ impl Server {
         let (done, ended) = channel();
         std::thread::Builder::new().name(thread.to_owned()).spawn(move || {
             if let Err(error) = begin().and_then(|()| runtime.block_on(serve(listener, pages, stopped))) {
-                warn(format_args!("the server on {address} has ended: {error}"));
+                warn(format_args!("the HTTP server on {address} stopped: {error}"));
             }
-            // The run may have stopped waiting.
+            // The receiver may be gone; ignore the error.
             let _ = done.send(());
         })?;
         Ok(Self { address, stop, ended })
     }
 
-    /// Where it listens: with the port that the system chose, if it was to choose.
+    /// The address with the port that the kernel chose, if port 0 was given.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -97,8 +97,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.send_replace(true);
-        // An error means that the thread is gone, which is what is waited for.
-        let _ = self.ended.recv_timeout(FAREWELL);
+        // An error means that the thread has ended, which is the condition to wait for.
+        let _ = self.ended.recv_timeout(SHUTDOWN_TIMEOUT);
     }
 }
 
@@ -117,24 +117,24 @@ async fn serve(listener: StdListener, pages: Pages, mut stopped: watch::Receiver
         };
         match accepted {
             Ok((stream, permit)) => drop(tokio::spawn(connection(stream, pages.clone(), permit))),
-            // The client left, or there is no descriptor for it.
-            Err(_) => sleep(AFTER_FAILURE).await,
+            // The client disconnected, or no descriptor is free.
+            Err(_) => sleep(ACCEPT_RETRY).await,
         }
     }
 }
 
 async fn connection(stream: TcpStream, pages: Pages, _permit: OwnedSemaphorePermit) {
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let answer = pages.answer(request.method(), request.uri());
-        async move { Ok::<_, Infallible>(answer) }
+        let response = pages.respond(request.method(), request.uri());
+        async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+        .header_read_timeout(IDLE_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    // A connection that fails is its client's affair.
-    if timeout(LIFE, connection.as_mut()).await.is_err() {
+    // A failed connection is of no interest to the monitor.
+    if timeout(MAX_AGE, connection.as_mut()).await.is_err() {
         connection.as_mut().graceful_shutdown();
         let _ = timeout(GRACE, connection).await;
     }

@@ -1,4 +1,4 @@
-//! What each path answers. Plain functions of what is kept: no clock, no waiting, nothing of the belt.
+//! The response to each path. Plain functions of shared state: no clock, no waiting, no access to the driver.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ use crate::daemon::health::Health;
 use crate::model::ids::IncidentId;
 use crate::model::incident::CauseKind;
 
-/// Incidents on a page, unless `limit` says otherwise.
+/// Incidents on a page without `limit`.
 const PAGE: usize = 50;
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-const OVERVIEW: &str = "gaia-monitor\n\n/metrics    for Prometheus\n/incidents  the latest, newest first: \
-?cause= &service= &limit= &after=\n/healthz    does it live?\n/readyz     does it see everything?\n";
+const OVERVIEW: &str = "gaia-monitor\n\n/metrics    Prometheus metrics\n/incidents  the latest, newest first: \
+?cause= &service= &limit= &after=\n/healthz    liveness\n/readyz     readiness\n";
 
-/// All that is served.
+/// The state that is served.
 #[derive(Clone)]
 pub struct Pages {
     pub metrics: PrometheusHandle,
@@ -37,17 +37,17 @@ pub struct Pages {
 
 impl Pages {
     #[must_use]
-    pub fn answer(&self, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
+    pub fn respond(&self, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
         let page: fn(&Self, &str) -> Response<Full<Bytes>> = match uri.path() {
             "/" => |_, _| response(StatusCode::OK, TEXT, OVERVIEW.to_owned()),
             "/metrics" => |pages, _| response(StatusCode::OK, PROMETHEUS, pages.metrics.render()),
             "/healthz" => |_, _| response(StatusCode::OK, TEXT, "ok\n".to_owned()),
             "/readyz" => |pages, _| pages.ready(),
             "/incidents" => |pages, query| pages.incidents(query),
-            other => return response(StatusCode::NOT_FOUND, TEXT, format!("there is no {other}; / lists what is\n")),
+            other => return response(StatusCode::NOT_FOUND, TEXT, format!("no page {other}; / lists the pages\n")),
         };
         if *method != Method::GET && *method != Method::HEAD {
-            let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "this can only be read\n".to_owned());
+            let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "read-only: use GET or HEAD\n".to_owned());
             refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refused;
         }
@@ -64,14 +64,17 @@ impl Pages {
     }
 
     fn incidents(&self, query: &str) -> Response<Full<Bytes>> {
-        let asked = match parse(query) {
-            Ok(asked) => asked,
+        let filter = match parse(query) {
+            Ok(filter) => filter,
             Err(problem) => return problem_of(StatusCode::BAD_REQUEST, &problem),
         };
-        let Some(page) = self.recent.page(&asked) else {
-            return problem_of(StatusCode::GONE, "the incident in `after` is not kept (any more): begin without it");
+        let Some(page) = self.recent.page(&filter) else {
+            return problem_of(
+                StatusCode::GONE,
+                "the incident in `after` has been evicted or never existed: start without it",
+            );
         };
-        let next = page.next.map(|id| next_page(&asked, &id));
+        let next = page.next.map(|id| next_page(&filter, &id));
         let next = serde_json::to_string(&next).unwrap_or_else(|_| "null".to_owned());
         // The lines are JSON already.
         let mut text = String::from("{\"incidents\":[");
@@ -87,34 +90,34 @@ impl Pages {
 }
 
 pub(crate) fn parse(query: &str) -> Result<Query, String> {
-    let mut asked = Query { limit: PAGE, ..Query::default() };
+    let mut filter = Query { limit: PAGE, ..Query::default() };
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*key {
             "cause" => {
                 let name: StrDeserializer<'_, ValueError> = value.as_ref().into_deserializer();
-                asked.cause = Some(CauseKind::deserialize(name).map_err(|error| format!("`cause`: {error}"))?);
+                filter.cause = Some(CauseKind::deserialize(name).map_err(|error| format!("`cause`: {error}"))?);
             }
-            "service" => asked.service = Some(value.into_owned()),
+            "service" => filter.service = Some(value.into_owned()),
             "limit" => match value.parse() {
-                Ok(limit) if (1..=KEPT).contains(&limit) => asked.limit = limit,
-                Ok(_) | Err(_) => return Err(format!("`limit`: {value:?} is no number from 1 to {KEPT}")),
+                Ok(limit) if (1..=KEPT).contains(&limit) => filter.limit = limit,
+                Ok(_) | Err(_) => return Err(format!("`limit`: {value:?} is not a number from 1 to {KEPT}")),
             },
-            "after" => asked.after = Some(IncidentId(value.into_owned())),
-            other => return Err(format!("there is no {other:?}: cause, service, limit and after can be given")),
+            "after" => filter.after = Some(IncidentId(value.into_owned())),
+            other => return Err(format!("unknown parameter {other:?}: cause, service, limit and after are known")),
         }
     }
-    Ok(asked)
+    Ok(filter)
 }
 
-fn next_page(asked: &Query, after: &IncidentId) -> String {
+fn next_page(filter: &Query, after: &IncidentId) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    if let Some(cause) = asked.cause {
+    if let Some(cause) = filter.cause {
         query.append_pair("cause", &crate::model::incident::name_of(&cause));
     }
-    if let Some(service) = &asked.service {
+    if let Some(service) = &filter.service {
         query.append_pair("service", service);
     }
-    query.append_pair("limit", &asked.limit.to_string()).append_pair("after", &after.0);
+    query.append_pair("limit", &filter.limit.to_string()).append_pair("after", &after.0);
     format!("/incidents?{}", query.finish())
 }
 
@@ -137,22 +140,22 @@ mod tests {
     use crate::serve::recent::Query;
 
     #[test]
-    fn a_query_says_what_is_wrong_with_it() {
+    fn names_what_is_wrong_with_a_query() {
         assert_eq!(parse(""), Ok(Query { limit: PAGE, ..Query::default() }));
-        let asked = parse("cause=oom_killed&service=gaia%2Dcore&limit=7&after=inc-1").unwrap();
+        let parsed = parse("cause=oom_killed&service=gaia%2Dcore&limit=7&after=inc-1").unwrap();
         let wanted = Query {
             cause: Some(CauseKind::OomKilled),
             service: Some("gaia-core".into()),
             limit: 7,
             after: Some(IncidentId("inc-1".into())),
         };
-        assert_eq!(asked, wanted);
+        assert_eq!(parsed, wanted);
         assert_eq!(
             parse(super::next_page(&wanted, &IncidentId("inc-1".into())).split_once('?').unwrap().1),
             Ok(wanted)
         );
         assert!(parse("cause=oom").unwrap_err().contains("unknown variant `oom`, expected"));
         assert!(parse("limit=0").unwrap_err().contains("from 1 to 1000"));
-        assert!(parse("page=2").unwrap_err().contains("there is no \"page\""));
+        assert!(parse("page=2").unwrap_err().contains("unknown parameter \"page\""));
     }
 }

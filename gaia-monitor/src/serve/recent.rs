@@ -1,6 +1,6 @@
-//! The latest incidents, for who asks over HTTP: a writer like the journal, on a thread of its own, into memory.
+//! The latest incidents in memory, served over HTTP. Like the journal, they are an output with a thread of its own.
 //!
-//! Bound: [`KEPT`] incidents and [`BYTES`] of their text; the oldest go first. What is longer ago stands in the journal.
+//! Bound: [`KEPT`] incidents and [`BYTES`] of their text; the oldest are evicted first. The journal has older ones.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -9,18 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::engine::effect::Effect;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{CauseKind, Incident, State};
-use crate::sinks::lane::{Drain, Trouble};
+use crate::model::label::NO_CONTAINER;
+use crate::output::queue::{WriteError, Writer};
 
 pub const KEPT: usize = 1_000;
 pub const BYTES: usize = 16 << 20;
-/// What metrics call the subject of an incident that has no container.
-const NOBODY: &str = "none";
-
 /// One incident by its last revision.
 #[derive(Clone, Debug)]
 struct Entry {
     cause: CauseKind,
-    /// Whom it is about and whom it affected, by every name that a label of a metric can have.
+    /// Every name of the subject, the clients and the servers that a label of a metric can have.
     names: BTreeSet<String>,
     withdrawn: bool,
     line: Arc<str>,
@@ -29,7 +27,7 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Kept {
     entries: BTreeMap<IncidentId, Entry>,
-    /// As they were first told, oldest first.
+    /// In order of their first revision, oldest first.
     order: VecDeque<IncidentId>,
     bytes: usize,
 }
@@ -38,13 +36,13 @@ struct Kept {
 #[derive(Clone, Debug, Default)]
 pub struct Recent(Arc<Mutex<Kept>>);
 
-/// What is asked for.
+/// The filter of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     pub cause: Option<CauseKind>,
     pub service: Option<String>,
     pub limit: usize,
-    /// Only what was first told before this one.
+    /// Only incidents whose first revision came before this one's.
     pub after: Option<IncidentId>,
 }
 
@@ -52,12 +50,12 @@ pub struct Query {
 #[derive(Clone, Debug)]
 pub struct Page {
     pub lines: Vec<Arc<str>>,
-    /// The last one, if there are more behind it.
+    /// The last one, if more follow.
     pub next: Option<IncidentId>,
 }
 
 impl Recent {
-    /// `None`: the incident that it begins after is not kept any more, or never was.
+    /// `None`: the incident in `after` has been evicted, or never existed.
     #[must_use]
     pub fn page(&self, query: &Query) -> Option<Page> {
         let kept = self.lock();
@@ -65,12 +63,12 @@ impl Recent {
         if let Some(after) = &query.after {
             behind.find(|id| *id == after)?;
         }
-        let fits = |entry: &Entry| {
+        let matches = |entry: &Entry| {
             !entry.withdrawn
                 && query.cause.is_none_or(|cause| cause == entry.cause)
                 && query.service.as_ref().is_none_or(|service| entry.names.contains(service))
         };
-        let mut found = behind.filter_map(|id| Some((id, kept.entries.get(id).filter(|entry| fits(entry))?)));
+        let mut found = behind.filter_map(|id| Some((id, kept.entries.get(id).filter(|entry| matches(entry))?)));
         let page: Vec<_> = found.by_ref().take(query.limit).collect();
         let next = found.next().and_then(|_| page.last().map(|(id, _)| (*id).clone()));
         Some(Page { lines: page.into_iter().map(|(_, entry)| Arc::clone(&entry.line)).collect(), next })
@@ -87,13 +85,13 @@ impl Recent {
             None => kept.order.push_back(incident.id.clone()),
         }
         while kept.order.len() > KEPT || (kept.bytes > BYTES && kept.order.len() > 1) {
-            let Some(gone) = kept.order.pop_front().and_then(|id| kept.entries.remove(&id)) else { break };
-            kept.bytes -= gone.line.len();
+            let Some(evicted) = kept.order.pop_front().and_then(|id| kept.entries.remove(&id)) else { break };
+            kept.bytes -= evicted.line.len();
         }
         Ok(())
     }
 
-    /// Held for a look-up, never while anything is written or sent.
+    /// Held for a lookup only, never while anything is written or sent.
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,13 +102,13 @@ fn names(incident: &Incident) -> BTreeSet<String> {
     let mut names: BTreeSet<&str> =
         [&subject.service, &subject.container].into_iter().flatten().map(|name| &**name).collect();
     if names.is_empty() {
-        names.insert(NOBODY);
+        names.insert(NO_CONTAINER);
     }
     names.extend(incident.affected.iter().flat_map(|entry| entry.client.names().chain(entry.server.names())));
     names.into_iter().map(str::to_owned).collect()
 }
 
-impl Drain<Arc<Effect>> for Recent {
+impl Writer<Arc<Effect>> for Recent {
     fn kind(&self) -> &'static str {
         "incidents"
     }
@@ -119,20 +117,20 @@ impl Drain<Arc<Effect>> for Recent {
         "the page of incidents".to_owned()
     }
 
-    fn take(&mut self, effect: Arc<Effect>, _lost_before: u64) -> Result<(), Trouble> {
+    fn take(&mut self, effect: Arc<Effect>, _lost_before: u64) -> Result<(), WriteError> {
         match effect.as_ref() {
             Effect::Incident(incident) => {
-                self.keep(incident).map_err(|error| Trouble::Lost { count: 1, error: io::Error::from(error) })
+                self.keep(incident).map_err(|error| WriteError::Lost { count: 1, error: io::Error::from(error) })
             }
             Effect::Explained { .. } | Effect::Counted(_) | Effect::Wanted(_) => Ok(()),
         }
     }
 
-    fn idle(&mut self) -> Result<(), Trouble> {
+    fn idle(&mut self) -> Result<(), WriteError> {
         Ok(())
     }
 
-    fn finish(&mut self, _lost: u64) -> Result<(), Trouble> {
+    fn finish(&mut self, _lost: u64) -> Result<(), WriteError> {
         Ok(())
     }
 }
@@ -142,10 +140,10 @@ mod tests {
     use super::{BYTES, KEPT, Query, Recent};
     use crate::model::ids::{IncidentId, Pid};
     use crate::model::incident::{CauseKind, Incident, State};
-    use crate::sinks::sample;
+    use crate::output::test_fixtures;
 
     fn incident(number: usize) -> Incident {
-        Incident { id: IncidentId(format!("inc-{number}")), ..sample::killed() }
+        Incident { id: IncidentId(format!("inc-{number}")), ..test_fixtures::killed() }
     }
 
     fn ids(recent: &Recent, query: &Query) -> (Vec<String>, Option<String>) {
@@ -159,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_go_from_the_newest_to_the_oldest_and_miss_none() {
+    fn pages_list_every_incident_from_the_newest_to_the_oldest() {
         let recent = Recent::default();
         (0..5).for_each(|number| recent.keep(&incident(number)).unwrap());
         let (first, next) = ids(&recent, &query(2));
@@ -172,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_revision_stands_and_a_withdrawn_one_is_left_out() {
+    fn keeps_the_last_revision_and_omits_withdrawn_incidents() {
         let recent = Recent::default();
         recent.keep(&incident(1)).unwrap();
         let mut later = incident(1);
@@ -187,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_found_as_subject_client_or_server() {
+    fn finds_a_service_as_subject_client_or_server() {
         let recent = Recent::default();
         recent.keep(&incident(1)).unwrap();
         let of = |service: &str| ids(&recent, &Query { service: Some(service.into()), ..query(9) }).0.len();
@@ -196,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_container_is_found_by_the_word_that_metrics_have_for_it() {
+    fn finds_parties_without_a_container_by_their_metrics_label() {
         let recent = Recent::default();
         let mut outside = incident(1);
         outside.subject.container = None;
@@ -211,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_when_there_are_too_many_or_too_much() {
+    fn evicts_the_oldest_beyond_count_or_size() {
         let recent = Recent::default();
         (0..KEPT + 3).for_each(|number| recent.keep(&incident(number)).unwrap());
         assert_eq!(recent.lock().order.len(), KEPT);

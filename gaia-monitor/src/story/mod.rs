@@ -1,14 +1,14 @@
-//! The whole story of a request: its attempts, the fallback, and what its caller saw in the end.
+//! Stories: the attempts of one request, its fallback, and the error that its caller saw.
 //!
-//! Incidents tell what broke and why; one request breaks several times while its client asks again. Here those breaks
-//! are put together by client process, by the pair of primary and candidate, and by the times at which the client's
-//! policy asks again. PURE: a fold over incidents, used by `explain` and by the summary. It judges no incident anew, and
-//! an attempt that went well, or got an HTTP status, is in none: what it cannot know, it says.
+//! An incident explains one failure; one request fails several times while its client retries. A story links these
+//! failures by client process, by failover pair, and by the retry times of the client's policy. PURE: a fold over
+//! incidents, used by `explain` and by the summary. It changes no verdict. No incident contains an attempt that succeeded
+//! or got an HTTP status, so a story states what was not seen.
 
-mod chains;
-pub mod ledger;
+pub mod history;
+mod link_attempts;
 mod pairs;
-mod words;
+mod sentences;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +19,7 @@ use crate::model::ids::IncidentId;
 use crate::model::incident::{Affected, Detail, HttpxClass, Incident, Party, TimelineSource};
 use crate::model::settings::Waits;
 use crate::model::time::Utc;
+use crate::text;
 use pairs::Pairs;
 
 /// The value of every story's `schema` field.
@@ -31,29 +32,28 @@ pub struct Story {
     pub schema: &'static str,
     /// The client's service, else its container, else its process.
     pub client: String,
-    /// Whom it asked.
+    /// The server of its attempts.
     pub server: String,
-    /// Who stands by for that server, if that is known.
+    /// The candidate of that server, if it is known.
     pub fallback: Option<String>,
-    /// `possible`: requests of one process at the same time, or an attempt that was not seen, could be told together in
-    /// another way.
-    pub confidence: Sureness,
+    /// `possible`: parallel requests of one process, or an attempt that was not seen, allow other links.
+    pub confidence: Confidence,
     /// The attempts that failed, in order.
     pub attempts: Vec<Attempt>,
     /// The attempt at the fallback, if it failed.
     pub fallback_attempt: Option<Attempt>,
     pub ending: Ending,
-    /// The error that reached the caller; null where an answer may have.
+    /// The error that reached the caller; null where a response may have.
     pub caller_saw: Option<HttpxClass>,
-    /// The fallback's error, which nobody was told.
+    /// The fallback's error, which did not reach the caller.
     pub swallowed: Option<HttpxClass>,
-    /// All of it in a sentence or two.
+    /// The story in one or two sentences.
     pub text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sureness {
+pub enum Confidence {
     Possible,
     Likely,
 }
@@ -68,9 +68,9 @@ pub enum Ending {
     FallbackFailed,
     /// Every attempt failed, and there is no fallback.
     GivenUp,
-    /// Every attempt failed; of the one at the fallback no failure was seen.
+    /// Every attempt failed; no failure was seen at the fallback.
     FallenBack,
-    /// The client asks again, and no further failure was seen.
+    /// The client retries, and no further failure was seen.
     AskedAgain,
 }
 
@@ -88,7 +88,7 @@ pub struct Attempt {
     broken: Broken,
 }
 
-/// What else is known of it.
+/// Details that are not published.
 #[derive(Clone, Debug, PartialEq)]
 struct Broken {
     client: Client,
@@ -99,7 +99,7 @@ struct Broken {
     retried: bool,
 }
 
-/// A process that asks.
+/// A client process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Client {
     name: String,
@@ -117,27 +117,27 @@ pub fn of<'a>(incidents: impl IntoIterator<Item = &'a Incident>, waits: &Waits) 
         pairs.learn(incident, &mut subjects);
         attempts.extend(attempts_of(incident));
     }
-    tell(attempts, &pairs, waits)
+    build(attempts, &pairs, waits)
 }
 
-fn tell(mut attempts: Vec<Attempt>, pairs: &Pairs, waits: &Waits) -> Vec<Story> {
+fn build(mut attempts: Vec<Attempt>, pairs: &Pairs, waits: &Waits) -> Vec<Story> {
     for attempt in &mut attempts {
         attempt.server = pairs.service_of(std::mem::take(&mut attempt.server));
     }
-    // A connection may stand in the incidents of both, the server between and the one behind it.
+    // The incidents of a proxy and of the server behind it may both list a connection.
     let mut known = BTreeSet::new();
     attempts.retain(|attempt| known.insert((attempt.at, attempt.broken.client.clone(), attempt.broken.port)));
     let mut stories: Vec<Story> =
-        chains::link(attempts, pairs, waits).into_iter().map(|chain| chain.tell(pairs, waits)).collect();
+        link_attempts::link(attempts, pairs, waits).into_iter().map(|chain| chain.into_story(pairs, waits)).collect();
     stories.sort_by(|one, other| one.began().cmp(&other.began()).then_with(|| one.client.cmp(&other.client)));
     stories
 }
 
-/// The entries of an incident that cost their client something.
+/// The affected entries in which the client got an error.
 fn attempts_of(incident: &Incident) -> impl Iterator<Item = Attempt> {
     incident.affected.iter().filter(|entry| entry.client_error.httpx != HttpxClass::None).map(|entry| Attempt {
         at: entry.at,
-        server: asked(entry),
+        server: server_of(entry),
         class: entry.client_error.httpx,
         incident: incident.id.clone(),
         failover_of: incident.failover_of.clone(),
@@ -155,24 +155,23 @@ fn attempts_of(incident: &Incident) -> impl Iterator<Item = Attempt> {
     })
 }
 
-/// Whom the client asked: the server between, where the one that failed stands behind it.
-fn asked(entry: &Affected) -> String {
-    let between = entry.via.as_ref().and_then(|hop| hop.container.clone());
-    between.unwrap_or_else(|| name_of(&entry.server))
+/// The server that the client connected to: the proxy, where the one that failed is behind it.
+fn server_of(entry: &Affected) -> String {
+    let proxy = entry.via.as_ref().and_then(|hop| hop.container.clone());
+    proxy.unwrap_or_else(|| name_of(&entry.server))
 }
 
-/// What policies call an end of a connection.
+/// The service label, without a container the process.
 fn name_of(party: &Party) -> String {
-    let named = party.service.clone().or_else(|| party.container.clone());
-    named.unwrap_or_else(|| crate::sinks::terminal::text::party(party))
+    party.service_label().map_or_else(|| text::party(party), str::to_owned)
 }
 
-/// The timeline says when a request began, of the first connections of an incident.
+/// The start of a request, which the timeline has for the first connections of an incident.
 fn begun(incident: &Incident, entry: &Affected) -> Option<Utc> {
-    let who = format!(":{}{BEGAN}", entry.client.port?);
+    let begins = format!(":{}{BEGAN}", entry.client.port?);
     let of_client = |text: &str| entry.client.container.as_ref().is_none_or(|container| text.starts_with(container));
     let lines = incident.timeline.iter().filter(|line| line.source == TimelineSource::Http);
-    lines.filter(|line| line.text.contains(&who) && of_client(&line.text)).map(|line| line.at).next_back()
+    lines.filter(|line| line.text.contains(&begins) && of_client(&line.text)).map(|line| line.at).next_back()
 }
 
 impl Story {
@@ -187,22 +186,22 @@ impl Story {
         self.client.eq_ignore_ascii_case(client) || container.is_some_and(|name| name.eq_ignore_ascii_case(client))
     }
 
-    /// The incidents that it is told from.
+    /// The incidents of its attempts.
     pub fn incidents(&self) -> impl Iterator<Item = &IncidentId> {
         self.attempts.iter().chain(&self.fallback_attempt).map(|attempt| &attempt.incident)
     }
 }
 
-/// Stories that read the same, with how often each was told: the most frequent first, then the earliest.
+/// Groups stories with the same text, with their count: the most frequent first, then the earliest.
 #[must_use]
-pub fn alike(stories: &[Story]) -> Vec<(u64, &Story)> {
+pub fn group(stories: &[Story]) -> Vec<(u64, &Story)> {
     let mut groups: Vec<(u64, &Story)> = Vec::new();
-    let mut place: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut index: BTreeMap<&str, usize> = BTreeMap::new();
     for story in stories {
-        match place.get(story.text.as_str()).and_then(|place| groups.get_mut(*place)) {
+        match index.get(story.text.as_str()).and_then(|index| groups.get_mut(*index)) {
             Some((count, _)) => *count += 1,
             None => {
-                place.insert(&story.text, groups.len());
+                index.insert(&story.text, groups.len());
                 groups.push((1, story));
             }
         }

@@ -1,7 +1,7 @@
-//! Requests told from hand-made incidents.
+//! Stories of hand-made incidents.
 
-use super::ledger::Ledger;
-use super::{Ending, Story, Sureness, alike, of};
+use super::history::History;
+use super::{Confidence, Ending, Story, group, of};
 use crate::engine::report::timeline::BEGAN;
 use crate::model::ids::{IncidentId, Pid};
 use crate::model::incident::{
@@ -9,20 +9,20 @@ use crate::model::incident::{
 };
 use crate::model::settings::Waits;
 use crate::model::time::{Nanos, Utc};
-use crate::sinks::sample;
+use crate::output::test_fixtures;
 
 const MILLIS: i64 = 1_000_000;
 
 /// An incident of `server` that breaks requests of gaia-web at these milliseconds.
 fn broke(id: &str, server: &str, class: HttpxClass, detail: Detail, at: &[i64]) -> Incident {
     let entries = (40_000..).zip(at).map(|(port, at)| {
-        let mut entry = sample::affected(Nanos(at * MILLIS), port, class, detail, Phase::AwaitingResponse);
+        let mut entry = test_fixtures::affected(Nanos(at * MILLIS), port, class, detail, Phase::AwaitingResponse);
         entry.server.container = Some(server.to_owned());
         entry.server.service = Some(server.to_owned());
         entry
     });
     let affected: Vec<Affected> = entries.collect();
-    let mut incident = Incident { id: IncidentId(id.to_owned()), affected, ..sample::killed() };
+    let mut incident = Incident { id: IncidentId(id.to_owned()), affected, ..test_fixtures::killed() };
     incident.timeline.clear();
     incident.subject.container = Some(server.to_owned());
     incident.subject.service = Some(server.to_owned());
@@ -39,27 +39,27 @@ fn candidate(class: HttpxClass, detail: Detail, at: &[i64]) -> Incident {
     incident
 }
 
-/// The timeline says when the request of the only entry began.
+/// Adds the start of the only entry's request to the timeline.
 fn begun(mut incident: Incident, at: i64) -> Incident {
     let text = format!("gaia-web:40000{BEGAN}{}", incident.affected[0].server.container.clone().unwrap());
-    let at = Utc(sample::MOMENT.plus(Nanos(at * MILLIS)));
+    let at = Utc(test_fixtures::MOMENT.plus(Nanos(at * MILLIS)));
     incident.timeline.push(TimelineEntry { at, offset_ns: Nanos(0), source: TimelineSource::Http, text });
     incident
 }
 
-fn told(incidents: &[Incident]) -> Vec<Story> {
+fn stories_of(incidents: &[Incident]) -> Vec<Story> {
     of(incidents, &Waits::default())
 }
 
 fn only(incidents: &[Incident]) -> Story {
-    let [story] = told(incidents).try_into().unwrap_or_else(|all| panic!("one story, not {all:#?}"));
+    let [story] = stories_of(incidents).try_into().unwrap_or_else(|all| panic!("one story, not {all:#?}"));
     story
 }
 
 #[test]
-fn a_failed_failover_is_one_request_whose_last_error_was_swallowed() {
+fn joins_a_failed_failover_to_one_request_with_a_swallowed_error() {
     let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[11_000]), 6_005);
-    // In whatever order the incidents come.
+    // The order of the incidents does not matter.
     for incidents in [[refused(&[0, 2_003, 6_002]), crashed.clone()], [crashed, refused(&[0, 2_003, 6_002])]] {
         let story = only(&incidents);
         assert_eq!(
@@ -67,7 +67,7 @@ fn a_failed_failover_is_one_request_whose_last_error_was_swallowed() {
             "gaia-web asked gaia-core 3 times (ConnectError, ConnectError, ConnectError), then gaia-core-candidate: \
              ReadError. Its caller saw ConnectError of gaia-core; gaia-core-candidate's ReadError was swallowed."
         );
-        assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, Sureness::Likely));
+        assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, Confidence::Likely));
         assert_eq!((story.caller_saw, story.swallowed), (Some(HttpxClass::ConnectError), Some(HttpxClass::ReadError)));
         let fallback = story.fallback_attempt.unwrap();
         assert_eq!(fallback.failover_of, Some(IncidentId("inc-primary".to_owned())));
@@ -75,92 +75,92 @@ fn a_failed_failover_is_one_request_whose_last_error_was_swallowed() {
 }
 
 #[test]
-fn a_connection_that_broke_behind_another_server_was_that_servers() {
+fn names_the_proxy_that_the_client_asked() {
     let mut behind = broke("inc-mcp", "gaia-mcp", HttpxClass::RemoteProtocolError, Detail::NoResponse, &[0]);
     let hop = Hop { pid: None, comm: None, container: Some("gaia_gaia-core_1".to_owned()), listen: None };
     behind.affected[0].via = Some(hop);
     let mut known = refused(&[500_000]);
     known.subject.container = Some("gaia_gaia-core_1".to_owned());
-    let stories = told(&[behind, known]);
+    let stories = stories_of(&[behind, known]);
     assert!(stories[0].text.starts_with("gaia-web asked gaia-core: RemoteProtocolError"), "{}", stories[0].text);
 }
 
 #[test]
-fn a_class_that_is_not_retried_ends_the_request() {
+fn ends_the_request_when_the_class_is_not_retried() {
     let story = only(&[broke("inc-a", "gaia-core", HttpxClass::ReadError, Detail::Reset, &[0])]);
     let text = "gaia-web asked gaia-core: ReadError. ReadError is not in gaia-web's retry list: no retry; its caller saw \
                 ReadError.";
     assert_eq!(story.text, text);
     assert_eq!((story.ending, story.caller_saw), (Ending::NotRetried, Some(HttpxClass::ReadError)));
-    // With a candidate that is known, what did not happen is said, too.
+    // With a known candidate, the missing failover is reported, too.
     let other = candidate(HttpxClass::RemoteProtocolError, Detail::NoResponse, &[900_000]);
-    let stories = told(&[broke("inc-a", "gaia-core", HttpxClass::ReadError, Detail::Reset, &[0]), other]);
+    let stories = stories_of(&[broke("inc-a", "gaia-core", HttpxClass::ReadError, Detail::Reset, &[0]), other]);
     assert!(stories[0].text.contains("no retry, no failover"), "{}", stories[0].text);
     assert_eq!(stories.len(), 2);
 }
 
 #[test]
-fn a_failover_that_went_well_is_told_by_what_was_not_seen() {
+fn assumes_a_successful_failover_when_no_failure_was_seen() {
     let known = candidate(HttpxClass::RemoteProtocolError, Detail::NoResponse, &[900_000]);
-    let stories = told(&[refused(&[0, 2_003, 6_002]), known]);
+    let stories = stories_of(&[refused(&[0, 2_003, 6_002]), known]);
     assert_eq!((stories[0].ending, stories[0].caller_saw), (Ending::FallenBack, None));
-    assert!(stories[0].text.contains("then gaia-core-candidate, of which no failure was seen"));
+    assert!(stories[0].text.contains("then gaia-core-candidate, where no failure was seen"));
     // Without one, the last error is the caller's.
     let story = only(&[refused(&[0, 2_003, 6_002])]);
     assert_eq!((story.ending, story.caller_saw), (Ending::GivenUp, Some(HttpxClass::ConnectError)));
 }
 
 #[test]
-fn an_attempt_at_another_time_is_another_request() {
-    let stories = told(&[refused(&[0, 9_000])]);
+fn separates_attempts_outside_the_retry_times() {
+    let stories = stories_of(&[refused(&[0, 9_000])]);
     assert_eq!(stories.iter().map(|story| story.ending).collect::<Vec<_>>(), [Ending::AskedAgain; 2]);
-    // Begun when nobody would have asked again, however it ended.
+    // Begun when no retry was due, however it ended.
     let late =
         begun(broke("inc-b", "gaia-core", HttpxClass::RemoteProtocolError, Detail::NoResponse, &[60_000]), 50_000);
-    assert_eq!(told(&[refused(&[0]), late]).len(), 2);
+    assert_eq!(stories_of(&[refused(&[0]), late]).len(), 2);
     let in_time =
         begun(broke("inc-b", "gaia-core", HttpxClass::RemoteProtocolError, Detail::NoResponse, &[60_000]), 2_010);
-    assert_eq!(told(&[refused(&[0]), in_time]).len(), 1);
+    assert_eq!(stories_of(&[refused(&[0]), in_time]).len(), 1);
 }
 
 #[test]
-fn requests_of_one_process_at_once_are_told_as_possible() {
-    let stories = told(&[refused(&[0, 1, 2_003, 2_004, 6_005, 6_006])]);
+fn marks_parallel_requests_of_one_process_as_possible() {
+    let stories = stories_of(&[refused(&[0, 1, 2_003, 2_004, 6_005, 6_006])]);
     assert_eq!(stories.len(), 2);
-    assert!(stories.iter().all(|story| story.confidence == Sureness::Possible && story.attempts.len() == 3));
-    let groups = alike(&stories);
+    assert!(stories.iter().all(|story| story.confidence == Confidence::Possible && story.attempts.len() == 3));
+    let groups = group(&stories);
     assert_eq!(groups.len(), 1);
     assert_eq!(groups[0].0, 2);
-    assert!(groups[0].1.text.ends_with("(possible: its attempts can be put together in another way)."));
+    assert!(groups[0].1.text.ends_with("(possible: its attempts can be linked in another way)."));
 }
 
 #[test]
-fn another_process_is_another_client() {
+fn separates_client_processes() {
     let mut other = refused(&[2_003]);
     other.id = IncidentId("inc-other".to_owned());
     other.affected[0].client.pid = Some(Pid(7));
-    assert_eq!(told(&[refused(&[0]), other]).len(), 2);
+    assert_eq!(stories_of(&[refused(&[0]), other]).len(), 2);
 }
 
 #[test]
-fn a_client_with_other_pauses_is_told_by_them() {
+fn uses_the_waits_of_the_client() {
     let waits = Waits { services: [("gaia-web".to_owned(), Vec::new())].into(), ..Waits::default() };
     let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[4_000]), 20);
     let stories = of(&[refused(&[0]), crashed], &waits);
     assert_eq!(stories.len(), 1);
-    assert_eq!((stories[0].ending, stories[0].confidence), (Ending::FallbackFailed, Sureness::Likely));
+    assert_eq!((stories[0].ending, stories[0].confidence), (Ending::FallbackFailed, Confidence::Likely));
 }
 
 #[test]
-fn a_fallback_before_every_attempt_was_seen_to_fail_is_possible() {
-    // The others may have got a 503, which breaks nothing.
+fn marks_an_early_fallback_as_possible() {
+    // The others may have got a 503, which is no failure.
     let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[4_000]), 20);
     let story = only(&[refused(&[0]), crashed]);
-    assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, Sureness::Possible));
+    assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, Confidence::Possible));
 }
 
 #[test]
-fn a_pair_that_only_an_environment_declares_is_known_by_the_failover() {
+fn learns_a_declared_pair_from_failover_of() {
     let mut standby = candidate(HttpxClass::ReadError, Detail::Reset, &[6_500]);
     standby.subject.container = Some("spare".to_owned());
     standby.subject.service = Some("spare".to_owned());
@@ -171,28 +171,28 @@ fn a_pair_that_only_an_environment_declares_is_known_by_the_failover() {
 }
 
 #[test]
-fn the_ledger_tells_the_same_by_last_revisions_and_forgets_what_was_none() {
-    let mut ledger = Ledger::default();
+fn history_uses_last_revisions_and_drops_withdrawn_incidents() {
+    let mut history = History::default();
     let mut early = refused(&[0, 2_003]);
-    ledger.put(&early);
+    history.put(&early);
     early.revision = 2;
     early.affected = refused(&[0, 2_003, 6_002]).affected;
-    ledger.put(&early);
+    history.put(&early);
     let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[11_000]), 6_005);
-    ledger.put(&crashed);
-    assert_eq!(ledger.stories(&Waits::default()), told(&[early, crashed.clone()]));
-    ledger.put(&Incident { state: State::Withdrawn, ..crashed });
-    assert_eq!(ledger.stories(&Waits::default()).len(), 1);
-    assert_eq!(ledger.left_out(), 0);
+    history.put(&crashed);
+    assert_eq!(history.stories(&Waits::default()), stories_of(&[early, crashed.clone()]));
+    history.put(&Incident { state: State::Withdrawn, ..crashed });
+    assert_eq!(history.stories(&Waits::default()).len(), 1);
+    assert_eq!(history.left_out(), 0);
 }
 
 #[test]
-fn the_ledger_is_bounded_and_counts_what_went() {
-    let mut ledger = Ledger::default();
+fn history_is_bounded_and_counts_evicted_attempts() {
+    let mut history = History::default();
     for number in 0..120 {
         let mut incident = refused(&[0; 100]);
         incident.id = IncidentId(format!("inc-{number:03}"));
-        ledger.put(&incident);
+        history.put(&incident);
     }
-    assert_eq!(ledger.left_out(), 2_000);
+    assert_eq!(history.left_out(), 2_000);
 }

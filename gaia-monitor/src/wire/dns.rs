@@ -1,7 +1,7 @@
-//! One DNS message (RFC 1035), or its beginning, → what was asked and what was said of it.
+//! Parser of one DNS message (RFC 1035), or of its beginning.
 //!
-//! Parsed by hickory-proto, record by record: a long answer is cut where the probe stopped copying, and what came before
-//! still counts.
+//! Parsed by hickory-proto, record by record: a long response ends where the probe stopped copying, and the records before
+//! still count.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
 use crate::model::event::NameAnswer;
 
-/// Addresses kept of one answer; the others are left out.
+/// Addresses kept of one response; further ones are dropped.
 const ADDRESSES: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +21,11 @@ pub struct Message {
     pub name: String,
     /// `A`, `AAAA` …
     pub qtype: String,
-    /// `None`: it is a question.
+    /// `None`: it is a query.
     pub answer: Option<NameAnswer>,
 }
 
-/// `None`: no message about one name, or an answer that says only that it was too long (the asker comes back by TCP).
+/// `None`: not a message about one name, or a truncated response without addresses (the client repeats the query by TCP).
 #[must_use]
 pub fn message(bytes: &[u8]) -> Option<Message> {
     let mut decoder = BinDecoder::new(bytes);
@@ -53,7 +53,7 @@ pub fn message(bytes: &[u8]) -> Option<Message> {
     })
 }
 
-/// What a response with these addresses of the wanted type says of the name.
+/// The result of a response with these addresses of the queried type.
 #[must_use]
 pub fn answer(code: ResponseCode, addresses: Vec<IpAddr>) -> NameAnswer {
     match code {
@@ -74,7 +74,7 @@ fn name_of(code: ResponseCode) -> String {
     }
 }
 
-/// Addresses of the wanted type, also behind an alias.
+/// Addresses of the queried type, also behind an alias.
 fn addresses(decoder: &mut BinDecoder<'_>, count: u16, wanted: RecordType) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for _ in 0..count {
@@ -116,13 +116,13 @@ mod tests {
         packet
     }
 
-    fn said(code: ResponseCode, qtype: RecordType, answers: Vec<RData>) -> Option<NameAnswer> {
+    fn response(code: ResponseCode, qtype: RecordType, answers: Vec<RData>) -> Option<NameAnswer> {
         let bytes = packet(MessageType::Response, code, qtype, answers).to_vec().unwrap();
         message(&bytes).unwrap().answer
     }
 
     #[test]
-    fn a_question_names_what_is_asked() {
+    fn reads_name_and_type_of_a_query() {
         let bytes = packet(MessageType::Query, ResponseCode::NoError, RecordType::AAAA, Vec::new()).to_vec().unwrap();
         let found = message(&bytes).unwrap();
         assert_eq!((found.id, found.name.as_str(), found.qtype.as_str()), (77, "gaia-core", "AAAA"));
@@ -130,32 +130,32 @@ mod tests {
     }
 
     #[test]
-    fn the_code_and_the_wanted_records_decide_the_answer() {
+    fn derives_the_result_from_code_and_queried_records() {
         let a = || RData::A(A(CORE));
         assert_eq!(
-            said(ResponseCode::NoError, RecordType::A, vec![a()]),
+            response(ResponseCode::NoError, RecordType::A, vec![a()]),
             Some(NameAnswer::Addresses(vec![CORE.into()]))
         );
-        assert_eq!(said(ResponseCode::NoError, RecordType::AAAA, vec![a()]), Some(NameAnswer::NoData));
-        assert_eq!(said(ResponseCode::NoError, RecordType::A, Vec::new()), Some(NameAnswer::NoData));
-        assert_eq!(said(ResponseCode::NXDomain, RecordType::A, Vec::new()), Some(NameAnswer::NoName));
+        assert_eq!(response(ResponseCode::NoError, RecordType::AAAA, vec![a()]), Some(NameAnswer::NoData));
+        assert_eq!(response(ResponseCode::NoError, RecordType::A, Vec::new()), Some(NameAnswer::NoData));
+        assert_eq!(response(ResponseCode::NXDomain, RecordType::A, Vec::new()), Some(NameAnswer::NoName));
         for (code, rcode) in [(ResponseCode::ServFail, "SERVFAIL"), (ResponseCode::Refused, "REFUSED")] {
-            assert_eq!(said(code, RecordType::A, Vec::new()), Some(NameAnswer::Failed { rcode: rcode.to_owned() }));
+            assert_eq!(response(code, RecordType::A, Vec::new()), Some(NameAnswer::Failed { rcode: rcode.to_owned() }));
         }
     }
 
     #[test]
-    fn an_address_behind_an_alias_is_an_address() {
+    fn accepts_an_address_behind_an_alias() {
         let alias = RData::CNAME(CNAME(Name::from_ascii("other.example.").unwrap()));
         let six = RData::AAAA(AAAA(Ipv6Addr::LOCALHOST));
         assert_eq!(
-            said(ResponseCode::NoError, RecordType::AAAA, vec![alias, six]),
+            response(ResponseCode::NoError, RecordType::AAAA, vec![alias, six]),
             Some(NameAnswer::Addresses(vec![Ipv6Addr::LOCALHOST.into()]))
         );
     }
 
     #[test]
-    fn an_answer_that_was_cut_counts_as_far_as_it_goes() {
+    fn keeps_the_records_of_an_incomplete_response() {
         let many = vec![RData::A(A(CORE)); 40];
         let bytes = packet(MessageType::Response, ResponseCode::NoError, RecordType::A, many).to_vec().unwrap();
         assert!(bytes.len() > 512);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_sends_the_asker_to_tcp_is_none() {
+    fn ignores_a_truncated_response_without_addresses() {
         let mut packet = packet(MessageType::Response, ResponseCode::NoError, RecordType::A, Vec::new());
         packet.metadata.truncation = true;
         assert_eq!(message(&packet.to_vec().unwrap()), None);
@@ -172,12 +172,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        fn never_panics_on_arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             let _ = message(&bytes);
         }
 
         #[test]
-        fn no_damage_to_a_message_makes_it_panic(
+        fn never_panics_on_a_damaged_message(
             places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
             cut in any::<prop::sample::Index>(),
         ) {

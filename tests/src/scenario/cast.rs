@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
-use gaia_monitor::model::event::{ContainerInfo, Endpoint, NetworkAddress, Process, PublishedPort, Task};
+use gaia_monitor::model::event::{ContainerInfo, DeclaredEndpoint, NetworkAddress, Process, PublishedPort, Task};
 use gaia_monitor::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
 use gaia_monitor::model::time::Stamp;
 
@@ -125,7 +125,7 @@ impl Cast {
         for (key, fallback) in [("endpoint", false), ("fallback", true)] {
             for text in words.values(key) {
                 let (prefix, host) = text.split_once(':').context("endpoint=PREFIX:HOST")?;
-                endpoints.push(Endpoint {
+                endpoints.push(DeclaredEndpoint {
                     prefix: prefix.into(),
                     fallback,
                     host: host.into(),

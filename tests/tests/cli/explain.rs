@@ -41,14 +41,14 @@ fn an_incident_is_found_by_the_second_and_by_what_failed() {
     }
     let ended = explain(&["--at", &moment]);
     assert_eq!(ended.code, Some(0));
-    assert!(ended.stdout.starts_with("1. its moment lies at that time; "), "{}", ended.stdout);
+    assert!(ended.stdout.starts_with("1. its moment is at that time; "), "{}", ended.stdout);
     assert!(ended.stdout.contains("SIGSEGV"), "{}", ended.stdout);
 }
 
 #[test]
 fn nothing_that_fits_ends_with_6_and_says_what_there_is() {
     let moment = moment();
-    explain(&["--server", "gaia-mcp"]).failed_with(6, &["nothing fits --server gaia-mcp among 1 incident", &moment]);
+    explain(&["--server", "gaia-mcp"]).failed_with(6, &["nothing matches --server gaia-mcp among 1 incident", &moment]);
     explain(&["--error", "ReadError"]).failed_with(6, &["--error ReadError"]);
     explain(&["--at", "2020-01-01T00:00:00Z"]).failed_with(6, &["--at 2020-01-01T00:00:00.000000000Z"]);
 }
@@ -67,7 +67,7 @@ fn a_damaged_line_of_a_journal_costs_that_line() {
     let place = journal(&format!("nonsense\n{}\n", last_revision()));
     let ended = run(&["explain", "--journal", place.path().to_str().unwrap(), "--output", "json"]);
     assert_eq!(ended.code, Some(0));
-    ended.says(&["line 1: left out"]);
+    ended.says(&["line 1 skipped"]);
     assert_eq!(ended.stdout, last_revision() + "\n");
 }
 

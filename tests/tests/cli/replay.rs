@@ -60,7 +60,7 @@ fn a_torn_last_line_is_replayed_up_to_it_and_told() {
     let torn = format!("{}\n{}", before.join("\n"), &last[..last.len() / 2]);
     let ended = replay_text(&torn);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    ended.says(&["breaks off within its last line"]);
+    ended.says(&["ends within its last line"]);
     // The last event closes what is open, so all but the last line is printed.
     let full = replay_text(&text).stdout;
     assert!(full.starts_with(&ended.stdout) && !ended.stdout.is_empty() && full != ended.stdout);
@@ -92,7 +92,7 @@ fn a_missing_event_is_damage_unless_a_gap_accounts_for_it() {
     holed.insert(3, "{\"gap\":{\"count\":1}}");
     let ended = replay_text(&(holed.join("\n") + "\n"));
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
-    ended.says(&["lacks 1 event that", "Summary of"]);
+    ended.says(&["is missing 1 event that", "Summary of"]);
     assert!(!lines(&ended.stdout).is_empty(), "what is there is printed");
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::driver::Driver;
 use crate::engine::effect::Wanted;
 use crate::model::event::{Event, Fact, Observation};
 use crate::model::time::Stamp;
@@ -15,26 +16,9 @@ use crate::pipeline::clock::Clock;
 use crate::pipeline::merge::Merge;
 use crate::sources::procfs;
 
-/// Where events go. It must not wait for anybody.
-pub trait Belt {
-    fn feed(&mut self, event: &Event);
-
-    /// What the last event made it ask for.
-    fn wanted(&mut self) -> Vec<Wanted>;
-
-    /// When it wants a `Tick`, if nothing else comes before.
-    fn next_deadline(&self) -> Option<Stamp>;
-
-    /// Nobody is left who would be told anything: the run ends.
-    fn is_unheard(&self) -> bool;
-
-    /// About once a second: time for what need not happen with each event.
-    fn keep_house(&mut self, now: Stamp);
-}
-
-pub(super) struct Dispatcher<'a, B, P, F, E> {
+pub(super) struct Dispatcher<'a, 'o, P, F, E> {
     merge: Merge,
-    belt: &'a mut B,
+    driver: &'a mut Driver<'o>,
     clock: Arc<Clock>,
     losses: Losses,
     /// Publishes a port in the probe's filter before Docker reports it.
@@ -45,18 +29,25 @@ pub(super) struct Dispatcher<'a, B, P, F, E> {
     enrich: E,
 }
 
-impl<'a, B: Belt, P: Fn(u16), F: Fn(&Fact), E: Fn(Wanted)> Dispatcher<'a, B, P, F, E> {
-    pub(super) fn new(belt: &'a mut B, clock: Arc<Clock>, losses: Losses, publish: P, on_fact: F, enrich: E) -> Self {
-        Self { merge: Merge::default(), belt, clock, losses, publish, on_fact, enrich }
+impl<'a, 'o, P: Fn(u16), F: Fn(&Fact), E: Fn(Wanted)> Dispatcher<'a, 'o, P, F, E> {
+    pub(super) fn new(
+        driver: &'a mut Driver<'o>,
+        clock: Arc<Clock>,
+        losses: Losses,
+        publish: P,
+        on_fact: F,
+        enrich: E,
+    ) -> Self {
+        Self { merge: Merge::default(), driver, clock, losses, publish, on_fact, enrich }
     }
 
     pub(super) fn all_outputs_closed(&self) -> bool {
-        self.belt.is_unheard()
+        self.driver.all_outputs_closed()
     }
 
     fn feed(&mut self, event: &Event) {
-        self.belt.feed(event);
-        for request in self.belt.wanted() {
+        self.driver.feed(event);
+        for request in self.driver.wanted() {
             (self.enrich)(request);
         }
     }
@@ -96,7 +87,7 @@ impl<'a, B: Belt, P: Fn(u16), F: Fn(&Fact), E: Fn(Wanted)> Dispatcher<'a, B, P, 
     }
 
     pub(super) fn tick(&mut self) {
-        if let Some(event) = self.merge.tick(self.clock.now(), self.belt.next_deadline()) {
+        if let Some(event) = self.merge.tick(self.clock.now(), self.driver.next_deadline()) {
             self.feed(&event);
         }
     }
@@ -106,12 +97,12 @@ impl<'a, B: Belt, P: Fn(u16), F: Fn(&Fact), E: Fn(Wanted)> Dispatcher<'a, B, P, 
         for event in self.merge.lost(self.clock.now(), self.losses.take()) {
             self.feed(&event);
         }
-        self.belt.keep_house(self.clock.now());
+        self.driver.housekeeping(self.clock.now());
     }
 
     /// When the engine's next timer is due, if it has one.
     pub(super) fn next_deadline(&self) -> Option<Stamp> {
-        self.belt.next_deadline()
+        self.driver.next_deadline()
     }
 }
 

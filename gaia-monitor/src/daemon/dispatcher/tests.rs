@@ -1,63 +1,122 @@
-//! The dispatcher with a belt that collects its input.
+//! The dispatcher with a driver that records its input.
 
 use std::cell::RefCell;
 use std::os::unix::process::CommandExt;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::{Belt, Dispatcher};
+use super::Dispatcher;
+use crate::driver::Driver;
 use crate::engine::effect::Wanted;
-use crate::model::event::{Event, Fact, Observation, Process, ProcessExec};
-use crate::model::ids::{CgroupId, NetnsId, Pid};
+use crate::model::event::{
+    ContainerInfo, DockerAction, DockerEvent, Event, Fact, Observation, Process, ProcessExec, ProcessSeen,
+};
+use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
+use crate::model::settings::Settings;
 use crate::model::time::{Nanos, Stamp};
+use crate::output::Outputs;
+use crate::output::queue::{Overflow, WriteError, Writer};
 use crate::pipeline::channel::{EventSender, Losses};
 use crate::pipeline::clock::Clock;
 use crate::sources::procfs;
 
-#[derive(Default)]
-struct Kept {
-    events: Vec<Event>,
-    deadline: Option<Stamp>,
-    wanted: Vec<Wanted>,
+/// Passes the recorded events to a closure.
+struct Recorder<F>(F);
+
+impl<F: FnMut(Event) + Send + 'static> Writer<Event> for Recorder<F> {
+    fn kind(&self) -> &'static str {
+        "recording"
+    }
+
+    fn name(&self) -> String {
+        "the recording of the test".into()
+    }
+
+    fn take(&mut self, event: Event, _lost_before: u64) -> Result<(), WriteError> {
+        (self.0)(event);
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<(), WriteError> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _lost: u64) -> Result<(), WriteError> {
+        Ok(())
+    }
 }
 
-impl Belt for Kept {
-    fn feed(&mut self, event: &Event) {
-        self.events.push(event.clone());
-    }
-
-    fn wanted(&mut self) -> Vec<Wanted> {
-        std::mem::take(&mut self.wanted)
-    }
-
-    fn next_deadline(&self) -> Option<Stamp> {
-        self.deadline
-    }
-
-    fn is_unheard(&self) -> bool {
-        false
-    }
-
-    fn keep_house(&mut self, _now: Stamp) {}
+/// A driver, and the events that it is fed.
+fn driver() -> (Driver<'static>, Receiver<Event>) {
+    let (sender, events) = channel();
+    let mut driver = Driver::new(Settings::default(), Outputs::new(Overflow::Drop));
+    driver.record(Recorder(move |event| drop(sender.send(event)))).unwrap();
+    (driver, events)
 }
 
-/// A dispatcher that ignores facts and requests.
-type Plain<'a, P> = Dispatcher<'a, Kept, P, fn(&Fact), fn(Wanted)>;
+/// Every event that the driver was fed.
+fn recorded(driver: Driver<'_>, events: &Receiver<Event>) -> Vec<Event> {
+    drop(driver.finish());
+    events.iter().collect()
+}
 
-fn dispatcher<P: Fn(u16)>(belt: &mut Kept, losses: Losses, publish: P) -> Plain<'_, P> {
-    Dispatcher::new(belt, Arc::new(Clock::new()), losses, publish, |_| {}, |_| {})
+/// A dispatcher without sources that take anything.
+type Plain<'a, P> = Dispatcher<'a, 'static, P, fn(&Fact), fn(Wanted)>;
+
+fn dispatcher<'a, P: Fn(u16)>(driver: &'a mut Driver<'static>, losses: Losses, publish: P) -> Plain<'a, P> {
+    Dispatcher::new(driver, Arc::new(Clock::new()), losses, publish, |_| {}, |_| {})
+}
+
+/// A running container whose only process is this one.
+fn container(pid: Pid) -> [Fact; 2] {
+    let (cgroup, netns) = (CgroupId(7), NetnsId(7));
+    let process = Process { pid, ns_pid: 1, ns_level: 1, cgroup, netns, comm: "server".into() };
+    let info = ContainerInfo {
+        id: ContainerId("c".repeat(64)),
+        name: "core".into(),
+        image: "core:1".into(),
+        project: None,
+        service: None,
+        labels: [].into(),
+        running: true,
+        paused: false,
+        started_at: None,
+        pid: Some(pid),
+        cgroup: Some(cgroup),
+        netns: Some(netns),
+        init: false,
+        host_network: false,
+        stop_signal: "SIGTERM".into(),
+        health: None,
+        restart_policy: None,
+        memory_limit: None,
+        networks: Vec::new(),
+        published: Vec::new(),
+        endpoints: Vec::new(),
+        exit_code: None,
+    };
+    [
+        Fact::ContainerSeen(Box::new(info)),
+        Fact::ProcessSeen(ProcessSeen { process, parent: Pid(1), parent_outside: true, serves: false }),
+    ]
+}
+
+fn observed(fact: Fact) -> Observation {
+    Observation { at: Stamp(1), fact }
 }
 
 #[test]
-fn forwards_each_enrichment_request_once() {
-    let wanted = Wanted::Core { pid: Pid(7) };
-    let mut belt = Kept { wanted: vec![wanted.clone()], ..Kept::default() };
-    let requests = RefCell::new(Vec::new());
+fn passes_a_requested_enrichment_on_once() {
+    let (mut driver, _events) = driver();
+    let asked = RefCell::new(Vec::new());
     let clock = Arc::new(Clock::new());
-    let enrich = |wanted| requests.borrow_mut().push(wanted);
-    let mut dispatcher = Dispatcher::new(&mut belt, clock, Losses::default(), |_| {}, |_| {}, enrich);
-    dispatcher.take(vec![victim(1), victim(2)]);
-    assert_eq!(*requests.borrow(), [wanted]);
+    let ask = |wanted| asked.borrow_mut().push(wanted);
+    let mut dispatcher = Dispatcher::new(&mut driver, clock, Losses::default(), |_| {}, |_| {}, ask);
+    dispatcher.take(container(Pid(7)).map(observed).to_vec());
+    dispatcher.take(vec![victim(7), victim(1)]);
+    let container = ContainerId("c".repeat(64));
+    assert_eq!(*asked.borrow(), [Wanted::Memory { container, victim: Pid(7) }]);
 }
 
 fn victim(pid: u32) -> Observation {
@@ -65,50 +124,61 @@ fn victim(pid: u32) -> Observation {
 }
 
 #[test]
-fn feeds_queued_batches_in_order_and_shutdown_last() {
-    let mut belt = Kept::default();
+fn feeds_queued_events_in_order_and_shutdown_last() {
+    let (mut driver, events) = driver();
     let (sender, mut batches, losses) = EventSender::new("kernel");
     sender.send(vec![victim(1), victim(2)]);
     sender.with_stage("docker").send(vec![victim(3)]);
     sender.lost("ring.signal", 4);
-    let mut dispatcher = dispatcher(&mut belt, losses, |_| {});
+    let mut dispatcher = dispatcher(&mut driver, losses, |_| {});
     dispatcher.drain(&mut batches);
     dispatcher.housekeeping();
     dispatcher.housekeeping();
     dispatcher.own(Fact::Shutdown);
-    let facts: Vec<_> = belt.events.iter().map(|event| &event.fact).collect();
+    let events = recorded(driver, &events);
+    let facts: Vec<_> = events.iter().map(|event| &event.fact).collect();
     let lost = Fact::Lost { stage: "ring.signal".into(), count: 4 };
     let [one, two, three] = [1, 2, 3].map(|pid| Fact::OomVictim { pid: Pid(pid) });
     assert_eq!(facts, [&one, &two, &three, &lost, &Fact::Shutdown]);
-    assert!(belt.events.iter().map(|event| event.seq).eq(1..=5));
-    assert!(belt.events.is_sorted_by_key(|event| event.seen));
+    assert!(events.iter().map(|event| event.seq).eq(1..=5));
+    assert!(events.is_sorted_by_key(|event| event.seen));
+}
+
+/// How many ticks a dispatcher feeds when its driver has a timer that was set at `set`.
+fn ticks(set: Stamp) -> usize {
+    let (mut driver, events) = driver();
+    let action = DockerAction::Die { exit_code: Some(1) };
+    let die = DockerEvent { container: ContainerId("c".repeat(64)), name: "core".into(), action };
+    let [container, process] = container(Pid(7));
+    for (seq, fact) in (1..).zip([container, process, Fact::Docker(die)]) {
+        driver.feed(&Event { seq, seen: set, at: set, fact });
+    }
+    assert!(driver.next_deadline().is_some_and(|deadline| deadline <= set.plus(Nanos::from_secs(5))));
+    dispatcher(&mut driver, Losses::default(), |_| {}).tick();
+    recorded(driver, &events).iter().filter(|event| event.fact == Fact::Tick).count()
 }
 
 #[test]
-fn sends_a_tick_only_when_a_timer_is_due() {
-    let mut belt = Kept::default();
-    let mut dispatcher = dispatcher(&mut belt, Losses::default(), |_| {});
-    dispatcher.tick();
-    dispatcher.belt.deadline = Some(dispatcher.clock.now().plus(Nanos::from_secs(60)));
-    dispatcher.tick();
-    assert!(dispatcher.belt.events.is_empty());
-    dispatcher.belt.deadline = Some(Stamp(1));
-    dispatcher.tick();
-    assert_eq!(belt.events.len(), 1);
-    assert_eq!(belt.events[0].fact, Fact::Tick);
+fn feeds_a_tick_only_when_a_timer_is_due() {
+    let (mut driver, events) = driver();
+    dispatcher(&mut driver, Losses::default(), |_| {}).tick();
+    assert!(recorded(driver, &events).is_empty());
+    let now = Clock::new().now();
+    assert_eq!(ticks(now.plus(Nanos::from_secs(60))), 0);
+    assert_eq!(ticks(now.minus(Nanos::from_secs(10))), 1);
 }
 
 #[test]
-fn publishes_the_port_of_a_docker_proxy_and_ignores_a_process_of_that_name() {
+fn publishes_the_port_of_a_docker_proxy_but_not_of_a_namesake() {
     let published = RefCell::new(Vec::new());
-    let mut belt = Kept::default();
-    let mut dispatcher = dispatcher(&mut belt, Losses::default(), |port| published.borrow_mut().push(port));
-    // A process with that name and the command line of this test.
+    let (mut driver, events) = driver();
+    let mut dispatcher = dispatcher(&mut driver, Losses::default(), |port| published.borrow_mut().push(port));
+    // A process that is called so, and whose command line (this test's) is no proxy's.
     let (pid, comm) = (Pid(std::process::id()), "docker-proxy".to_owned());
     let process = Process { pid, ns_pid: pid.0, ns_level: 0, cgroup: CgroupId(1), netns: NetnsId(1), comm };
     dispatcher
         .take(vec![Observation { at: Stamp(1), fact: Fact::ProcessExec(ProcessExec { process: process.clone() }) }]);
-    assert_eq!((belt.events.len(), published.borrow().len()), (1, 0));
+    assert!(published.borrow().is_empty());
 
     let arguments = "-proto tcp -host-ip 0.0.0.0 -host-port 16416 -container-ip 172.17.0.2 -container-port 6415";
     // The shell waits for input, so its command line does not change.
@@ -126,13 +196,12 @@ fn publishes_the_port_of_a_docker_proxy_and_ignores_a_process_of_that_name() {
         std::thread::yield_now();
     }
     let process = Process { pid: Pid(proxy.id()), ..process };
-    let mut dispatcher = self::dispatcher(&mut belt, Losses::default(), |port| published.borrow_mut().push(port));
+    let mut dispatcher = self::dispatcher(&mut driver, Losses::default(), |port| published.borrow_mut().push(port));
     dispatcher.take(vec![Observation { at: Stamp(2), fact: Fact::ProcessExec(ProcessExec { process }) }]);
     drop(proxy.stdin.take());
     proxy.wait().unwrap();
     assert_eq!(*published.borrow(), [16416]);
-    let Some(Event { at: Stamp(2), fact: Fact::ProxySeen(seen), .. }) = belt.events.last() else {
-        panic!("{:?}", belt.events)
-    };
+    let events = recorded(driver, &events);
+    let [_, _, Event { at: Stamp(2), fact: Fact::ProxySeen(seen), .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!((seen.listen.port(), seen.backend.port()), (16416, 6415));
 }

@@ -6,11 +6,11 @@ use crate::engine::incidents::case::Case;
 use crate::engine::report::core_file::{self, Dead};
 use crate::engine::world::logs::Line;
 use crate::engine::world::processes::Process;
-use crate::logline::{CRASH_LINES, begins_crash};
 use crate::model::event::{ExitStatus, LogStream, MemoryUse};
 use crate::model::ids::ContainerId;
 use crate::model::incident::TimelineSource;
 use crate::model::time::{Nanos, Stamp};
+use crate::wire::log_line::{CRASH_LINES, begins_crash};
 
 use crate::engine::context::Context;
 use crate::engine::report::timeline::Line as Entry;

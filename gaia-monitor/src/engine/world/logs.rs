@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::logline::{self, Named};
 use crate::model::event::{LogLine, LogStream};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
+use crate::wire::log_line::{self, Named};
 
 const LINES_CAP: usize = 256;
 const CONTAINERS_CAP: usize = 256;
@@ -25,7 +25,7 @@ pub struct Line {
 impl Line {
     #[must_use]
     pub fn named(&self) -> Vec<Named> {
-        logline::named(&self.text)
+        log_line::named(&self.text)
     }
 }
 

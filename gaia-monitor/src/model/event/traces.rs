@@ -11,7 +11,7 @@ use crate::model::ids::{ContainerId, Pid};
 pub struct LogLine {
     pub container: ContainerId,
     pub stream: LogStream,
-    /// Without control characters, truncated to `logline::LENGTH` characters.
+    /// Without control characters, cut to `log_line::LENGTH` characters.
     pub text: String,
 }
 

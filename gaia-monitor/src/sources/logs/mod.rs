@@ -19,14 +19,15 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::logline;
 use crate::model::event::{Fact, LogLine, LogStream, LogsUnread, Observation};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::sinks::notice::warn;
+
 use crate::sources::docker;
+use crate::stderr::warn;
+use crate::wire::log_line;
 
 /// The stage of requests that were dropped, or to which Docker did not respond.
 pub const STAGE: &str = "logs";
@@ -189,7 +190,7 @@ fn failure(error: Error) -> ReadError {
         Error::DockerResponseServerError { status_code, message }
             if status_code == 501 || message.contains("does not support reading") =>
         {
-            ReadError::Unreadable(logline::kept(&message))
+            ReadError::Unreadable(log_line::kept(&message))
         }
         _ => ReadError::Other,
     }
@@ -205,7 +206,7 @@ fn parsed(container: &ContainerId, output: &LogOutput) -> Option<(Stamp, LogLine
     };
     let message = String::from_utf8_lossy(message);
     let (at, text) = message.split_once(' ')?;
-    let text = logline::kept(text);
+    let text = log_line::kept(text);
     let at: Stamp = at.parse().ok()?;
     (!text.trim().is_empty()).then(|| (at, LogLine { container: container.clone(), stream, text }))
 }

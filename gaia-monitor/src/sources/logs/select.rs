@@ -2,9 +2,9 @@
 //! error, then the last lines.
 
 use super::Lines;
-use crate::logline::{CRASH_LINES, begins_crash, named};
 use crate::model::event::LogLine;
 use crate::model::time::Stamp;
+use crate::wire::log_line::{CRASH_LINES, begins_crash, named};
 
 /// Lines kept of one response. An incident contains fewer.
 const MAX_LINES: usize = 64;

@@ -1,0 +1,230 @@
+//! The configuration of a run: a TOML file with optional keys, overridden by environment variables, overridden by flags.
+//!
+//! An unknown key is an error with line and column. A list in a variable or flag replaces the file's.
+
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use values::{Age, FailOn, Seconds, Size};
+
+use crate::model::incident::HttpxClass;
+use crate::model::settings::{Logs, Policy, Scope, Settings, Waits};
+use crate::model::time::Nanos;
+use crate::output::journal::Limits;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration {name}: {source}")]
+    Read { name: String, source: std::io::Error },
+    #[error("{name}:{line}:{column}: {message}; `gaia-monitor assets config` prints every key with its meaning")]
+    Parse { name: String, line: usize, column: usize, message: String },
+}
+
+/// The file's content.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_host: Option<String>,
+    pub output: Output,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Seconds>,
+    pub fail_on: Vec<FailOn>,
+    pub include_cancelled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    pub journal: JournalConfig,
+    pub scope: ScopeConfig,
+    pub policy: PolicyConfig,
+    pub logs: LogsConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogsConfig {
+    pub lines: usize,
+}
+
+impl Default for LogsConfig {
+    fn default() -> Self {
+        Self { lines: Logs::default().lines }
+    }
+}
+
+/// The form of standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// Blocks of text, coloured on a terminal.
+    #[default]
+    Pretty,
+    /// JSON lines: one revision of an incident a line, nothing else.
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JournalConfig {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    pub max_file_size: Size,
+    pub max_file_age: Age,
+    pub max_total_size: Size,
+    pub max_age: Age,
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        let Limits { file_bytes, file_age, total_bytes, age } = Limits::default();
+        Self {
+            directory: None,
+            max_file_size: Size(file_bytes),
+            max_file_age: Age(file_age),
+            max_total_size: Size(total_bytes),
+            max_age: Age(age),
+        }
+    }
+}
+
+impl JournalConfig {
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            file_bytes: self.max_file_size.0,
+            file_age: self.max_file_age.0,
+            total_bytes: self.max_total_size.0,
+            age: self.max_age.0,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScopeConfig {
+    pub projects: Vec<String>,
+    pub containers: Vec<String>,
+    #[serde(deserialize_with = "labels")]
+    pub labels: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    #[serde(deserialize_with = "classes")]
+    pub default: Vec<HttpxClass>,
+    pub waits: Vec<Age>,
+    #[serde(deserialize_with = "services")]
+    pub services: BTreeMap<String, Vec<HttpxClass>>,
+    pub service_waits: BTreeMap<String, Vec<Age>>,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        let Policy { default, services, waits } = Policy::default();
+        let ages = |waits: Vec<Nanos>| waits.into_iter().map(Age).collect();
+        let service_waits = waits.services.into_iter().map(|(name, waits)| (name, ages(waits))).collect();
+        Self { default, waits: ages(waits.default), services, service_waits }
+    }
+}
+
+/// A class that a policy may list.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Retryable(#[serde(deserialize_with = "retryable")] HttpxClass);
+
+fn retryable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HttpxClass, D::Error> {
+    match HttpxClass::deserialize(deserializer)? {
+        HttpxClass::None => Err(serde::de::Error::custom("`none` is not an error, so a policy cannot retry it")),
+        class => Ok(class),
+    }
+}
+
+fn classes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HttpxClass>, D::Error> {
+    Ok(Vec::<Retryable>::deserialize(deserializer)?.into_iter().map(|class| class.0).collect())
+}
+
+fn services<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<HttpxClass>>, D::Error> {
+    let services = BTreeMap::<String, Vec<Retryable>>::deserialize(deserializer)?;
+    Ok(services.into_iter().map(|(name, list)| (name, list.into_iter().map(|class| class.0).collect())).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Label(#[serde(deserialize_with = "label")] String);
+
+fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_label(&text).map_err(serde::de::Error::custom)
+}
+
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Vec::<Label>::deserialize(deserializer)?.into_iter().map(|label| label.0).collect())
+}
+
+/// `KEY=VALUE`, or `KEY` for any value.
+///
+/// # Errors
+/// The key is empty.
+pub fn parse_label(text: &str) -> Result<String, String> {
+    match text.split('=').next() {
+        Some("") | None => Err(format!("{text:?} is not a label: write KEY=VALUE, or KEY for any value")),
+        Some(_) => Ok(text.to_owned()),
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// The file cannot be read, or it does not parse: then with line and column.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&name, &text),
+            Err(source) => Err(ConfigError::Read { name, source }),
+        }
+    }
+
+    /// # Errors
+    /// The text does not parse.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            ConfigError::Parse {
+                name: name.to_owned(),
+                line: before.matches('\n').count() + 1,
+                column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
+                message: error.message().trim().replace('\n', ", "),
+            }
+        })
+    }
+
+    /// The engine's settings.
+    #[must_use]
+    pub fn into_settings(self) -> Settings {
+        let Config { include_cancelled, scope, policy, logs, .. } = self;
+        let ScopeConfig { projects, containers, labels } = scope;
+        let PolicyConfig { default, waits, services, service_waits } = policy;
+        let spans = |ages: Vec<Age>| ages.into_iter().map(|age| age.0).collect();
+        let waits = Waits {
+            default: spans(waits),
+            services: service_waits.into_iter().map(|(name, ages)| (name, spans(ages))).collect(),
+        };
+        Settings {
+            scope: Scope { projects, containers, labels },
+            policy: Policy { default, services, waits },
+            include_cancelled,
+            logs: Logs { lines: logs.lines },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

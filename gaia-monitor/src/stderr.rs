@@ -1,0 +1,21 @@
+//! Messages of the monitor on standard error, one line each.
+//!
+//! They never panic: a closed standard error loses the line and nothing else.
+
+use std::fmt::Display;
+use std::io::Write;
+
+/// A warning; the program continues.
+pub fn warn(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "gaia-monitor: warning: {text}");
+}
+
+/// The message of a failing exit code.
+pub fn error(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "gaia-monitor: {text}");
+}
+
+/// Text without a prefix, such as the summary.
+pub fn print(text: impl Display) {
+    let _ = write!(std::io::stderr().lock(), "{text}");
+}
