@@ -17,6 +17,7 @@ pub mod elsewhere;
 pub mod expect;
 pub mod firewall;
 pub mod gaia;
+pub mod golden;
 pub mod host;
 pub mod image;
 pub mod instrument;

@@ -1,11 +1,14 @@
 //! Recordings of real runs, replayed by the built binary: `recordings/NAME.jsonl` must print
-//! `recordings/NAME.expected.jsonl`, byte for byte. `UPDATE_EXPECT=1` writes what is printed now: read the difference.
+//! `recordings/NAME.expected.jsonl`, byte for byte. `UPDATE_EXPECT=1` writes what is printed now, and reports what
+//! changed: facts one by one, sentences by their number.
 #![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use gaia_monitor_tests::golden;
 use gaia_monitor_tests::monitor::binary;
 
 const EXPECTED: &str = ".expected.jsonl";
@@ -41,32 +44,21 @@ fn every_recording_prints_what_is_expected() {
     }
     let mut differing = Vec::new();
     for name in recordings {
-        let printed = replay(&name, &["--output", "json"]).stdout;
+        let printed = String::from_utf8(replay(&name, &["--output", "json"]).stdout).unwrap();
         let path = folder().join(format!("{name}{EXPECTED}"));
-        if update {
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
+        match golden::compare(&before, &printed) {
+            Ok(None) => {}
+            // Not by `println!`, which a passing test does not show.
+            Ok(Some(changes)) if update => writeln!(std::io::stderr(), "{name}: {changes}").unwrap(),
+            Ok(Some(changes)) => differing.push(format!("{name}: {changes:#}")),
+            Err(error) => differing.push(format!("{name}: {error:#}")),
+        }
+        if update && before != printed {
             std::fs::write(&path, printed).unwrap();
-        } else if std::fs::read(&path).unwrap() != printed {
-            differing.push(format!("{name}:\n{}", difference(&path, &printed)));
         }
     }
     assert!(differing.is_empty(), "UPDATE_EXPECT=1 accepts it. Differs:\n{}", differing.join("\n"));
-}
-
-/// The first line that differs.
-fn difference(path: &Path, printed: &[u8]) -> String {
-    let expected = std::fs::read_to_string(path).unwrap();
-    let printed = String::from_utf8_lossy(printed);
-    let (mut left, mut right) = (expected.lines(), printed.lines());
-    for line in 1.. {
-        match (left.next(), right.next()) {
-            (None, None) => break,
-            (one, other) if one == other => {}
-            (one, other) => {
-                return format!("line {line}\n- {}\n+ {}", one.unwrap_or("(end)"), other.unwrap_or("(end)"));
-            }
-        }
-    }
-    "in its line ends".to_owned()
 }
 
 #[test]
