@@ -77,7 +77,7 @@ pub struct Run {
     /// Format of standard output [default: pretty]
     #[arg(long, value_enum, env = "GAIA_MONITOR_OUTPUT")]
     pub output: Option<Output>,
-    /// Record every event to this file, for `replay` and `explain`
+    /// Record every event, so that `replay` can judge them again; compressed if the name ends in .zst
     #[arg(long, value_name = "FILE", env = "GAIA_MONITOR_RECORD")]
     pub record: Option<PathBuf>,
     /// Serve Prometheus metrics, health and the latest incidents at this address, such as 127.0.0.1:9435

@@ -26,6 +26,7 @@ pub mod line;
 pub mod monitor;
 pub mod network;
 pub mod play;
+pub mod recordings;
 pub mod row;
 pub mod rows;
 pub mod scenario;

@@ -21,6 +21,7 @@ use crate::expect::Expected;
 use crate::host;
 use crate::instrument::Instrument;
 use crate::monitor::{Ended, Line, Monitor, Options, binary};
+use crate::recordings;
 
 /// Cases that run at once. Two keep two cores busy, and the lags still those of an idle host.
 const AT_ONCE: usize = 2;
@@ -111,7 +112,7 @@ fn attempt(
     }
     if let Some(to) = recording {
         let from = case.stack.folder().join("recording.jsonl");
-        fs::copy(&from, to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+        recordings::store(&from, to)?;
     }
     case.stack.remove()?;
     Ok(Played { verdict, kept: None })

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use gaia_monitor_tests::monitor::binary;
+use gaia_monitor_tests::recordings;
 use serde_json::Value;
 
 mod cli {
@@ -70,7 +71,7 @@ impl Ended {
 
 /// A recording that holds one incident.
 fn recording() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings/segv-that-hurt-nobody.jsonl")
+    recordings::recording("crashed/segv-that-hurt-nobody")
 }
 
 fn lines(text: &str) -> Vec<Value> {

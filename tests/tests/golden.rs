@@ -1,34 +1,17 @@
-//! Recordings of real runs, replayed by the built binary: `recordings/NAME.jsonl` must print
-//! `recordings/NAME.expected.jsonl`, byte for byte. `UPDATE_EXPECT=1` writes what is printed now, and reports what
+//! Recordings of real runs, replayed by the built binary: `recordings/GROUP/NAME.jsonl.zst` must print
+//! `recordings/GROUP/NAME.expected.jsonl`, byte for byte. `UPDATE_EXPECT=1` writes what is printed now, and reports what
 //! changed: facts one by one, sentences by their number.
 #![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
 
-use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use gaia_monitor_tests::golden;
 use gaia_monitor_tests::monitor::binary;
-
-const EXPECTED: &str = ".expected.jsonl";
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings")
-}
-
-/// Names of all recordings, and of all expectations.
-fn names() -> (BTreeSet<String>, BTreeSet<String>) {
-    let files = std::fs::read_dir(folder()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
-    let (expected, recordings): (Vec<_>, Vec<_>) =
-        files.filter(|file| file.ends_with(".jsonl")).partition(|file| file.ends_with(EXPECTED));
-    let stems =
-        |files: Vec<String>, end: &str| files.iter().map(|file| file.trim_end_matches(end).to_owned()).collect();
-    (stems(recordings, ".jsonl"), stems(expected, EXPECTED))
-}
+use gaia_monitor_tests::recordings;
 
 fn replay(name: &str, arguments: &[&str]) -> Output {
-    let file = folder().join(format!("{name}.jsonl"));
+    let file = recordings::recording(name);
     let output = Command::new(binary().unwrap()).arg("replay").arg(file).args(arguments).output().unwrap();
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     output
@@ -36,8 +19,8 @@ fn replay(name: &str, arguments: &[&str]) -> Output {
 
 #[test]
 fn every_recording_prints_what_is_expected() {
-    let (recordings, expected) = names();
-    assert!(!recordings.is_empty(), "no recordings in {}", folder().display());
+    let (recordings, expected) = recordings::names().unwrap();
+    assert!(!recordings.is_empty(), "no recordings in {}", recordings::folder().display());
     let update = std::env::var_os("UPDATE_EXPECT").is_some();
     if !update {
         assert_eq!(recordings, expected, "each recording needs its expectation, and each expectation its recording");
@@ -45,7 +28,7 @@ fn every_recording_prints_what_is_expected() {
     let mut differing = Vec::new();
     for name in recordings {
         let printed = String::from_utf8(replay(&name, &["--output", "json"]).stdout).unwrap();
-        let path = folder().join(format!("{name}{EXPECTED}"));
+        let path = recordings::expectation(&name);
         let before = std::fs::read_to_string(&path).unwrap_or_default();
         match golden::compare(&before, &printed) {
             Ok(None) => {}
@@ -63,7 +46,7 @@ fn every_recording_prints_what_is_expected() {
 
 #[test]
 fn a_replay_prints_the_same_bytes_each_time_in_both_forms() {
-    for name in names().0 {
+    for name in recordings::names().unwrap().0 {
         for arguments in [&["--output", "json"][..], &["--output", "pretty", "--explain"]] {
             let (one, other) = (replay(&name, arguments), replay(&name, arguments));
             assert_eq!(one.stdout, other.stdout, "{name} {arguments:?}");

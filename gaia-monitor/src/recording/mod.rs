@@ -2,6 +2,7 @@
 //!
 //! Same recording and same version, same bytes out; nothing in here looks at what an event means.
 
+mod compression;
 pub mod format;
 pub mod play;
 pub mod reader;

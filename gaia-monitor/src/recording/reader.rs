@@ -1,12 +1,15 @@
-//! Reads a recording back, entry by entry. A torn last line is what a killed monitor leaves and is forgiven;
-//! anything else that does not fit is an error that names the line and says what to do.
+//! Reader of a recording, plain or compressed, entry by entry. A torn end is what a killed monitor leaves, and is no
+//! error; anything else that does not fit is an error that names the line and the remedy.
 
-use std::fs::File;
+use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
+use super::compression;
 use super::format::{AnyHeader, FAMILY, FORMAT, GAP_PREFIX, GapLine, Header};
 use crate::model::event::Event;
+
+const BUFFER: usize = 256 * 1024;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
@@ -33,10 +36,10 @@ pub enum RecordingError {
     )]
     OtherFormat { name: String, format: String, version: String, here: &'static str, known: &'static str },
     #[error(
-        "{name}, line {line}: {why}; the file is damaged or was edited; `head -n {good}` of it keeps what can be \
+        "{name}, line {line}: {why}; the file is damaged or was edited; `head -n {good}` of {lines} keeps what can be \
          replayed"
     )]
-    Line { name: String, line: u64, good: u64, why: String },
+    Line { name: String, line: u64, good: u64, lines: &'static str, why: String },
 }
 
 pub struct Reader<R> {
@@ -48,15 +51,27 @@ pub struct Reader<R> {
     /// The number that the next event must have.
     next_seq: u64,
     torn: bool,
+    compressed: bool,
 }
 
-impl Reader<BufReader<File>> {
+/// A file of either form.
+type File = Box<dyn BufRead>;
+
+impl Reader<File> {
     /// # Errors
     /// The file cannot be read, or its first line is not the header of a recording of this format.
     pub fn open(path: &Path) -> Result<Self, RecordingError> {
         let name = path.display().to_string();
-        match File::open(path) {
-            Ok(file) => Self::new(name, BufReader::with_capacity(256 * 1024, file)),
+        let open = || -> io::Result<(File, bool)> {
+            let mut file = BufReader::with_capacity(BUFFER, fs::File::open(path)?);
+            if compression::is_compressed(path, file.fill_buf()?) {
+                Ok((compression::decompressed(file)?, true))
+            } else {
+                Ok((Box::new(file), false))
+            }
+        };
+        match open() {
+            Ok((file, compressed)) => Ok(Self { compressed, ..Self::new(name, file)? }),
             Err(source) => Err(RecordingError::Open { name, source }),
         }
     }
@@ -67,8 +82,10 @@ impl<R: BufRead> Reader<R> {
     /// As [`Reader::open`].
     pub fn new(name: String, mut input: R) -> Result<Self, RecordingError> {
         let mut line = Vec::new();
-        if let Err(source) = input.read_until(b'\n', &mut line) {
-            return Err(RecordingError::Read { name, line: 0, source });
+        match input.read_until(b'\n', &mut line) {
+            Ok(_) => {}
+            Err(source) if compression::is_torn(&source) => return Err(RecordingError::Empty { name }),
+            Err(source) => return Err(RecordingError::Read { name, line: 0, source }),
         }
         if line.is_empty() {
             return Err(RecordingError::Empty { name });
@@ -93,7 +110,7 @@ impl<R: BufRead> Reader<R> {
             });
         }
         match serde_json::from_slice(&line) {
-            Ok(header) => Ok(Self { name, input, header, line: 1, next_seq: 1, torn: false }),
+            Ok(header) => Ok(Self { name, input, header, line: 1, next_seq: 1, torn: false, compressed: false }),
             Err(error) => Err(RecordingError::NotARecording { name, why: format!("its first line: {error}") }),
         }
     }
@@ -103,7 +120,7 @@ impl<R: BufRead> Reader<R> {
         &self.header
     }
 
-    /// The last line broke off: the monitor was killed, or is still writing.
+    /// The last line or the last compressed frame broke off: the monitor was killed, or is still writing.
     #[must_use]
     pub fn is_torn(&self) -> bool {
         self.torn
@@ -118,6 +135,10 @@ impl<R: BufRead> Reader<R> {
         match self.input.read_until(b'\n', &mut text) {
             Ok(0) => return Ok(None),
             Ok(_) => {}
+            Err(source) if compression::is_torn(&source) => {
+                self.torn = true;
+                return Ok(None);
+            }
             Err(source) => return Err(RecordingError::Read { name: self.name.clone(), line: self.line, source }),
         }
         self.line += 1;
@@ -152,7 +173,8 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn bad_line(&self, why: String) -> RecordingError {
-        RecordingError::Line { name: self.name.clone(), line: self.line, good: self.line - 1, why }
+        let lines = if self.compressed { "the output of `zstdcat`" } else { "it" };
+        RecordingError::Line { name: self.name.clone(), line: self.line, good: self.line - 1, lines, why }
     }
 }
 

@@ -1,18 +1,29 @@
-//! Writes a recording. It never stops the run: what the disk does not take is lost, counted, and leaves a gap line.
+//! Writer of a recording. It never stops the run: what the disk does not take is lost, counted, and leaves a gap line.
 //!
-//! Whole lines or none: after a failed write the file is cut back to its last good line. Lines are handed to the
-//! kernel whenever the queue runs empty, so a killed monitor loses next to nothing; they are synced at the end only.
+//! Whole lines or none: after a failed write the file is cut back to its last good line. Plain lines are handed to the
+//! kernel whenever the queue runs empty, so a killed monitor loses next to nothing; compressed ones after a second at
+//! the latest, because a frame of a few lines saves nothing. The file is synced at the end only.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 
+use super::compression::{self, Frames};
 use super::format::{Gap, GapLine, Header};
 use crate::model::event::Event;
+use crate::model::time::{Nanos, Stamp};
 use crate::output::queue::{self, WriteError};
 
 /// Bytes that are gathered before they are written while the queue does not run empty.
 const BATCH: usize = 64 * 1024;
+/// The same of a compressed recording: larger frames save little more.
+const COMPRESSED_BATCH: usize = 256 * 1024;
+/// How long lines of a compressed recording are gathered, by the events' own `seen`.
+const GATHERED: Nanos = Nanos::from_secs(1);
+/// The same, while no event comes.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Events that may wait for the writer: about 20 MiB.
 pub const QUEUE: usize = 65_536;
@@ -42,9 +53,15 @@ impl Target for File {
 pub struct Writer<T> {
     name: String,
     target: T,
+    /// Of a compressed recording.
+    frames: Option<Frames>,
     /// The header, until the first event: a run that fails to start leaves an earlier recording alone.
     header: Option<Vec<u8>>,
     batch: Vec<u8>,
+    /// When the first event of `batch` was seen.
+    since: Option<Stamp>,
+    /// The queue ran empty before, and nothing came since.
+    idle: bool,
     /// Events that stand in `batch`, and those that its gap lines count.
     batched: u64,
     batched_gaps: u64,
@@ -55,22 +72,35 @@ pub struct Writer<T> {
 }
 
 impl Writer<File> {
-    /// Opens or creates the file; the first event replaces what it held.
+    /// Opens or creates the file; the first event replaces what it held. A name that ends in `.zst` makes it a
+    /// compressed recording.
     ///
     /// # Errors
     /// The file cannot be opened for writing.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        Self::new(format!("the recording {}", path.display()), file, header)
+        let frames = if compression::is_named(path) { Some(Frames::new()?) } else { None };
+        Self::new(format!("the recording {}", path.display()), file, frames, header)
     }
 }
 
 impl<T: Target> Writer<T> {
-    fn new(name: String, target: T, header: &Header) -> io::Result<Self> {
+    fn new(name: String, target: T, frames: Option<Frames>, header: &Header) -> io::Result<Self> {
         let mut line = serde_json::to_vec(header)?;
         line.push(b'\n');
-        let header = Some(line);
-        Ok(Self { name, target, header, batch: Vec::new(), batched: 0, batched_gaps: 0, good: 0, missing: 0 })
+        Ok(Self {
+            name,
+            target,
+            frames,
+            header: Some(line),
+            batch: Vec::new(),
+            since: None,
+            idle: false,
+            batched: 0,
+            batched_gaps: 0,
+            good: 0,
+            missing: 0,
+        })
     }
 
     fn begin(&mut self) -> Result<(), WriteError> {
@@ -78,11 +108,31 @@ impl<T: Target> Writer<T> {
         let written = match self.target.cut(0) {
             // A pipe or a terminal holds nothing that could be replaced.
             Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
-            Err(_) | Ok(()) => self.target.write_all(&header),
+            Err(_) | Ok(()) => self.put(&header),
         };
-        self.good = header.len() as u64;
         // Without its first line a recording is none.
         written.map_err(WriteError::Closed)
+    }
+
+    /// Writes whole lines in the file's form.
+    fn put(&mut self, lines: &[u8]) -> io::Result<()> {
+        let bytes = match &mut self.frames {
+            Some(frames) => Cow::Owned(frames.frame(lines)?),
+            None => Cow::Borrowed(lines),
+        };
+        self.target.write_all(&bytes)?;
+        self.good += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn is_due(&self, seen: Stamp) -> bool {
+        match (&self.frames, self.since) {
+            (None, _) => self.batch.len() >= BATCH,
+            (Some(_), since) => {
+                let is_old = since.is_some_and(|since| seen.since(since) >= GATHERED);
+                is_old || self.batch.len() >= COMPRESSED_BATCH
+            }
+        }
     }
 
     fn push_gap(&mut self) {
@@ -100,15 +150,15 @@ impl<T: Target> Writer<T> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let written = self.target.write_all(&self.batch);
-        let length = self.batch.len() as u64;
-        self.batch.clear();
+        let mut batch = std::mem::take(&mut self.batch);
+        let written = self.put(&batch);
+        batch.clear();
+        // Its memory is used again.
+        self.batch = batch;
+        self.since = None;
         let lost = std::mem::take(&mut self.batched);
         let gaps = std::mem::take(&mut self.batched_gaps);
-        let Err(error) = written else {
-            self.good += length;
-            return Ok(());
-        };
+        let Err(error) = written else { return Ok(()) };
         // The gap lines are lost as well: what they counted is missing again.
         self.missing += lost + gaps;
         match self.target.cut(self.good) {
@@ -140,11 +190,18 @@ impl<T: Target> queue::Writer<Event> for Writer<T> {
         }
         self.batch.push(b'\n');
         self.batched += 1;
-        if self.batch.len() >= BATCH { self.write_batch() } else { Ok(()) }
+        self.idle = false;
+        self.since.get_or_insert(event.seen);
+        if self.is_due(event.seen) { self.write_batch() } else { Ok(()) }
     }
 
     fn idle(&mut self) -> Result<(), WriteError> {
-        self.write_batch()
+        let again = std::mem::replace(&mut self.idle, true);
+        if self.frames.is_none() || again { self.write_batch() } else { Ok(()) }
+    }
+
+    fn idle_interval(&self) -> Option<Duration> {
+        (!self.batch.is_empty()).then_some(IDLE)
     }
 
     fn finish(&mut self, lost: u64) -> Result<(), WriteError> {
@@ -161,13 +218,15 @@ impl<T: Target> queue::Writer<Event> for Writer<T> {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
+    use std::path::Path;
     use std::sync::{Arc, Mutex};
 
-    use super::{Target, Writer};
+    use super::{IDLE, Target, Writer};
     use crate::model::event::{Event, Fact};
     use crate::model::settings::Settings;
     use crate::model::time::Stamp;
     use crate::output::queue::{WriteError, Writer as _};
+    use crate::recording::compression::{self, Frames};
     use crate::recording::format::Header;
     use crate::recording::reader::{Entry, Reader};
 
@@ -224,13 +283,19 @@ mod tests {
     }
 
     fn read(disk: &Disk) -> Vec<Entry> {
-        let mut reader = Reader::new("disk".into(), io::Cursor::new(disk.content())).unwrap();
+        let content = disk.content();
+        let lines = if compression::is_compressed(Path::new(""), &content) {
+            compression::decompressed(io::Cursor::new(content)).unwrap()
+        } else {
+            Box::new(io::Cursor::new(content))
+        };
+        let mut reader = Reader::new("disk".into(), lines).unwrap();
         assert_eq!(*reader.header(), header());
         std::iter::from_fn(|| reader.next_entry().unwrap()).collect()
     }
 
     #[test]
-    fn a_run_that_saw_nothing_leaves_an_earlier_recording_alone() {
+    fn leaves_an_earlier_recording_alone_when_no_event_came() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("r");
         std::fs::write(&path, "earlier, and longer than what comes now, however long a header may be".repeat(20))
@@ -245,46 +310,92 @@ mod tests {
         assert_eq!(reader.next_entry().unwrap(), None);
     }
 
-    #[test]
-    fn what_was_written_is_read_back() {
-        let disk = Disk::of(1 << 20);
-        let mut writer = Writer::new("test".into(), disk.clone(), &header()).unwrap();
-        writer.take(tick(1), 0).unwrap();
-        writer.take(tick(4), 2).unwrap();
-        writer.finish(3).unwrap();
-        assert_eq!(
-            read(&disk),
-            [Entry::Event(Box::new(tick(1))), Entry::Gap(2), Entry::Event(Box::new(tick(4))), Entry::Gap(3)]
-        );
+    fn writer(disk: &Disk, compressed: bool) -> Writer<Disk> {
+        let frames = compressed.then(|| Frames::new().unwrap());
+        Writer::new("test".into(), disk.clone(), frames, &header()).unwrap()
     }
 
     #[test]
-    fn a_full_disk_leaves_whole_lines_and_a_gap() {
-        let disk = Disk::of(1 << 20);
-        let mut writer = Writer::new("test".into(), disk.clone(), &header()).unwrap();
-        writer.take(tick(1), 0).unwrap();
-        writer.idle().unwrap();
-        disk.grow_to(disk.used() + 10);
-        writer.take(tick(2), 0).unwrap();
-        assert!(matches!(writer.idle(), Err(WriteError::Lost { count: 1, .. })));
-        writer.take(tick(3), 0).unwrap();
-        // The batch of one event and one gap line is lost again, and both stay counted.
-        assert!(matches!(writer.idle(), Err(WriteError::Lost { count: 1, .. })));
-        disk.grow_to(1 << 20);
-        writer.take(tick(4), 0).unwrap();
-        writer.finish(0).unwrap();
-        assert_eq!(read(&disk), [Entry::Event(Box::new(tick(1))), Entry::Gap(2), Entry::Event(Box::new(tick(4)))]);
+    fn reads_back_what_was_written() {
+        for compressed in [false, true] {
+            let disk = Disk::of(1 << 20);
+            let mut writer = writer(&disk, compressed);
+            writer.take(tick(1), 0).unwrap();
+            writer.take(tick(4), 2).unwrap();
+            writer.finish(3).unwrap();
+            assert_eq!(
+                read(&disk),
+                [Entry::Event(Box::new(tick(1))), Entry::Gap(2), Entry::Event(Box::new(tick(4))), Entry::Gap(3)]
+            );
+        }
     }
 
     #[test]
-    fn a_disk_that_stays_full_to_the_end_leaves_the_recording_readable() {
+    fn leaves_whole_lines_and_a_gap_when_the_disk_was_full() {
+        for compressed in [false, true] {
+            let disk = Disk::of(1 << 20);
+            let mut writer = writer(&disk, compressed);
+            writer.take(tick(1), 0).unwrap();
+            writer.write_batch().unwrap();
+            disk.grow_to(disk.used() + 10);
+            writer.take(tick(2), 0).unwrap();
+            assert!(matches!(writer.write_batch(), Err(WriteError::Lost { count: 1, .. })));
+            writer.take(tick(3), 0).unwrap();
+            // The batch of one event and one gap line is lost again, and both stay counted.
+            assert!(matches!(writer.write_batch(), Err(WriteError::Lost { count: 1, .. })));
+            disk.grow_to(1 << 20);
+            writer.take(tick(4), 0).unwrap();
+            writer.finish(0).unwrap();
+            assert_eq!(read(&disk), [Entry::Event(Box::new(tick(1))), Entry::Gap(2), Entry::Event(Box::new(tick(4)))]);
+        }
+    }
+
+    #[test]
+    fn leaves_a_readable_recording_when_the_disk_stays_full() {
+        for compressed in [false, true] {
+            let disk = Disk::of(1 << 20);
+            let mut writer = writer(&disk, compressed);
+            writer.take(tick(1), 0).unwrap();
+            writer.write_batch().unwrap();
+            disk.grow_to(disk.used() + 3);
+            writer.take(tick(2), 0).unwrap();
+            assert!(writer.finish(0).is_err());
+            assert_eq!(read(&disk), [Entry::Event(Box::new(tick(1)))]);
+        }
+    }
+
+    #[test]
+    fn writes_plain_lines_whenever_the_queue_is_empty() {
         let disk = Disk::of(1 << 20);
-        let mut writer = Writer::new("test".into(), disk.clone(), &header()).unwrap();
+        let mut writer = writer(&disk, false);
         writer.take(tick(1), 0).unwrap();
         writer.idle().unwrap();
-        disk.grow_to(disk.used() + 3);
-        writer.take(tick(2), 0).unwrap();
-        assert!(writer.finish(0).is_err());
-        assert_eq!(read(&disk), [Entry::Event(Box::new(tick(1)))]);
+        assert_eq!(read(&disk).len(), 1);
+        assert_eq!(writer.idle_interval(), None);
+    }
+
+    #[test]
+    fn gathers_compressed_lines_for_a_second() {
+        let disk = Disk::of(1 << 20);
+        let mut writer = writer(&disk, true);
+        let second = 1_000_000_000;
+        for (seq, seen) in [(1, 0), (2, second - 1)] {
+            writer.take(Event { seen: Stamp(seen), ..tick(seq) }, 0).unwrap();
+            writer.idle().unwrap();
+            assert!(read(&disk).is_empty());
+        }
+        writer.take(Event { seen: Stamp(second), ..tick(3) }, 0).unwrap();
+        assert_eq!(read(&disk).len(), 3);
+    }
+
+    #[test]
+    fn writes_compressed_lines_when_no_event_came_for_a_second() {
+        let disk = Disk::of(1 << 20);
+        let mut writer = writer(&disk, true);
+        writer.take(tick(1), 0).unwrap();
+        writer.idle().unwrap();
+        assert_eq!((read(&disk).len(), writer.idle_interval()), (0, Some(IDLE)));
+        writer.idle().unwrap();
+        assert_eq!((read(&disk).len(), writer.idle_interval()), (1, None));
     }
 }

@@ -138,6 +138,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use crate::recordings;
+
     #[test]
     fn what_continuous_integration_plays_is_there() {
         let rows = super::all();
@@ -146,11 +148,10 @@ mod tests {
 
     #[test]
     fn every_row_has_a_recording() {
-        let recordings = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
-        // Minutes of traffic make no golden that anybody could read.
+        // Minutes of traffic make no golden that a person could read.
         let rows = super::all().into_iter().filter(|row| row.group != "traffic");
-        let without = rows.filter(|row| !recordings.join(format!("{}.jsonl", row.id)).is_file());
-        let without: Vec<_> = without.map(|row| row.id).collect();
+        let names = rows.map(|row| recordings::name_of(row.id).unwrap());
+        let without: Vec<_> = names.filter(|name| !recordings::recording(name).is_file()).collect();
         assert!(
             without.is_empty(),
             "no golden of {without:?}: cargo xtask matrix ROW --record-goldens tests/recordings"
@@ -167,18 +168,15 @@ mod tests {
     #[test]
     fn every_row_is_told_offline_too() {
         let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
-        let map = std::fs::read_to_string(scenarios.join("rows.map")).unwrap();
-        let mut mapped = BTreeSet::new();
-        for line in map.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let mut words = line.split(' ');
-            mapped.extend(words.next());
-            let paths: Vec<&str> = words.collect();
-            assert!(!paths.is_empty(), "{line}: no scenario");
+        let map = recordings::map().unwrap();
+        for (row, paths) in &map {
+            assert!(!paths.is_empty(), "{row}: no scenario");
             for path in paths {
-                // What is not played with the others tells nothing.
-                assert!(path.ends_with(".txt") && scenarios.join(path).is_file(), "{line}: no scenario {path}");
+                // What is not played with the others is not tested.
+                assert!(path.ends_with(".txt") && scenarios.join(path).is_file(), "{row}: no scenario {path}");
             }
         }
+        let mapped: BTreeSet<&str> = map.keys().map(String::as_str).collect();
         let rows = super::all();
         let names: BTreeSet<&str> = rows.iter().map(|row| row.id).collect();
         let differ: Vec<_> = names.symmetric_difference(&mapped).collect();

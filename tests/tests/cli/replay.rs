@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use gaia_monitor_tests::monitor::binary;
+use gaia_monitor_tests::recordings;
 
 use crate::{Ended, lines, recording, run, with_closed_pipe};
 
@@ -20,7 +21,7 @@ fn replay(path: &Path, arguments: &[&str]) -> Ended {
 }
 
 fn text() -> String {
-    std::fs::read_to_string(recording()).unwrap()
+    recordings::text(&recording()).unwrap()
 }
 
 #[test]
@@ -64,6 +65,25 @@ fn a_torn_last_line_is_replayed_up_to_it_and_told() {
     // The last event closes what is open, so all but the last line is printed.
     let full = replay_text(&text).stdout;
     assert!(full.starts_with(&ended.stdout) && !ended.stdout.is_empty() && full != ended.stdout);
+}
+
+#[test]
+fn replays_the_whole_frames_of_a_torn_compressed_recording() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("r.jsonl.zst");
+    let text = text();
+    let lines: Vec<&str> = text.lines().collect();
+    let frame = |lines: &[&str]| zstd::encode_all(format!("{}\n", lines.join("\n")).as_bytes(), 3).unwrap();
+    let (whole, last) = lines.split_at(lines.len() - 2);
+    let (mut bytes, last) = (frame(whole), frame(last));
+    bytes.extend(&last[..last.len() / 2]);
+    std::fs::write(&path, bytes).unwrap();
+    let ended = replay(&path, &["--output", "json"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.says(&["breaks off within its last line"]);
+    let same = replay_text(&format!("{}\n", whole.join("\n")));
+    assert!(!ended.stdout.is_empty());
+    assert_eq!(ended.stdout, same.stdout);
 }
 
 #[test]

@@ -18,6 +18,7 @@ use gaia_monitor_tests::cleanup;
 use gaia_monitor_tests::docker;
 use gaia_monitor_tests::host::{self as needs, Need};
 use gaia_monitor_tests::monitor::{BINARY_ENV, Monitor, Options, use_binary};
+use gaia_monitor_tests::recordings;
 use gaia_monitor_tests::row::Row;
 use gaia_monitor_tests::rows;
 
@@ -144,7 +145,7 @@ fn play(rows: &[Row], args: &Args, results: &mut Results) -> Result<()> {
             let keep = folder.join("wrong").join(format!("{}-{turn}", row.id));
             // The recording of minutes of traffic is too long for a golden.
             let goldens = args.record_goldens.as_ref().filter(|_| row.group != "traffic");
-            let golden = goldens.map(|folder| folder.join(format!("{}.jsonl", row.id)));
+            let golden = goldens.map(|folder| recordings::place(folder, row.id)).transpose()?;
             let played = row.play(&keep, golden.as_deref());
             if cleanup::is_interrupted() {
                 // A run that Ctrl-C interrupted is no result.
