@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::case::Case;
 use crate::client::ABANDONED;
-use crate::difference::{Aspect, Difference, Differences};
+use crate::diff::{Aspect, Diff, Diffs};
 use crate::expect::Expected;
-use crate::instrument::{Instrument, WallNanos};
-use crate::line::{Incident, wall};
+use crate::incident_line::{Incident, wall};
+use crate::stage::Stage;
+use crate::witness::{WallNanos, Witness};
 
 /// How long the first revision may take after the fact that broke something.
 const FIRST_REVISION: WallNanos = 250_000_000;
@@ -18,8 +18,8 @@ const FIRST_REVISION: WallNanos = 250_000_000;
 const SETTLING: WallNanos = 2_250_000_000;
 
 /// What the lines are compared with.
-pub struct Witness {
-    pub instrument: &'static Instrument,
+pub struct Reference {
+    pub witness: &'static Witness,
     pub began: WallNanos,
     pub project: String,
     pub image: String,
@@ -34,7 +34,7 @@ pub struct Arrived {
 /// What a run came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    pub wrong: Vec<Difference>,
+    pub wrong: Vec<Diff>,
     pub measured: Vec<Measured>,
     /// Incidents that nothing calls for.
     pub false_incidents: usize,
@@ -44,7 +44,7 @@ pub struct Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
     pub kind: String,
-    /// Between the moment and the instrument's record of the same fact.
+    /// Between the moment and the witness's record of the same fact.
     pub moment_error_ns: Option<WallNanos>,
     /// From the first break to the first line.
     pub told_after_break_ns: Option<WallNanos>,
@@ -57,14 +57,14 @@ pub struct Measured {
 /// When a line came, its place among all lines, and the incident in it.
 type Revision = (WallNanos, usize, Incident);
 
-impl Witness {
+impl Reference {
     #[must_use]
-    pub fn of(case: &Case) -> Self {
+    pub fn of(stage: &Stage) -> Self {
         Self {
-            instrument: case.instrument,
-            began: case.began,
-            project: case.stack.project().to_owned(),
-            image: case.stack.image().tag().to_owned(),
+            witness: stage.witness,
+            began: stage.began,
+            project: stage.stack.project().to_owned(),
+            image: stage.stack.image().tag().to_owned(),
         }
     }
 }
@@ -74,13 +74,13 @@ impl Witness {
 ///
 /// # Errors
 /// When a line is no incident line at all.
-pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, case: &Witness) -> Result<Verdict> {
+pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, reference: &Reference) -> Result<Verdict> {
     let mut revisions: BTreeMap<String, Vec<Revision>> = BTreeMap::new();
     for (place, arrived) in lines.iter().enumerate() {
         let incident = Incident::read(&arrived.line)?;
         revisions.entry(incident.id.clone()).or_default().push((arrived.at, place, incident));
     }
-    let mut wrong = Differences::default();
+    let mut wrong = Diffs::default();
     for (id, life) in &revisions {
         wrong.note(Aspect::Form, &format!("incident {id}"), check_life(life));
     }
@@ -113,7 +113,7 @@ pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, case:
         let life = left.remove(place);
         let (_, _, last) = life.last().context("a revision")?;
         wrong.within(format!("incident `{}`", wanted.kind), |wrong| {
-            wanted.check(last, case, wrong);
+            wanted.check(last, reference, wrong);
             if let Some(because) = wanted.because {
                 let named = last.cause.because.as_ref().and_then(|id| kinds.get(id)).map(String::as_str);
                 wrong.unless(Aspect::Cause, "because of", &named, &Some(because));
@@ -123,7 +123,7 @@ pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, case:
         // It rests since the first revision after which no fact came.
         let rested = told.rev().take_while(|(_, incident)| incident.state == wanted.rests_as()).last();
         let rested = rested.map(|(at, _)| at);
-        measured.push(pace(wanted, &life, rested, case, &mut wrong)?);
+        measured.push(pace(wanted, &life, rested, reference, &mut wrong)?);
     }
     if !left.is_empty() {
         wrong.add(Aspect::FalseIncident, &format!("false incidents: {:?}", briefs(&left)));
@@ -154,8 +154,8 @@ fn pace(
     wanted: &Expected,
     life: &[Revision],
     rested: Option<WallNanos>,
-    case: &Witness,
-    wrong: &mut Differences,
+    reference: &Reference,
+    wrong: &mut Diffs,
 ) -> Result<Measured> {
     let (told, _, _) = life.first().context("a revision")?;
     let (_, _, last) = life.last().context("a revision")?;
@@ -182,7 +182,7 @@ fn pace(
     let exception = seen.map(|broken| broken.outcome.at).min();
     Ok(Measured {
         kind: wanted.kind.to_owned(),
-        moment_error_ns: wanted.moment_error(last, case).ok(),
+        moment_error_ns: wanted.moment_error(last, reference).ok(),
         told_after_break_ns: first,
         told_after_exception_ns: exception.map(|at| told - at),
         settled_after_ns: settled,

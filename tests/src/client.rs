@@ -20,8 +20,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::container::{Container, Recipe};
-use crate::instrument::{WallNanos, now};
 use crate::wait;
+use crate::witness::{WallNanos, now};
 
 /// How long an answer of the client program may take beyond what the case itself makes it wait.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);

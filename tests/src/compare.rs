@@ -1,4 +1,4 @@
-//! Comparison of one incident with the expected one, the clients' exceptions and the instrument's records.
+//! Comparison of one incident with the expected one, the clients' exceptions and the witness's records.
 //!
 //! It collects every difference, so that one run tells all of them.
 
@@ -8,28 +8,28 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::check::Witness;
+use crate::check::Reference;
 use crate::client::ABANDONED;
-use crate::difference::Aspect::{Cause, Class, Coverage, Form, Moment as Instant};
-use crate::difference::Differences;
+use crate::diff::Aspect::{Cause, Class, Coverage, Form, Moment as Instant};
+use crate::diff::Diffs;
 use crate::expect::{Broken, Expected, Killer, MALFORMED, Moment, RESOLVING, Until};
-use crate::instrument::{ExitStatus, Fact, Record, WallNanos, tcp_state};
-use crate::line::{Affected, Entry, Incident, wall};
+use crate::incident_line::{Affected, Entry, Incident, wall};
+use crate::witness::{ExitStatus, Fact, Record, WallNanos, tcp_state};
 
-/// How far an instant may lie from the instrument's record of the same fact.
+/// How far an instant may lie from the witness's record of the same fact.
 const TOLERANCE: WallNanos = 1_000_000;
 /// From a request's beginning to its first question to a name server, in a Python client on a loaded machine.
 const ASKED_AFTER: WallNanos = 100_000_000;
-/// The instrument writes line by line; what it saw is here within milliseconds.
+/// The witness writes line by line; what it saw is here within milliseconds.
 const RECORD_LIMIT: Duration = Duration::from_secs(5);
 
 impl Expected {
-    /// Did the case come about at all? By the instrument alone: how the process ended, who signalled it, and that the
+    /// Did the case come about at all? By the witness alone: how the process ended, who signalled it, and that the
     /// moment can be told.
-    pub fn happened(&self, case: &Witness) -> Result<()> {
-        self.moment.instant(case)?;
+    pub fn happened(&self, reference: &Reference) -> Result<()> {
+        self.moment.instant(reference)?;
         let (Some(pid), Some(end)) = (self.pid, self.end) else { return Ok(()) };
-        let (_, status) = case.instrument.exit_of(pid, case.began, RECORD_LIMIT)?;
+        let (_, status) = reference.witness.exit_of(pid, reference.began, RECORD_LIMIT)?;
         ensure!(status == end, "process {pid} ended by {status:?}, the case wants {end:?}");
         let sent_by = |wanted: &dyn Fn(u32, &str) -> bool| {
             let fatal = |fact: &Fact| match fact {
@@ -42,7 +42,7 @@ impl Expected {
                 | Fact::OomVictim { .. }
                 | Fact::Filtered { .. } => false,
             };
-            case.instrument.wait(case.began, RECORD_LIMIT, fatal, "signal by the expected sender").map(drop)
+            reference.witness.wait(reference.began, RECORD_LIMIT, fatal, "signal by the expected sender").map(drop)
         };
         match &self.killer {
             Killer::Nobody => Ok(()),
@@ -54,7 +54,7 @@ impl Expected {
     }
 
     /// Compares the last revision of an incident with this.
-    pub fn check(&self, incident: &Incident, case: &Witness, wrong: &mut Differences) {
+    pub fn check(&self, incident: &Incident, reference: &Reference, wrong: &mut Diffs) {
         let cause = &incident.cause;
         wrong.unless(Cause, "cause.kind", &cause.kind.as_str(), &self.kind);
         wrong.unless(Cause, "cause.how", &cause.how.as_deref(), &self.how);
@@ -69,10 +69,10 @@ impl Expected {
         wrong.unless(Form, "cause.summary is empty", &cause.summary.is_empty(), &false);
         wrong.unless(Cause, "deaths", &incident.deaths, &self.deaths);
         self.check_sender(incident, wrong);
-        self.check_subject(incident, case, wrong);
-        wrong.note(Instant, "moment", self.check_moment(incident, case));
-        self.check_condition(incident, case, wrong);
-        self.check_affected(incident, case, wrong);
+        self.check_subject(incident, reference, wrong);
+        wrong.note(Instant, "moment", self.check_moment(incident, reference));
+        self.check_condition(incident, reference, wrong);
+        self.check_affected(incident, reference, wrong);
         wrong.note(Form, "timeline", check_timeline(incident));
         for (source, text) in &self.said {
             let said = |entry: &Entry| entry.source == *source && entry.text.contains(text.as_str());
@@ -81,7 +81,7 @@ impl Expected {
         wrong.unless(Form, "lost_events", &incident.lost_events, &BTreeMap::new());
     }
 
-    fn check_sender(&self, incident: &Incident, wrong: &mut Differences) {
+    fn check_sender(&self, incident: &Incident, wrong: &mut Diffs) {
         let sender = incident.cause.sender.as_ref();
         match &self.killer {
             Killer::Nobody => wrong.unless(Cause, "cause.sender", &sender.map(|s| s.pid), &None),
@@ -108,23 +108,28 @@ impl Expected {
         }
     }
 
-    fn check_subject(&self, incident: &Incident, case: &Witness, wrong: &mut Differences) {
+    fn check_subject(&self, incident: &Incident, reference: &Reference, wrong: &mut Diffs) {
         let subject = &incident.subject;
         let wanted = self.subject.as_ref();
         wrong.unless(Cause, "subject.container", &subject.container.as_deref(), &self.name());
         wrong.unless(Cause, "subject.container_id", &subject.container_id.as_deref(), &wanted.map(|c| c.id()));
         wrong.unless(Cause, "subject.service", &subject.service.as_deref(), &wanted.map(|c| c.service()));
-        wrong.unless(Cause, "subject.project", &subject.project.as_deref(), &wanted.map(|_| case.project.as_str()));
-        wrong.unless(Cause, "subject.image", &subject.image.as_deref(), &wanted.map(|_| case.image.as_str()));
+        wrong.unless(
+            Cause,
+            "subject.project",
+            &subject.project.as_deref(),
+            &wanted.map(|_| reference.project.as_str()),
+        );
+        wrong.unless(Cause, "subject.image", &subject.image.as_deref(), &wanted.map(|_| reference.image.as_str()));
         wrong.unless(Cause, "subject.role", &subject.role.as_str(), &self.role);
         if self.pid.is_some() {
             wrong.unless(Cause, "subject.pid", &subject.pid, &self.pid);
         }
     }
 
-    /// How far the moment is from the instrument's record; from the nearer end where that is a span.
-    pub fn moment_error(&self, incident: &Incident, case: &Witness) -> Result<WallNanos> {
-        let (_, from, to) = self.moment.instant(case)?;
+    /// How far the moment is from the witness's record; from the nearer end where that is a span.
+    pub fn moment_error(&self, incident: &Incident, reference: &Reference) -> Result<WallNanos> {
+        let (_, from, to) = self.moment.instant(reference)?;
         let at = wall(&incident.moment.at)?;
         Ok(if at < from {
             at - from
@@ -135,16 +140,16 @@ impl Expected {
         })
     }
 
-    fn check_moment(&self, incident: &Incident, case: &Witness) -> Result<()> {
-        let (fact, ..) = self.moment.instant(case)?;
+    fn check_moment(&self, incident: &Incident, reference: &Reference) -> Result<()> {
+        let (fact, ..) = self.moment.instant(reference)?;
         ensure!(incident.moment.fact == fact, "fact {}, expected {fact}", incident.moment.fact);
-        let error = self.moment_error(incident, case)?;
+        let error = self.moment_error(incident, reference)?;
         let at = &incident.moment.at;
-        ensure!(error.abs() <= TOLERANCE, "{at} is {} µs from the instrument's record", error / 1000);
+        ensure!(error.abs() <= TOLERANCE, "{at} is {} µs from the witness's record", error / 1000);
         Ok(())
     }
 
-    fn check_condition(&self, incident: &Incident, case: &Witness, wrong: &mut Differences) {
+    fn check_condition(&self, incident: &Incident, reference: &Reference, wrong: &mut Diffs) {
         let (condition, kind, until) = match (&incident.condition, &self.condition) {
             (None, None) => return,
             (Some(condition), Some((kind, until))) => (condition, kind, until),
@@ -156,17 +161,17 @@ impl Expected {
             Until::Lasting => return wrong.unless(Cause, "condition.until of one that lasts", &condition.until, &None),
             Until::Listening { port, after } => {
                 let listens = |fact: &Fact| matches!(fact, Fact::State { new: tcp_state::LISTEN, local, .. } if local.port() == *port);
-                case.instrument.wait(*after, RECORD_LIMIT, listens, "listening port").map(|record| record.at)
+                reference.witness.wait(*after, RECORD_LIMIT, listens, "listening port").map(|record| record.at)
             }
             Until::Docker(at) | Until::Link(at) => Ok(*at),
             Until::Continued { pid, after } => {
                 // The kernel calls it ignored where nobody handles it, and goes on all the same.
                 let continues = |fact: &Fact| matches!(fact, Fact::Signal { signal: 18, target, .. } if target == pid);
-                case.instrument.wait(*after, RECORD_LIMIT, continues, "SIGCONT").map(|record| record.at)
+                reference.witness.wait(*after, RECORD_LIMIT, continues, "SIGCONT").map(|record| record.at)
             }
             Until::Connected { to, after } => {
                 let answered = |fact: &Fact| matches!(fact, Fact::State { old: tcp_state::SYN_SENT, new: tcp_state::ESTABLISHED, remote, .. } if remote == to);
-                case.instrument.wait(*after, RECORD_LIMIT, answered, "answered connect").map(|record| record.at)
+                reference.witness.wait(*after, RECORD_LIMIT, answered, "answered connect").map(|record| record.at)
             }
         };
         let Some(until) = condition.until.as_deref() else {
@@ -179,7 +184,7 @@ impl Expected {
         wrong.note(Instant, "condition.until", near);
     }
 
-    fn check_affected(&self, incident: &Incident, case: &Witness, wrong: &mut Differences) {
+    fn check_affected(&self, incident: &Incident, reference: &Reference, wrong: &mut Diffs) {
         let mut left: Vec<&Affected> = incident.affected.iter().collect();
         wrong.unless(Form, "affected in order of `at`", &left.is_sorted_by_key(|entry| &entry.at), &true);
         for wanted in &self.broken {
@@ -199,7 +204,7 @@ impl Expected {
                 continue;
             };
             let entry = left.remove(place);
-            wrong.within(format!("entry {entry:?}"), |wrong| wanted.check(entry, case, wrong));
+            wrong.within(format!("entry {entry:?}"), |wrong| wanted.check(entry, reference, wrong));
         }
         if !left.is_empty() {
             wrong.add(Coverage, &format!("affected: entries that no client knows: {left:?}"));
@@ -214,7 +219,7 @@ impl Expected {
 }
 
 impl Broken {
-    fn check(&self, entry: &Affected, case: &Witness, wrong: &mut Differences) {
+    fn check(&self, entry: &Affected, reference: &Reference, wrong: &mut Diffs) {
         let error = &entry.client_error;
         let possible = error.or.as_deref() == Some(self.how.class);
         if error.httpx != self.how.class && possible {
@@ -226,10 +231,10 @@ impl Broken {
         wrong.unless(Cause, "server.container", &entry.server.container, &self.server);
         let listen = entry.via.as_ref().and_then(|via| via.listen.as_deref());
         wrong.unless(Cause, "via.listen", &listen, &self.listen.map(|address| address.to_string()).as_deref());
-        wrong.note(Instant, "at", self.check_instant(entry, case));
+        wrong.note(Instant, "at", self.check_instant(entry, reference));
     }
 
-    fn check_class(&self, entry: &Affected, wrong: &mut Differences) {
+    fn check_class(&self, entry: &Affected, wrong: &mut Diffs) {
         let error = &entry.client_error;
         wrong.unless(Class, "httpx", &error.httpx.as_str(), &self.how.class);
         wrong.unless(Class, "detail", &error.detail.as_deref(), &self.how.detail);
@@ -240,11 +245,11 @@ impl Broken {
         wrong.unless(Class, "retried", &error.retried, &retried);
     }
 
-    /// Against the instrument's record of the client's own socket, which the incident names.
-    fn check_instant(&self, entry: &Affected, case: &Witness) -> Result<()> {
+    /// Against the witness's record of the client's own socket, which the incident names.
+    fn check_instant(&self, entry: &Affected, reference: &Reference) -> Result<()> {
         let at = wall(&entry.at)?;
         // No socket changes its state when bytes arrive or a name is unknown.
-        if self.elsewhere || self.phase == RESOLVING || self.how == MALFORMED {
+        if self.remote || self.phase == RESOLVING || self.how == MALFORMED {
             // A look-up is unanswered five seconds after its question, which follows the request's beginning.
             let until = self.outcome.at + if self.how.class == "ConnectTimeout" { ASKED_AFTER } else { 0 };
             ensure!((self.outcome.started..=until).contains(&at), "outside the request that failed");
@@ -265,10 +270,10 @@ impl Broken {
             | Fact::Filtered { .. } => false,
         };
         let records: Vec<Record> =
-            case.instrument.since(case.began).into_iter().filter(|record| told(&record.fact)).collect();
+            reference.witness.since(reference.began).into_iter().filter(|record| told(&record.fact)).collect();
         let nearest = records.iter().map(|record| at - record.at).min_by_key(|distance| distance.abs());
-        let distance = nearest.with_context(|| format!("the instrument knows no socket {socket} that ended"))?;
-        ensure!(distance.abs() <= TOLERANCE, "{} µs from the instrument's record", distance / 1000);
+        let distance = nearest.with_context(|| format!("the witness knows no socket {socket} that ended"))?;
+        ensure!(distance.abs() <= TOLERANCE, "{} µs from the witness's record", distance / 1000);
         ensure!(
             self.outcome.class == ABANDONED || at <= self.outcome.at + TOLERANCE,
             "after the client's own exception"
@@ -279,9 +284,9 @@ impl Broken {
 
 impl Moment {
     /// Name of the fact, and the earliest and latest instant that the witnesses allow.
-    fn instant(&self, case: &Witness) -> Result<(&'static str, WallNanos, WallNanos)> {
+    fn instant(&self, reference: &Reference) -> Result<(&'static str, WallNanos, WallNanos)> {
         let find = |what: &str, wanted: &dyn Fn(&Fact) -> bool| {
-            Ok::<WallNanos, anyhow::Error>(case.instrument.wait(case.began, RECORD_LIMIT, wanted, what)?.at)
+            Ok::<WallNanos, anyhow::Error>(reference.witness.wait(reference.began, RECORD_LIMIT, wanted, what)?.at)
         };
         let close = |fact: &Fact, ours: &dyn Fn(&SocketAddr, &SocketAddr) -> bool| {
             matches!(
@@ -291,7 +296,7 @@ impl Moment {
             )
         };
         let at = match self {
-            Self::Exit(pid) => case.instrument.exit_of(*pid, case.began, RECORD_LIMIT)?.0,
+            Self::Exit(pid) => reference.witness.exit_of(*pid, reference.began, RECORD_LIMIT)?.0,
             Self::ServerClose(port) => {
                 find("close by the server", &|fact| close(fact, &|_, remote| remote.port() == *port))?
             }
@@ -306,7 +311,7 @@ impl Moment {
             }
             Self::CloseBy { server, since } => {
                 let closes = |fact: &Fact| close(fact, &|local, _| local == server);
-                case.instrument.wait(*since, RECORD_LIMIT, closes, "close by the server")?.at
+                reference.witness.wait(*since, RECORD_LIMIT, closes, "close by the server")?.at
             }
             Self::Refused(address) => find("refused connect", &|fact| {
                 matches!(
@@ -325,7 +330,7 @@ impl Moment {
             Self::Syn { to, after } => {
                 let syn =
                     |fact: &Fact| matches!(fact, Fact::State { new: tcp_state::SYN_SENT, remote, .. } if remote == to);
-                case.instrument.wait(*after, RECORD_LIMIT, syn, "SYN")?.at
+                reference.witness.wait(*after, RECORD_LIMIT, syn, "SYN")?.at
             }
             Self::Docker { at, .. } | Self::Link { at, .. } => *at,
             Self::Between { fact, from, to } => return Ok((fact, *from, *to)),

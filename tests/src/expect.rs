@@ -1,5 +1,5 @@
 //! What must come of a story, as data. Every number has two sources that are independent of the monitor: the clients'
-//! exceptions and the instrument's records; `compare` holds the incident against both.
+//! exceptions and the witness's records; `compare` holds the incident against both.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::client::{ABANDONED, Client, Outcome};
 use crate::container::Container;
-use crate::instrument::{ExitStatus, WallNanos};
+use crate::witness::{ExitStatus, WallNanos};
 
 /// One way in which a connection breaks for its client: httpx's class and the contract's detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +72,8 @@ pub struct Broken {
     /// The address it was made to, where one hop lies between.
     pub listen: Option<SocketAddr>,
     pub outcome: Outcome,
-    /// Its client is on another host: the instrument knows no socket of it.
-    pub elsewhere: bool,
+    /// Its client is on another host: the witness knows no socket of it.
+    pub remote: bool,
 }
 
 /// Entries for all outcomes of a client. Proves first that the client really saw what the case is about.
@@ -100,11 +100,16 @@ pub fn broken_on_host(
 }
 
 /// The entry of a client on another host.
-pub fn broken_elsewhere(server: &Container, outcome: Outcome, how: Break, phase: &'static str) -> Result<Broken> {
+pub fn broken_at_remote_client(
+    server: &Container,
+    outcome: Outcome,
+    how: Break,
+    phase: &'static str,
+) -> Result<Broken> {
     // A reset there is a reset; no system call gives it a number.
     let outcome = Outcome { errno: how.errno.map(str::to_owned), ..outcome };
     let entry = entry((None, Some(server.name().to_owned())), None, outcome, how, phase)?;
-    Ok(Broken { how: Break { errno: None, ..how }, elsewhere: true, ..entry })
+    Ok(Broken { how: Break { errno: None, ..how }, remote: true, ..entry })
 }
 
 /// An entry of a client that does not tell what it saw: a server with a backend of its own.
@@ -112,7 +117,7 @@ pub fn broken_elsewhere(server: &Container, outcome: Outcome, how: Break, phase:
 pub fn unseen(client: &Container, server: &Container, how: Break, phase: &'static str) -> Broken {
     let outcome = Outcome { class: ABANDONED.to_owned(), ..Outcome::default() };
     let (client, server) = (Some(client.name().to_owned()), Some(server.name().to_owned()));
-    Broken { how, phase, client, server, listen: None, outcome, elsewhere: false }
+    Broken { how, phase, client, server, listen: None, outcome, remote: false }
 }
 
 /// The entry of a server's own look-up, as it tells it itself.
@@ -139,7 +144,7 @@ pub(crate) fn entry(
         class => outcome.class == class && outcome.errno.as_deref() == how.errno,
     };
     ensure!(fits, "the case did not come about: wanted {how:?}, the client saw {outcome:?}");
-    Ok(Broken { how, phase, client, server, listen, outcome, elsewhere: false })
+    Ok(Broken { how, phase, client, server, listen, outcome, remote: false })
 }
 
 /// The fact from which the moment is taken.
@@ -189,7 +194,7 @@ pub enum Killer {
 #[derive(Clone, Debug)]
 pub enum Until {
     Lasting,
-    /// The server's port listens again, at the instrument's record of it after this instant.
+    /// The server's port listens again, at the witness's record of it after this instant.
     Listening {
         port: u16,
         after: WallNanos,
@@ -355,14 +360,14 @@ impl Expected {
     /// Does this line's incident hold one of the sockets that must be in the expected one? Two incidents may have one
     /// kind and one subject.
     #[must_use]
-    pub fn shares_a_socket_with(&self, incident: &crate::line::Incident) -> bool {
+    pub fn shares_a_socket_with(&self, incident: &crate::incident_line::Incident) -> bool {
         let ports = || incident.affected.iter().filter_map(|entry| entry.client.port);
         self.broken.iter().filter_map(|broken| broken.outcome.local).any(|(_, own)| ports().any(|port| port == own))
     }
 
     /// Is this line's incident the expected one?
     #[must_use]
-    pub fn is_told_by(&self, incident: &crate::line::Incident) -> bool {
+    pub fn is_told_by(&self, incident: &crate::incident_line::Incident) -> bool {
         incident.cause.kind == self.kind && incident.subject.container.as_deref() == self.name()
     }
 

@@ -1,16 +1,16 @@
 //! A small GAIA: a primary, its candidate, a name server that knows no name, and a client that
 //! tries again and then asks the candidate, as gaia-web does.
-//! The first attempt must come to what the case is about; what the others met is taken from httpx's own account.
+//! The first attempt must come to what the live case is about; what the others met is taken from httpx's own account.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::case::{Case, Says, Server};
 use crate::client::{Client, Outcome, Pending, Request};
 use crate::container::{Container, Recipe};
 use crate::expect::{Break, Broken, Expected, Moment, entry, seen};
-use crate::instrument::WallNanos;
+use crate::stage::{Says, Server, Stage};
+use crate::witness::WallNanos;
 
 /// Causes that belong to connections make one incident while the gaps are below this.
 const ONE_INCIDENT: WallNanos = 1_000_000_000;
@@ -43,11 +43,11 @@ pub struct Told {
 
 impl Gaia {
     /// uvicorn as the primary; `program` are its arguments, `recipe` changes its container.
-    pub fn begin(case: &Case, recipe: impl FnOnce(Recipe) -> Recipe + Send, program: &[&str]) -> Result<Self> {
+    pub fn begin(stage: &Stage, recipe: impl FnOnce(Recipe) -> Recipe + Send, program: &[&str]) -> Result<Self> {
         // Side by side: each of the three takes a second to be up.
         let (core, around) = std::thread::scope(|scope| {
-            let core = scope.spawn(|| case.server(recipe(case.recipe("core")), "core", program));
-            let around = scope.spawn(|| around(case));
+            let core = scope.spawn(|| stage.server(recipe(stage.recipe("core")), "core", program));
+            let around = scope.spawn(|| around(stage));
             (core.join(), around.join())
         });
         let core = core.map_err(|_| anyhow!("starting the primary panicked"))??;
@@ -73,18 +73,18 @@ impl Gaia {
 }
 
 /// All but the primary.
-pub fn around(case: &Case) -> Result<(Server, Client)> {
-    let [core, candidate] = ["core", "core-candidate"].map(|name| format!("http://{name}:{}", case.port));
+pub fn around(stage: &Stage) -> Result<(Server, Client)> {
+    let [core, candidate] = ["core", "core-candidate"].map(|name| format!("http://{name}:{}", stage.port));
     // Behind Docker's own: what a name that is gone comes to must not depend on where the suite runs.
-    let names = case.name_server(Says::NxDomain)?.to_string();
-    let web = case
+    let names = stage.name_server(Says::NxDomain)?.to_string();
+    let web = stage
         .recipe("web")
         .option("--dns", &names)
         .env("CORE_ENDPOINT", &core)
         .env("CORE_FALLBACK_ENDPOINT", &candidate);
     let (candidate, web) = std::thread::scope(|scope| {
-        let candidate = scope.spawn(|| case.server(case.recipe("core-candidate"), "core-candidate", &["raw"]));
-        let web = scope.spawn(|| case.client_of(web, "web"));
+        let candidate = scope.spawn(|| stage.server(stage.recipe("core-candidate"), "core-candidate", &["raw"]));
+        let web = scope.spawn(|| stage.client_of(web, "web"));
         (candidate.join(), web.join())
     });
     let panicked = |_| anyhow!("starting a container panicked");

@@ -19,7 +19,7 @@ pub enum Need {
     DebianKeyring,
     /// Fetches the image's wheels.
     Pip,
-    /// The independent instrument of the live suite.
+    /// The independent witness of the live suite.
     Bpftrace,
     /// Lists what is loaded in the kernel.
     Bpftool,

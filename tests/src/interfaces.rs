@@ -14,9 +14,9 @@ use crate::command::{OnInterrupt, run};
 use crate::container::Container;
 use crate::docker::docker;
 use crate::host::{self, Need};
-use crate::instrument::WallNanos;
 use crate::stack::Stack;
 use crate::wait;
+use crate::witness::WallNanos;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -188,7 +188,7 @@ fn names(line: &str, name: &str) -> bool {
 /// `[2026-11-25T16:45:06.444265] …`, in UTC.
 fn instant(line: &str) -> Result<WallNanos> {
     let stamp = line.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(stamp, _)| stamp);
-    crate::line::wall(&format!("{}Z", stamp.with_context(|| format!("no time in {line:?}"))?))
+    crate::incident_line::wall(&format!("{}Z", stamp.with_context(|| format!("no time in {line:?}"))?))
 }
 
 #[cfg(test)]

@@ -4,31 +4,31 @@
 //! Whatever it creates carries a label of the run that made it and goes with that run: by `Drop`, on Ctrl-C, and at
 //! the latest when the next run sweeps what dead ones left. It must never touch a container that it did not make.
 
-pub mod case;
 pub mod check;
 pub mod cleanup;
 pub mod client;
 pub mod command;
 pub mod compare;
 pub mod container;
-pub mod difference;
+pub mod diff;
 pub mod docker;
-pub mod elsewhere;
 pub mod expect;
 pub mod firewall;
 pub mod gaia;
 pub mod golden;
 pub mod host;
 pub mod image;
-pub mod instrument;
+pub mod incident_line;
 pub mod interfaces;
-pub mod line;
+pub mod live_case;
+pub mod live_cases;
 pub mod monitor;
 pub mod network;
 pub mod play;
 pub mod recordings;
-pub mod row;
-pub mod rows;
+pub mod remote_client;
 pub mod scenario;
 pub mod stack;
+pub mod stage;
 pub mod wait;
+pub mod witness;

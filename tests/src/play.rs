@@ -1,6 +1,6 @@
 //! Plays one live case: the monitor beside a story, then the verdict over everything that it said.
 //!
-//! A wrong run keeps its recording, the monitor's words and the instrument's records (a test in
+//! A wrong run keeps its recording, the monitor's words and the witness's records (a test in
 //! `target/live-failures/NAME/`); a recording from there, once understood, becomes a golden.
 
 use std::fmt::Write as _;
@@ -13,15 +13,15 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::case::Case;
-use crate::check::{Arrived, Measured, Verdict, Witness, check};
+use crate::check::{Arrived, Measured, Reference, Verdict, check};
 use crate::command::{OnInterrupt, run};
-use crate::difference::{Aspect, Difference, Differences, none_of};
+use crate::diff::{Aspect, Diff, Diffs, none_of};
 use crate::expect::Expected;
 use crate::host;
-use crate::instrument::Instrument;
 use crate::monitor::{Ended, Line, Monitor, Options, binary};
 use crate::recordings;
+use crate::stage::Stage;
+use crate::witness::Witness;
 
 /// Cases that run at once. Two keep two cores busy, and the lags still those of an idle host.
 const AT_ONCE: usize = 2;
@@ -41,7 +41,7 @@ pub struct Played {
 }
 
 /// Plays `story` and panics with everything that is wrong. `arguments` are the monitor's.
-pub fn live(name: &str, arguments: &[&str], story: impl FnOnce(&Case) -> Result<Vec<Expected>>) {
+pub fn live(name: &str, arguments: &[&str], story: impl FnOnce(&Stage) -> Result<Vec<Expected>>) {
     let _turn = Turn::take();
     if let Err(error) = right(name, play(arguments, &keep_folder(name), story)) {
         panic!("{name}: {error:#}");
@@ -67,7 +67,7 @@ pub fn right(name: &str, played: Played) -> Result<()> {
 
 /// Plays `story` once. Whatever goes wrong, its own errors among it, is told in the verdict, and the run is then kept in
 /// `keep`.
-pub fn play(arguments: &[&str], keep: &Path, story: impl FnOnce(&Case) -> Result<Vec<Expected>>) -> Played {
+pub fn play(arguments: &[&str], keep: &Path, story: impl FnOnce(&Stage) -> Result<Vec<Expected>>) -> Played {
     play_into(arguments, keep, None, story)
 }
 
@@ -76,7 +76,7 @@ pub fn play_into(
     arguments: &[&str],
     keep: &Path,
     recording: Option<&Path>,
-    story: impl FnOnce(&Case) -> Result<Vec<Expected>>,
+    story: impl FnOnce(&Stage) -> Result<Vec<Expected>>,
 ) -> Played {
     match attempt(arguments, keep, recording, story) {
         Ok(played) => played,
@@ -86,7 +86,7 @@ pub fn play_into(
 
 /// The verdict on a run of which nothing else can be said.
 fn failed(error: &anyhow::Error) -> Verdict {
-    let wrong = vec![Difference { aspect: Aspect::Story, text: format!("{error:#}") }];
+    let wrong = vec![Diff { aspect: Aspect::Story, text: format!("{error:#}") }];
     Verdict { wrong, ..Verdict::default() }
 }
 
@@ -94,27 +94,27 @@ fn attempt(
     arguments: &[&str],
     folder: &Path,
     recording: Option<&Path>,
-    story: impl FnOnce(&Case) -> Result<Vec<Expected>>,
+    story: impl FnOnce(&Stage) -> Result<Vec<Expected>>,
 ) -> Result<Played> {
     ensure!(nix::unistd::geteuid().is_root(), "the live suite needs root: run it with sudo");
-    let case = Case::begin(Instrument::get()?)?;
-    let at_most = Some(Case::lasting() + AT_MOST);
+    let stage = Stage::begin(Witness::get()?)?;
+    let at_most = Some(Stage::lasting() + AT_MOST);
     let options = Options { at_most, ..Options::default() };
     let options =
-        arguments.iter().fold(options.project(case.stack.project()), |options, argument| options.arg(argument));
-    let monitor = Monitor::start(case.stack.folder(), &options)?;
+        arguments.iter().fold(options.project(stage.stack.project()), |options, argument| options.arg(argument));
+    let monitor = Monitor::start(stage.stack.folder(), &options)?;
     let mut told = String::new();
-    let verdict = judge(&case, monitor, story, &mut told).unwrap_or_else(|error| failed(&error));
+    let verdict = judge(&stage, monitor, story, &mut told).unwrap_or_else(|error| failed(&error));
     if !verdict.wrong.is_empty() {
         // Its folder goes with the stack; what is in it tells why.
-        let kept = keep(folder, &case, &told)?;
+        let kept = keep(folder, &stage, &told)?;
         return Ok(Played { verdict, kept: Some(kept) });
     }
     if let Some(to) = recording {
-        let from = case.stack.folder().join("recording.jsonl");
+        let from = stage.stack.folder().join("recording.jsonl");
         recordings::store(&from, to)?;
     }
-    case.stack.remove()?;
+    stage.stack.remove()?;
     Ok(Played { verdict, kept: None })
 }
 
@@ -131,12 +131,12 @@ fn report(name: &str, notes: &[Measured]) -> Result<()> {
 }
 
 fn judge(
-    case: &Case,
+    stage: &Stage,
     mut monitor: Monitor,
-    story: impl FnOnce(&Case) -> Result<Vec<Expected>>,
+    story: impl FnOnce(&Stage) -> Result<Vec<Expected>>,
     told: &mut String,
 ) -> Result<Verdict> {
-    let played = story(case);
+    let played = story(stage);
     let expected = played.as_ref().map(Vec::as_slice).unwrap_or_default();
     // Whether they came to rest is judged below, where the message can be better.
     let _rest = monitor.wait_for("the incidents to come to rest", REST_LIMIT, |incidents| {
@@ -157,13 +157,13 @@ fn judge(
     *told = format!("{}\n--- standard error\n{}", printed(&ended.lines), ended.stderr);
     let expected = played.context("the story")?;
     ensure!(ended.status.success(), "the monitor ended with {}", ended.status);
-    let witness = Witness::of(case);
+    let witness = Reference::of(stage);
     for wanted in &expected {
         wanted.happened(&witness).with_context(|| format!("the case of `{}` did not come about", wanted.kind))?;
     }
     let arrived: Vec<Arrived> = ended.lines.iter().map(arrival).collect::<Result<_>>()?;
     let mut verdict = check(&expected, &arrived, before_stop, &witness)?;
-    let mut form = Differences::default();
+    let mut form = Diffs::default();
     form.note(Aspect::Form, "schema", against_schema(&ended.lines));
     form.note(Aspect::Form, "replay", replays(&ended));
     verdict.wrong.extend(form.into_found());
@@ -216,19 +216,19 @@ pub fn replays(ended: &Ended) -> Result<()> {
     Ok(())
 }
 
-fn keep(folder: &Path, case: &Case, told: &str) -> Result<PathBuf> {
+fn keep(folder: &Path, stage: &Stage, told: &str) -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    copy_files(case.stack.folder(), folder)?;
+    copy_files(stage.stack.folder(), folder)?;
     fs::write(folder.join("monitor.txt"), told)?;
-    let records = case.instrument.since(case.began).iter().fold(String::new(), |mut text, record| {
+    let records = stage.witness.since(stage.began).iter().fold(String::new(), |mut text, record| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{} {:?}", record.at, record.fact);
         text
     });
-    fs::write(folder.join("instrument.txt"), records)?;
+    fs::write(folder.join("witness.txt"), records)?;
     Ok(folder.to_owned())
 }
 

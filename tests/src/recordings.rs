@@ -1,5 +1,6 @@
 //! Stored recordings of live cases: `recordings/GROUP/NAME.jsonl.zst`, each with the lines that its replay prints
-//! (`NAME.expected.jsonl`). A group is a folder of `scenarios`; `rows.map` assigns the recording of a row to one.
+//! (`NAME.expected.jsonl`). A group is a folder of `scenarios`; `live_cases.map` assigns the recording of
+//! a live case to one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,39 +58,39 @@ pub fn names() -> Result<(Vec<String>, Vec<String>)> {
     Ok((recordings, expectations))
 }
 
-/// The scenarios of each row: `ROW GROUP/SCENARIO.txt …` a line, a row on several lines if need be.
+/// The scenarios of each live case: `CASE GROUP/SCENARIO.txt …` a line. A case may have several lines.
 ///
 /// # Errors
 /// When the map cannot be read.
 pub fn map() -> Result<BTreeMap<String, Vec<String>>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/rows.map");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/live_cases.map");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut map: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let mut words = line.split(' ').map(str::to_owned);
-        let row = words.next().with_context(|| format!("{line}: no row"))?;
-        map.entry(row).or_default().extend(words);
+        let live_case = words.next().with_context(|| format!("{line}: no live case"))?;
+        map.entry(live_case).or_default().extend(words);
     }
     Ok(map)
 }
 
-/// The name `GROUP/NAME` of a row's recording: in the group of its first scenario.
+/// The name `GROUP/NAME` of a live case's recording: in the group of its first scenario.
 ///
 /// # Errors
-/// When the map does not name the row.
-pub fn name_of(row: &str) -> Result<String> {
+/// When the map does not name the live case.
+pub fn name_of(live_case: &str) -> Result<String> {
     let map = map()?;
-    let group = map.get(row).and_then(|scenarios| scenarios.first()).and_then(|path| path.split('/').next());
-    let group = group.with_context(|| format!("scenarios/rows.map names no scenario of {row}"))?;
-    Ok(format!("{group}/{row}"))
+    let group = map.get(live_case).and_then(|scenarios| scenarios.first()).and_then(|path| path.split('/').next());
+    let group = group.with_context(|| format!("scenarios/live_cases.map names no scenario of {live_case}"))?;
+    Ok(format!("{group}/{live_case}"))
 }
 
-/// Where the recording of a row belongs in `folder`.
+/// Where the recording of a live case belongs in `folder`.
 ///
 /// # Errors
-/// When the map does not name the row.
-pub fn place(folder: &Path, row: &str) -> Result<PathBuf> {
-    Ok(folder.join(format!("{}{RECORDING}", name_of(row)?)))
+/// When the map does not name the live case.
+pub fn place(folder: &Path, live_case: &str) -> Result<PathBuf> {
+    Ok(folder.join(format!("{}{RECORDING}", name_of(live_case)?)))
 }
 
 /// Stores a plain recording in compressed form.

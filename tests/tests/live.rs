@@ -1,4 +1,4 @@
-//! Live cases that are no rows: what cannot be said as a story and the incidents that it must come to. Needs root and
+//! Live cases that are no live_cases: what cannot be said as a story and the incidents that it must come to. Needs root and
 //! Docker and fails without them. One case: `cargo xtask test --live -- NAME`.
 
 mod live {

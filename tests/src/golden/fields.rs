@@ -27,12 +27,12 @@ pub fn with_current_names(value: Value) -> Value {
 
 /// The differences between two lines.
 #[derive(Debug, Default)]
-pub struct Differences {
+pub struct Diffs {
     pub facts: Vec<String>,
     pub sentences: BTreeSet<(String, String)>,
 }
 
-impl Differences {
+impl Diffs {
     pub fn find(&mut self, old: &Value, new: &Value) {
         self.walk("", "", old, new);
     }

@@ -15,7 +15,7 @@ use std::fmt;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use fields::Differences;
+use fields::Diffs;
 
 /// Facts printed for one expectation; a change of everything is read in the files.
 const SHOWN_FACTS: usize = 40;
@@ -144,7 +144,7 @@ fn compare_incident(
     };
     let label = new.label();
     let mut facts = Vec::new();
-    let mut last = Differences::default();
+    let mut last = Diffs::default();
     last.find(old.last(), new.last());
     facts.extend(last.facts.iter().map(|fact| format!("{label}: {fact}")));
     sentences.append(&mut last.sentences);
@@ -154,7 +154,7 @@ fn compare_incident(
     for number in old.keys() {
         // A revision that only one side has shows in the number of the last one.
         let (Some(old), Some(new)) = (old.get(number), new.get(number)) else { continue };
-        let mut earlier = Differences::default();
+        let mut earlier = Diffs::default();
         earlier.find(old, new);
         let news = earlier.facts.iter().filter(|fact| !known.contains(fact));
         facts.extend(news.map(|fact| format!("{label}, revision {number}: {fact}")));

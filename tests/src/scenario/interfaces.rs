@@ -10,7 +10,7 @@ use gaia_monitor::model::event::{
 use gaia_monitor::model::ids::NetnsId;
 use gaia_monitor::model::time::Nanos;
 
-use super::cast::HOST_NETNS;
+use super::actors::HOST_NETNS;
 use super::script::Script;
 use super::words::Words;
 
@@ -46,7 +46,7 @@ impl Script {
     /// All interfaces are read, as at the monitor's start. Those of containers that start later come with their start.
     pub fn links(&mut self, words: &mut Words) -> Result<()> {
         let down = words.value("down");
-        let names: Vec<String> = self.cast.players.keys().cloned().collect();
+        let names: Vec<String> = self.actors.players.keys().cloned().collect();
         self.interfaces.get_or_insert_with(Interfaces::default);
         let state = |name: &str| if down.as_deref() == Some(name) { LinkState::Down } else { LinkState::Up };
         let mut links = vec![bridge(state("bridge"))];
@@ -63,7 +63,7 @@ impl Script {
 
     fn own_links(&mut self, name: &str) -> Result<()> {
         let (pair, netns) = (self.pair(name)?, self.netns(name)?);
-        let addresses = self.cast.player(name)?.info.networks.iter().flat_map(|network| network.addresses.clone());
+        let addresses = self.actors.player(name)?.info.networks.iter().flat_map(|network| network.addresses.clone());
         let addresses = addresses.map(|address| (pair.0, address)).collect();
         let links = vec![inner(pair, LinkState::Up)];
         self.facts.own(Fact::LinksRead(LinksRead { netns, host: false, links, addresses }));
@@ -71,7 +71,7 @@ impl Script {
     }
 
     fn netns(&self, name: &str) -> Result<NetnsId> {
-        self.cast.player(name)?.info.netns.context("it has no namespace")
+        self.actors.player(name)?.info.netns.context("it has no namespace")
     }
 
     fn pair(&mut self, name: &str) -> Result<(u32, u32)> {
@@ -170,7 +170,7 @@ impl Script {
 
     fn addresses(&mut self, name: &str, (index, _): (u32, u32), removed: bool) -> Result<()> {
         let netns = self.netns(name)?;
-        let networks = self.cast.player(name)?.info.networks.clone();
+        let networks = self.actors.player(name)?.info.networks.clone();
         for address in networks.into_iter().flat_map(|network| network.addresses) {
             self.facts.kernel(Fact::Address(AddressChange { netns, index, address, removed }));
         }
@@ -187,7 +187,7 @@ impl Script {
             other => bail!("a neighbour is not {other}"),
         };
         let ((index, _), netns) = (self.pair(&name)?, self.netns(&name)?);
-        let networks = &self.cast.player(&other)?.info.networks;
+        let networks = &self.actors.player(&other)?.info.networks;
         let address = *networks.iter().flat_map(|network| &network.addresses).next().context("it has no address")?;
         self.facts.kernel(Fact::Neighbour(NeighbourChange { netns, index, address, failed }));
         Ok(())

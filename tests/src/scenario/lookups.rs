@@ -11,7 +11,7 @@ use gaia_monitor::model::event::{AskerClosed, Fact, LookUp, LookUpWhat, NameAnsw
 use gaia_monitor::model::ids::Cookie;
 use gaia_monitor::model::time::Nanos;
 
-use super::cast::{Cast, HOST_CGROUP, HOST_NETNS};
+use super::actors::{Actors, HOST_CGROUP, HOST_NETNS};
 use super::script::Script;
 use super::words::{Words, span};
 
@@ -113,7 +113,7 @@ impl Script {
         let dying = words.flag("dying");
         let socket = words.next("the socket")?;
         let asker = self.resolvers.askers.get(&socket).with_context(|| format!("no socket {socket}"))?.clone();
-        let task = self.cast.task(&asker.actor, dying)?;
+        let task = self.actors.task(&asker.actor, dying)?;
         self.facts.kernel(Fact::AskerClosed(AskerClosed { cookie: asker.socket.cookie, task }));
         Ok(())
     }
@@ -125,7 +125,7 @@ impl Script {
         let name = words.next("the name")?;
         let result = words.next("the result")?;
         let answer = self.said(&name, "A", &result, ip)?.unwrap_or(NameAnswer::Silent);
-        let observer = self.cast.player(&observer)?.info.id.clone();
+        let observer = self.actors.player(&observer)?.info.id.clone();
         self.facts.own(Fact::NameChecked(NameChecked { name, observer, answer }));
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Script {
                 self.resolvers.next
             });
             self.resolvers.ids.insert(key, id);
-            let task = Some(self.cast.task(client, false)?);
+            let task = Some(self.actors.task(client, false)?);
             let fact = look_up(&asker, task, id, name, qtype, LookUpWhat::Asked);
             self.facts.kernel(fact);
         }
@@ -194,7 +194,7 @@ impl Script {
     }
 
     fn address_of(&self, name: &str) -> Option<IpAddr> {
-        let networks = self.cast.players.values().flat_map(|player| &player.info.networks);
+        let networks = self.actors.players.values().flat_map(|player| &player.info.networks);
         let mut named = networks.filter(|network| network.aliases.iter().any(|alias| alias == name));
         named.find_map(|network| network.addresses.first().copied())
     }
@@ -203,7 +203,7 @@ impl Script {
         if let Some(known) = self.resolvers.askers.get(name) {
             return Ok(known.clone());
         }
-        let info = self.cast.players.get(Cast::container_of(client)).map(|player| &player.info);
+        let info = self.actors.players.get(Actors::container_of(client)).map(|player| &player.info);
         let number = u16::try_from(self.resolvers.askers.len())?;
         let socket = Socket {
             cookie: Cookie(5_000_000 + u64::from(number)),

@@ -8,7 +8,7 @@ use gaia_monitor::model::event::{
 use gaia_monitor::model::ids::NetnsId;
 use gaia_monitor::model::time::Nanos;
 
-use super::cast::{Cast, HOST_NETNS};
+use super::actors::{Actors, HOST_NETNS};
 use super::script::Script;
 use super::traffic::which;
 use super::wires::Which;
@@ -80,7 +80,7 @@ impl Script {
     pub(super) fn overflow(&mut self, words: &mut Words) -> Result<()> {
         if let Some(count) = words.after("counted") {
             let name = words.next("the container")?;
-            let netns = self.cast.player(&name)?.info.netns.context("no namespace")?;
+            let netns = self.actors.player(&name)?.info.netns.context("no namespace")?;
             let overflows = count.parse()?;
             let drops = words.value("drops").map_or(Ok(overflows), |drops| drops.parse())?;
             let since = self.facts.now.minus(COUNTED_EVERY);
@@ -100,18 +100,18 @@ impl Script {
     pub(super) fn place(&mut self, wire: &str, words: &mut Words) -> Result<NetnsId> {
         match words.value("in").as_deref() {
             Some("host") => Ok(HOST_NETNS),
-            Some(name) => self.cast.player(name)?.info.netns.context("no namespace"),
+            Some(name) => self.actors.player(name)?.info.netns.context("no namespace"),
             None => {
                 let wire = self.wires.get(wire)?;
                 let leg = wire.hop.as_ref().map(|hop| hop.1.socket.remote.ip());
                 let ip = leg.unwrap_or(wire.client.socket.remote.ip());
-                let owns = |cast: &Cast| {
-                    cast.players.values().find_map(|player| {
+                let owns = |actors: &Actors| {
+                    actors.players.values().find_map(|player| {
                         let mut own = player.info.networks.iter().flat_map(|network| &network.addresses);
                         own.any(|address| *address == ip).then_some(player.info.netns).flatten()
                     })
                 };
-                owns(&self.cast).context("in which namespace?")
+                owns(&self.actors).context("in which namespace?")
             }
         }
     }

@@ -4,7 +4,7 @@
 //! A statement is what happened to a container, a process or a connection; [`script`] turns it into the kernel's and
 //! Docker's facts in the order and with the lags that were measured, so that a scenario stays a few lines long.
 
-mod cast;
+mod actors;
 mod expect;
 mod facts;
 mod fields;

@@ -13,7 +13,7 @@ use gaia_monitor::model::ids::{Cookie, Pid};
 use gaia_monitor::model::settings::Settings;
 use gaia_monitor::model::time::{Nanos, Stamp};
 
-use super::cast::Cast;
+use super::actors::Actors;
 use super::facts::Facts;
 use super::interfaces::Interfaces;
 use super::lookups::Resolvers;
@@ -36,7 +36,7 @@ pub struct Names {
 pub struct Script {
     pub(super) settings: Settings,
     pub(super) facts: Facts,
-    pub(super) cast: Cast,
+    pub(super) actors: Actors,
     pub(super) wires: Wires,
     pub(super) resolvers: Resolvers,
     /// Listening sockets, by container and port.
@@ -51,7 +51,7 @@ impl Script {
         Self {
             settings: Settings::default(),
             facts: Facts::new(),
-            cast: Cast::default(),
+            actors: Actors::default(),
             wires: Wires::default(),
             resolvers: Resolvers::default(),
             listeners: BTreeMap::new(),
@@ -87,7 +87,7 @@ impl Script {
 
     /// A name keeps the pid that it had first: a restart gives `core` another one, called `core#2`.
     fn note_pids(&mut self) {
-        for (name, actor) in &self.cast.actors {
+        for (name, actor) in &self.actors.by_name {
             let pid = actor.process.pid;
             let known = self.pids.values().any(|known| *known == pid);
             if !known {
@@ -120,7 +120,7 @@ impl Script {
             "start" => self.start(words)?,
             "fork" => {
                 let name = words.next("the process")?;
-                let actor = self.cast.fork(&name, words)?;
+                let actor = self.actors.fork(&name, words)?;
                 self.facts.kernel(Fact::ProcessStarted(ProcessStarted {
                     process: actor.process,
                     parent: actor.parent,
@@ -157,7 +157,7 @@ impl Script {
             "closed" => {
                 let wire = words.next("the connection")?;
                 let netns = self.place(&wire, words)?;
-                self.wires.reset_syn(&wire, &mut self.facts, &mut self.cast, Which::Client, netns)?;
+                self.wires.reset_syn(&wire, &mut self.facts, &mut self.actors, Which::Client, netns)?;
             }
             "icmp" => self.icmp(words)?,
             "retransmit" => self.retransmit(words)?,
@@ -170,7 +170,7 @@ impl Script {
             "log" => self.log(words)?,
             "unread" => {
                 let name = words.next("the container")?;
-                let container = self.cast.player(&name)?.info.id.clone();
+                let container = self.actors.player(&name)?.info.id.clone();
                 let why = "configured logging driver does not support reading".to_owned();
                 self.facts.docker(Fact::LogsUnread(LogsUnread { container, why }));
             }
@@ -181,7 +181,7 @@ impl Script {
             "docker" => self.docker(words)?,
             "seen" => {
                 let name = words.next("the container")?;
-                let info = self.cast.player(&name)?.info.clone();
+                let info = self.actors.player(&name)?.info.clone();
                 self.facts.docker(Fact::ContainerSeen(Box::new(info)));
             }
             "links" => self.links(words)?,
@@ -199,26 +199,26 @@ impl Script {
         Ok(())
     }
 
-    fn actor(&mut self, words: &mut Words) -> Result<super::cast::Actor> {
+    fn actor(&mut self, words: &mut Words) -> Result<super::actors::Actor> {
         let name = words.next("the process")?;
-        self.cast.actor(&name)
+        self.actors.actor(&name)
     }
 
     /// A container that runs already: found by the inventory, with its processes and listeners.
     fn container(&mut self, words: &mut Words) -> Result<()> {
         let name = words.next("the container's name")?;
         let quiet = words.flag("quiet");
-        self.cast.add_player(&name, words, self.facts.now)?;
+        self.actors.add_player(&name, words, self.facts.now)?;
         if quiet {
             return Ok(());
         }
         // It ran long before the monitor.
-        let player = self.cast.player_mut(&name)?;
+        let player = self.actors.player_mut(&name)?;
         player.info.started_at = Some(self.facts.now.minus(Nanos::from_secs(3_600)));
         let player = player.clone();
         self.facts.own(Fact::ContainerSeen(Box::new(player.info.clone())));
         let names = [format!("{name}.init"), name.clone()];
-        for actor in names.iter().filter_map(|name| self.cast.actors.get(name)) {
+        for actor in names.iter().filter_map(|name| self.actors.by_name.get(name)) {
             let serves = !player.listens.is_empty() && actor.process.comm == player.comm;
             self.facts.own(Fact::ProcessSeen(ProcessSeen {
                 process: actor.process.clone(),
@@ -229,15 +229,15 @@ impl Script {
         }
         for port in player.listens {
             let socket = self.listener(&name, port)?;
-            let task = Some(self.cast.task(&name, false)?);
+            let task = Some(self.actors.task(&name, false)?);
             self.facts.own(Fact::SocketSeen(SocketSeen { socket, state: TcpState::Listen, task }));
-            self.cast.player_mut(&name)?.listening.push((port, name.clone()));
+            self.actors.player_mut(&name)?.listening.push((port, name.clone()));
         }
         Ok(())
     }
 
     fn listener(&mut self, name: &str, port: u16) -> Result<Socket> {
-        let player = self.cast.player(name)?;
+        let player = self.actors.player(name)?;
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let (cgroup, netns) = (player.info.cgroup.context("no cgroup")?, player.info.netns.context("no namespace")?);
         let cookie = Cookie(1_000_000 + self.listeners.len() as u64);
@@ -249,13 +249,13 @@ impl Script {
     /// Docker starts a container: the kernel's facts first, then Docker's word, then what an inspection shows.
     fn start(&mut self, words: &mut Words) -> Result<()> {
         let name = words.next("the container")?;
-        if self.cast.player(&name)?.info.exit_code.is_some() || words.flag("again") {
-            self.cast.next_run(&name, words, self.facts.now)?;
+        if self.actors.player(&name)?.info.exit_code.is_some() || words.flag("again") {
+            self.actors.next_run(&name, words, self.facts.now)?;
         } else {
-            self.cast.player_mut(&name)?.info.started_at = Some(self.facts.now);
+            self.actors.player_mut(&name)?.info.started_at = Some(self.facts.now);
         }
         let first = [format!("{name}.init"), name.clone()];
-        for actor in first.iter().filter_map(|name| self.cast.actors.get(name)) {
+        for actor in first.iter().filter_map(|name| self.actors.by_name.get(name)) {
             let started = ProcessStarted {
                 process: actor.process.clone(),
                 parent: actor.parent,
@@ -269,7 +269,7 @@ impl Script {
     }
 
     fn told(&mut self, name: &str, action: DockerAction) -> Result<()> {
-        let info = &self.cast.player(name)?.info;
+        let info = &self.actors.player(name)?.info;
         let event = DockerEvent { container: info.id.clone(), name: info.name.clone(), action };
         self.facts.docker(Fact::Docker(event));
         Ok(())
@@ -277,7 +277,7 @@ impl Script {
 
     /// The inspection that follows, without moving the story's own time.
     fn inspected(&mut self, name: &str) -> Result<()> {
-        let info = self.cast.player(name)?.info.clone();
+        let info = self.actors.player(name)?.info.clone();
         let now = self.facts.now;
         self.facts.now = now.plus(INSPECTION);
         self.facts.docker(Fact::ContainerSeen(Box::new(info)));
@@ -301,7 +301,7 @@ impl Script {
             *self.listeners.get(&(name.to_owned(), port)).context("it does not listen there")?
         };
         let (old, new) = if begin { (TcpState::Close, TcpState::Listen) } else { (TcpState::Listen, TcpState::Close) };
-        let task = self.cast.task(actor, dying)?;
+        let task = self.actors.task(actor, dying)?;
         self.facts.kernel(Fact::TcpState(TcpStateChange {
             socket,
             old,
@@ -315,7 +315,7 @@ impl Script {
             last_read: None,
             last_received: None,
         }));
-        let player = self.cast.player_mut(name)?;
+        let player = self.actors.player_mut(name)?;
         player.listening.retain(|(other, _)| *other != port);
         if begin {
             player.listening.push((port, actor.to_owned()));
@@ -331,7 +331,7 @@ impl Script {
         let sender = match by.as_str() {
             "kernel" => SignalSender::Kernel,
             "self" => SignalSender::Process(target.clone()),
-            other => SignalSender::Process(self.cast.actor(other)?.process),
+            other => SignalSender::Process(self.actors.actor(other)?.process),
         };
         self.facts.kernel(Fact::Signal(Signal { signal, target, sender, delivered }));
         Ok(())
@@ -355,7 +355,7 @@ impl Script {
         let stream = if words.flag("stdout") { LogStream::Stdout } else { LogStream::Stderr };
         let name = words.next("the container")?;
         let text = words.next("the line")?;
-        let container = self.cast.player(&name)?.info.id.clone();
+        let container = self.actors.player(&name)?.info.id.clone();
         self.facts.docker(Fact::Log(Box::new(LogLine { container, stream, text })));
         Ok(())
     }
@@ -363,8 +363,8 @@ impl Script {
     fn memory(&mut self, words: &mut Words) -> Result<()> {
         let (limit, in_use, peak) = (words.number("limit")?, words.number("now")?, words.number("peak")?);
         let victim = words.next("the victim")?;
-        let container = self.cast.player(Cast::container_of(&victim))?.info.id.clone();
-        let victim = self.cast.actor(&victim)?.process.pid;
+        let container = self.actors.player(Actors::container_of(&victim))?.info.id.clone();
+        let victim = self.actors.actor(&victim)?.process.pid;
         self.facts.own(Fact::Memory(MemoryUse { container, victim, limit, in_use, peak }));
         Ok(())
     }
@@ -401,10 +401,10 @@ impl Script {
     fn let_go(&mut self, name: &str) -> Result<()> {
         for (wire, side) in self.wires.of_actor(name) {
             let closing = Closing { dying: true, ..Closing::default() };
-            self.wires.close(&wire, &mut self.facts, &mut self.cast, side, &closing)?;
+            self.wires.close(&wire, &mut self.facts, &mut self.actors, side, &closing)?;
         }
-        let container = Cast::container_of(name).to_owned();
-        let listening = self.cast.players.get(&container).map(|player| player.listening.clone()).unwrap_or_default();
+        let container = Actors::container_of(name).to_owned();
+        let listening = self.actors.players.get(&container).map(|player| player.listening.clone()).unwrap_or_default();
         for (port, _) in listening.iter().filter(|(_, owner)| owner == name) {
             self.turn_listener(&container, *port, name, false, true)?;
         }
@@ -419,16 +419,16 @@ impl Script {
             "create" => DockerAction::Create,
             "die" => {
                 let exit_code = Some(arg()?.parse()?);
-                let info = &mut self.cast.player_mut(&name)?.info;
+                let info = &mut self.actors.player_mut(&name)?.info;
                 (info.running, info.exit_code) = (false, exit_code);
                 self.told(&name, DockerAction::Die { exit_code })?;
                 // A dead container has neither processes nor addresses.
-                let kept = self.cast.player(&name)?.info.clone();
-                let info = &mut self.cast.player_mut(&name)?.info;
+                let kept = self.actors.player(&name)?.info.clone();
+                let info = &mut self.actors.player_mut(&name)?.info;
                 (info.pid, info.cgroup, info.netns) = (None, None, None);
                 info.networks.iter_mut().for_each(|network| network.addresses.clear());
                 self.inspected(&name)?;
-                self.cast.player_mut(&name)?.info = kept;
+                self.actors.player_mut(&name)?.info = kept;
                 return Ok(());
             }
             "oom" => DockerAction::Oom,
@@ -440,7 +440,7 @@ impl Script {
             "restart" => DockerAction::Restart,
             "rename" => {
                 let new = arg()?;
-                let old_name = std::mem::replace(&mut self.cast.player_mut(&name)?.info.name, new);
+                let old_name = std::mem::replace(&mut self.actors.player_mut(&name)?.info.name, new);
                 DockerAction::Rename { old_name }
             }
             "destroy" => DockerAction::Destroy,

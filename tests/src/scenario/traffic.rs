@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{BodyFraming, Fact, HttpWhat, SocketError, SocketSeen, TcpState};
 
-use super::cast::{BRIDGE, Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE, Player};
+use super::actors::{Actors, BRIDGE, HOST_CGROUP, HOST_NETNS, OUTSIDE, Player};
 use super::script::Script;
 use super::wires::{Closing, Leg, Met, Target, Which};
 use super::words::Words;
@@ -26,8 +26,8 @@ impl Script {
             let target = Target { ip: ELSEWHERE, netns, cgroup, port, via: None, translated: false, server };
             return Ok(((client, ip), target, wire));
         }
-        let container = Cast::container_of(&server).to_owned();
-        let player = self.cast.player(&container)?;
+        let container = Actors::container_of(&server).to_owned();
+        let player = self.actors.player(&container)?;
         let default = player.listens.first().copied().or(player.info.published.first().map(|p| p.container_port));
         let via = words.number("via")?.map(u16::try_from).transpose()?;
         let published = |port: u16| player.info.published.iter().find(|published| published.host_port == port);
@@ -44,42 +44,52 @@ impl Script {
             translated: words.flag("translated"),
             server,
         };
-        let own =
-            if six { self.cast.players.get(Cast::container_of(&client)).and_then(Player::address_v6) } else { None };
+        let own = if six {
+            self.actors.players.get(Actors::container_of(&client)).and_then(Player::address_v6)
+        } else {
+            None
+        };
         let ip = own.unwrap_or_else(|| self.caller_ip(&client));
         Ok(((client, ip), target, wire))
     }
 
     fn caller_ip(&self, client: &str) -> IpAddr {
         let elsewhere = if client == OUTSIDE { ELSEWHERE } else { BRIDGE };
-        self.cast.players.get(Cast::container_of(client)).and_then(Player::address).unwrap_or(elsewhere)
+        self.actors.players.get(Actors::container_of(client)).and_then(Player::address).unwrap_or(elsewhere)
     }
 
     pub(super) fn connect(&mut self, words: &mut Words) -> Result<()> {
         let (unanswered, refused, half) = (words.flag("unanswered"), words.flag("refused"), words.flag("half"));
         let leg_waits = words.flag("leg-unanswered");
         let ((client, ip), target, wire) = self.target(words)?;
-        self.wires.connecting(&wire, &mut self.facts, &mut self.cast, (&client, ip), &target)?;
+        self.wires.connecting(&wire, &mut self.facts, &mut self.actors, (&client, ip), &target)?;
         if unanswered {
             return Ok(());
         }
         if half {
             // The facts of the server's end are lost.
-            return self.wires.turn(&wire, &mut self.facts, &mut self.cast, Which::Client, TcpState::Established, None);
+            return self.wires.turn(
+                &wire,
+                &mut self.facts,
+                &mut self.actors,
+                Which::Client,
+                TcpState::Established,
+                None,
+            );
         }
         let leg = match (refused, leg_waits) {
             (true, _) => Leg::Refused,
             (false, true) => Leg::Unanswered,
             (false, false) => Leg::Answered,
         };
-        self.wires.established(&wire, &mut self.facts, &mut self.cast, &target, leg)
+        self.wires.established(&wire, &mut self.facts, &mut self.actors, &target, leg)
     }
 
     /// A connection that was there before the monitor: both ends, found by sock_diag.
     pub(super) fn older(&mut self, words: &mut Words) -> Result<()> {
         let ((client, ip), target, wire) = self.target(words)?;
-        for (socket, actor) in self.wires.older(&wire, &mut self.cast, (&client, ip), &target)? {
-            let task = Some(self.cast.task(&actor, false)?);
+        for (socket, actor) in self.wires.older(&wire, &mut self.actors, (&client, ip), &target)? {
+            let task = Some(self.actors.task(&actor, false)?);
             self.facts.own(Fact::SocketSeen(SocketSeen { socket, state: TcpState::Established, task }));
         }
         Ok(())
@@ -89,18 +99,18 @@ impl Script {
     pub(super) fn fin(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         let side = which(words)?;
-        self.wires.turn(&wire, &mut self.facts, &mut self.cast, side, TcpState::CloseWait, None)
+        self.wires.turn(&wire, &mut self.facts, &mut self.actors, side, TcpState::CloseWait, None)
     }
 
     pub(super) fn refused(&mut self, words: &mut Words) -> Result<()> {
         let ((client, ip), target, wire) = self.target(words)?;
-        self.wires.connecting(&wire, &mut self.facts, &mut self.cast, (&client, ip), &target)?;
+        self.wires.connecting(&wire, &mut self.facts, &mut self.actors, (&client, ip), &target)?;
         if words.flag("filtered") {
             // A packet filter answers in the kernel's place, which tells nothing of it.
-            return self.wires.reset_arrives(&wire, &mut self.facts, &mut self.cast, Which::Client);
+            return self.wires.reset_arrives(&wire, &mut self.facts, &mut self.actors, Which::Client);
         }
         let netns = if target.via.is_some() && !target.translated { HOST_NETNS } else { target.netns };
-        self.wires.reset_syn(&wire, &mut self.facts, &mut self.cast, Which::Client, netns)
+        self.wires.reset_syn(&wire, &mut self.facts, &mut self.actors, Which::Client, netns)
     }
 
     /// A connect ends unanswered: the client's own patience, or the kernel's with an error.
@@ -108,13 +118,13 @@ impl Script {
         let wire = words.next("the connection")?;
         if words.flag("dying") {
             let actor = self.wires.get(&wire)?.client.actor.clone();
-            let task = self.cast.task(&actor, true)?;
+            let task = self.actors.task(&actor, true)?;
             return self.wires.turn_as(&wire, &mut self.facts, Which::Client, TcpState::Close, None, task);
         }
         let errno = words.maybe();
         let socket = self.wires.get(&wire)?.client.socket;
-        let (facts, cast) = (&mut self.facts, &mut self.cast);
-        self.wires.turn(&wire, facts, cast, Which::Client, TcpState::Close, errno.as_deref())?;
+        let (facts, actors) = (&mut self.facts, &mut self.actors);
+        self.wires.turn(&wire, facts, actors, Which::Client, TcpState::Close, errno.as_deref())?;
         if let Some(errno) = errno {
             self.facts.kernel(Fact::SocketError(SocketError { socket, state: TcpState::Close, errno }));
         }
@@ -122,7 +132,7 @@ impl Script {
     }
 
     pub(super) fn say(&mut self, wire: &str, from: Which, what: &[HttpWhat]) -> Result<()> {
-        self.wires.send(wire, &mut self.facts, &mut self.cast, from, what, Met::Reader)
+        self.wires.send(wire, &mut self.facts, &mut self.actors, from, what, Met::Reader)
     }
 
     pub(super) fn send(&mut self, words: &mut Words, from: Which, what: &[HttpWhat]) -> Result<()> {
@@ -140,7 +150,7 @@ impl Script {
             (false, false) => &[HttpWhat::RequestBegun, HttpWhat::RequestComplete],
         };
         let met = if unread { Met::Socket } else { Met::Reader };
-        self.wires.send(&wire, &mut self.facts, &mut self.cast, Which::Client, what, met)?;
+        self.wires.send(&wire, &mut self.facts, &mut self.actors, Which::Client, what, met)?;
         if unread && let Ok(end) = self.wires.get(&wire)?.end(Which::Server) {
             end.unread = 65_536;
         }
@@ -173,7 +183,7 @@ impl Script {
             what.push(HttpWhat::AnswerComplete);
         }
         let met = if lost { Met::Nobody } else { Met::Reader };
-        self.wires.send(&wire, &mut self.facts, &mut self.cast, Which::Server, &what, met)
+        self.wires.send(&wire, &mut self.facts, &mut self.actors, Which::Server, &what, met)
     }
 
     pub(super) fn bytes(&mut self, words: &mut Words) -> Result<()> {
@@ -190,7 +200,7 @@ impl Script {
         let (dying, reset, lost) = (words.flag("dying"), words.flag("rst"), words.flag("lost"));
         let half = words.flag("half");
         let closing = Closing { by: words.value("by"), dying, reset, unread, lost, half };
-        self.wires.close(&wire, &mut self.facts, &mut self.cast, side, &closing)
+        self.wires.close(&wire, &mut self.facts, &mut self.actors, side, &closing)
     }
 
     /// An RST reaches an end without the other end's closing: an answer to a late packet, or a packet filter's.
@@ -200,11 +210,11 @@ impl Script {
         if let Some(errno) = words.maybe() {
             // The kernel's own patience with retransmissions ends.
             let socket = self.wires.get(&wire)?.end(side)?.socket;
-            self.wires.turn(&wire, &mut self.facts, &mut self.cast, side, TcpState::Close, Some(&errno))?;
+            self.wires.turn(&wire, &mut self.facts, &mut self.actors, side, TcpState::Close, Some(&errno))?;
             self.facts.kernel(Fact::SocketError(SocketError { socket, state: TcpState::Close, errno }));
             return Ok(());
         }
-        self.wires.reset_arrives(&wire, &mut self.facts, &mut self.cast, side)
+        self.wires.reset_arrives(&wire, &mut self.facts, &mut self.actors, side)
     }
 }
 

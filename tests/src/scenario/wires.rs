@@ -11,7 +11,7 @@ use gaia_monitor::model::event::{
 use gaia_monitor::model::ids::{CgroupId, Cookie, NetnsId};
 use gaia_monitor::model::time::Stamp;
 
-use super::cast::{BRIDGE, Cast, HOST_CGROUP, HOST_NETNS, OUTSIDE};
+use super::actors::{Actors, BRIDGE, HOST_CGROUP, HOST_NETNS, OUTSIDE};
 use super::facts::Facts;
 
 const PROXY: &str = "host.docker-proxy";
@@ -138,12 +138,12 @@ impl Wires {
         &mut self,
         name: &str,
         facts: &mut Facts,
-        cast: &mut Cast,
+        actors: &mut Actors,
         client: (&str, IpAddr),
         target: &Target,
     ) -> Result<()> {
         let (actor, ip) = client;
-        let task = cast.actor(actor)?.process;
+        let task = actors.actor(actor)?.process;
         let (local, remote) = match target.via {
             Some(listen) if target.translated => (ip, listen),
             Some(listen) => (listen.ip(), listen),
@@ -155,7 +155,7 @@ impl Wires {
         if self.all.insert(name.to_owned(), wire).is_some() {
             bail!("a second connection {name}");
         }
-        self.turn(name, facts, cast, Which::Client, TcpState::SynSent, None)
+        self.turn(name, facts, actors, Which::Client, TcpState::SynSent, None)
     }
 
     /// The handshake, and docker-proxy's own where it stands between.
@@ -163,11 +163,11 @@ impl Wires {
         &mut self,
         name: &str,
         facts: &mut Facts,
-        cast: &mut Cast,
+        actors: &mut Actors,
         target: &Target,
         behind: Leg,
     ) -> Result<()> {
-        self.turn(name, facts, cast, Which::Client, TcpState::Established, None)?;
+        self.turn(name, facts, actors, Which::Client, TcpState::Established, None)?;
         let client = self.get(name)?.client.socket;
         if target.via.is_some() && !target.translated {
             let accepted = self.peer(&client, HOST_NETNS, HOST_CGROUP);
@@ -175,35 +175,35 @@ impl Wires {
             let leg = self.socket(HOST_NETNS, HOST_CGROUP, BRIDGE, remote);
             let hop = (end(accepted, PROXY, TcpState::SynRecv), end(leg, PROXY, TcpState::Close));
             self.get(name)?.hop = Some(hop);
-            self.turn(name, facts, cast, Which::Accepted, TcpState::Established, None)?;
-            self.turn(name, facts, cast, Which::Leg, TcpState::SynSent, None)?;
+            self.turn(name, facts, actors, Which::Accepted, TcpState::Established, None)?;
+            self.turn(name, facts, actors, Which::Leg, TcpState::SynSent, None)?;
             match behind {
                 Leg::Answered => {}
                 Leg::Refused => {
-                    self.reset_syn(name, facts, cast, Which::Leg, target.netns)?;
-                    return self.close(name, facts, cast, Which::Accepted, &Closing::default());
+                    self.reset_syn(name, facts, actors, Which::Leg, target.netns)?;
+                    return self.close(name, facts, actors, Which::Accepted, &Closing::default());
                 }
                 Leg::Unanswered => return Ok(()),
             }
-            self.turn(name, facts, cast, Which::Leg, TcpState::Established, None)?;
+            self.turn(name, facts, actors, Which::Leg, TcpState::Established, None)?;
         }
         let hop = self.get(name)?.hop.as_ref().map(|hop| hop.1.socket);
         let mut server = self.peer(&hop.unwrap_or(client), target.netns, target.cgroup);
         server.local = self.get(name)?.behind.unwrap_or(server.local);
         self.get(name)?.server = Some(end(server, &target.server, TcpState::SynRecv));
-        self.turn(name, facts, cast, Which::Server, TcpState::Established, None)
+        self.turn(name, facts, actors, Which::Server, TcpState::Established, None)
     }
 
     /// Both ends of a connection that was there before, each with its process.
     pub fn older(
         &mut self,
         name: &str,
-        cast: &mut Cast,
+        actors: &mut Actors,
         client: (&str, IpAddr),
         target: &Target,
     ) -> Result<[(Socket, String); 2]> {
         let (actor, ip) = client;
-        let process = cast.actor(actor)?.process;
+        let process = actors.actor(actor)?.process;
         let remote = SocketAddr::new(target.ip, target.port);
         let asking = self.socket(process.netns, process.cgroup, ip, remote);
         let answering = self.peer(&asking, target.netns, target.cgroup);
@@ -222,7 +222,7 @@ impl Wires {
         &mut self,
         name: &str,
         facts: &mut Facts,
-        cast: &mut Cast,
+        actors: &mut Actors,
         which: Which,
         netns: NetnsId,
     ) -> Result<()> {
@@ -231,11 +231,11 @@ impl Wires {
         let local = wire.behind.unwrap_or(asked.remote);
         let nobody = Socket { cookie: Cookie::NONE, netns, cgroup: CgroupId(0), local, remote: asked.local };
         facts.kernel(Fact::ResetSent(ResetSent { socket: nobody, reason: "NO_SOCKET".into(), active: false }));
-        self.reset_arrives(name, facts, cast, which)
+        self.reset_arrives(name, facts, actors, which)
     }
 
     /// An RST reaches an end: the tracepoint, the state with the error, the report to the process.
-    pub fn reset_arrives(&mut self, name: &str, facts: &mut Facts, cast: &mut Cast, which: Which) -> Result<()> {
+    pub fn reset_arrives(&mut self, name: &str, facts: &mut Facts, actors: &mut Actors, which: Which) -> Result<()> {
         let at = self.get(name)?.end(which)?.clone();
         let errno = match at.state {
             TcpState::SynSent => "ECONNREFUSED",
@@ -243,14 +243,14 @@ impl Wires {
             _ => "ECONNRESET",
         };
         if at.is_outside() {
-            return self.turn(name, facts, cast, which, TcpState::Close, Some(errno));
+            return self.turn(name, facts, actors, which, TcpState::Close, Some(errno));
         }
         facts.kernel(Fact::ResetReceived(ResetReceived { socket: at.socket, state: at.state }));
         if at.state == TcpState::SynSent {
             // A refusal's label is the instant at which the client has it.
             facts.marked = Some(facts.now);
         }
-        self.turn(name, facts, cast, which, TcpState::Close, Some(errno))?;
+        self.turn(name, facts, actors, which, TcpState::Close, Some(errno))?;
         facts.kernel(Fact::SocketError(SocketError {
             socket: at.socket,
             state: TcpState::Close,
@@ -264,13 +264,13 @@ impl Wires {
         &mut self,
         name: &str,
         facts: &mut Facts,
-        cast: &mut Cast,
+        actors: &mut Actors,
         which: Which,
         new: TcpState,
         errno: Option<&str>,
     ) -> Result<()> {
         let actor = self.get(name)?.end(which)?.actor.clone();
-        let task = cast.task(&actor, false)?;
+        let task = actors.task(&actor, false)?;
         self.turn_as(name, facts, which, new, errno, task)
     }
 
@@ -311,7 +311,14 @@ impl Wires {
 
     /// An end's process closes: FIN, or RST with unread bytes, SO_LINGER 0 or on request; the other end sees it, and
     /// docker-proxy passes it on as a FIN.
-    pub fn close(&mut self, name: &str, facts: &mut Facts, cast: &mut Cast, which: Which, how: &Closing) -> Result<()> {
+    pub fn close(
+        &mut self,
+        name: &str,
+        facts: &mut Facts,
+        actors: &mut Actors,
+        which: Which,
+        how: &Closing,
+    ) -> Result<()> {
         let wire = self.get(name)?;
         let proxied = wire.hop.is_some();
         let end = wire.end(which)?;
@@ -325,7 +332,7 @@ impl Wires {
         end.unread = how.unread.unwrap_or(end.unread);
         let reset = how.reset || end.unread > 0;
         let actor = how.by.clone().unwrap_or_else(|| end.actor.clone());
-        let task = cast.task(&actor, how.dying)?;
+        let task = actors.task(&actor, how.dying)?;
         end.half = how.half;
         let (socket, outside) = (end.socket, end.is_outside());
         let new = match (reset, end.state) {
@@ -341,7 +348,7 @@ impl Wires {
             return Ok(());
         }
         if reset {
-            self.reset_arrives(name, facts, cast, other)?;
+            self.reset_arrives(name, facts, actors, other)?;
             let reason = if how.reset { "TCP_STATE" } else { "TCP_ABORT_ON_CLOSE" };
             if outside {
                 return Ok(());
@@ -359,10 +366,10 @@ impl Wires {
         }
         match other {
             Which::Leg if met == TcpState::Established => {
-                self.close(name, facts, cast, Which::Accepted, &Closing::default())
+                self.close(name, facts, actors, Which::Accepted, &Closing::default())
             }
             Which::Accepted if met == TcpState::Established => {
-                self.close(name, facts, cast, Which::Leg, &Closing::default())
+                self.close(name, facts, actors, Which::Leg, &Closing::default())
             }
             Which::Client | Which::Accepted | Which::Leg | Which::Server => Ok(()),
         }
@@ -374,7 +381,7 @@ impl Wires {
         &mut self,
         name: &str,
         facts: &mut Facts,
-        cast: &mut Cast,
+        actors: &mut Actors,
         from: Which,
         what: &[HttpWhat],
         met: Met,
@@ -412,7 +419,7 @@ impl Wires {
             end.received = Some(now);
             if (met == Met::Reader || between) && !end.is_outside() && end.read.replace(now).is_none() {
                 let (socket, actor) = (end.socket, end.actor.clone());
-                let task = cast.task(&actor, false)?;
+                let task = actors.task(&actor, false)?;
                 facts.kernel(Fact::Reading(Reading { socket, task }));
             }
         }

@@ -6,12 +6,12 @@ use anyhow::{Context, Result, ensure};
 use gaia_monitor::model::event::{Event, Fact};
 use gaia_monitor::model::ids::NetnsId;
 use gaia_monitor::model::incident::{CauseKind, Confidence};
-use gaia_monitor_tests::case::Case;
 use gaia_monitor_tests::client::Request;
-use gaia_monitor_tests::instrument::Instrument;
 use gaia_monitor_tests::monitor::{Monitor, Options, events_of};
 use gaia_monitor_tests::play::replays;
+use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::wait;
+use gaia_monitor_tests::witness::Witness;
 
 const TOLD_WITHIN: Duration = Duration::from_secs(15);
 
@@ -23,10 +23,10 @@ fn a_full_queue_is_counted_by_the_kernel_as_often_as_the_probe_sees_it() {
 }
 
 fn counted() -> Result<()> {
-    let case = Case::begin(Instrument::get()?)?;
-    let mut monitor = Monitor::start(case.stack.folder(), &Options::default().project(case.stack.project()))?;
-    let server = case.server(case.recipe("core"), "core", &["hoard", "--fill", "2"])?;
-    let client = case.client("web")?;
+    let stage = Stage::begin(Witness::get()?)?;
+    let mut monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let server = stage.server(stage.recipe("core"), "core", &["hoard", "--fill", "2"])?;
+    let client = stage.client("web")?;
     // The SYN is sent again a second after the first, and once more two seconds later.
     client.ask(Request::get(&server.url("/ok")).connect_timeout(4.0))?;
     let netns = netns_of(server.pid)?;
@@ -49,7 +49,7 @@ fn counted() -> Result<()> {
     ensure!(told.cause.confidence == Confidence::Certain, "{told:?}");
     let ended = monitor.stop()?;
     replays(&ended)?;
-    case.stack.remove()
+    stage.stack.remove()
 }
 
 fn netns_of(pid: u32) -> Result<NetnsId> {

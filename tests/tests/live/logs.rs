@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use gaia_monitor_tests::case::Case;
 use gaia_monitor_tests::client::Request;
-use gaia_monitor_tests::instrument::Instrument;
 use gaia_monitor_tests::monitor::{Monitor, Options};
 use gaia_monitor_tests::play::replays;
+use gaia_monitor_tests::stage::Stage;
+use gaia_monitor_tests::witness::Witness;
 
 const SETTLES_WITHIN: Duration = Duration::from_secs(12);
 
@@ -19,10 +19,10 @@ fn a_log_that_docker_cannot_give_back_is_said_once_and_costs_nothing_else() {
 }
 
 fn unreadable() -> Result<()> {
-    let case = Case::begin(Instrument::get()?)?;
-    let mut monitor = Monitor::start(case.stack.folder(), &Options::default().project(case.stack.project()))?;
-    let server = case.server(case.recipe("core").option("--log-driver", "none"), "core", &["http"])?;
-    let client = case.client("web")?;
+    let stage = Stage::begin(Witness::get()?)?;
+    let mut monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let server = stage.server(stage.recipe("core").option("--log-driver", "none"), "core", &["http"])?;
+    let client = stage.client("web")?;
     client.ask(Request::get(&server.url("/segv")))?;
     let settled = |incident: &gaia_monitor::model::incident::Incident| {
         incident.state == gaia_monitor::model::incident::State::Settled && incident.affected_total == 1
@@ -35,5 +35,5 @@ fn unreadable() -> Result<()> {
     let [incident] = ended.incidents().try_into().map_err(|all| anyhow::anyhow!("{all:?}"))?;
     ensure!(incident.lost_events.is_empty(), "{:?}", incident.lost_events);
     replays(&ended)?;
-    case.stack.remove()
+    stage.stack.remove()
 }

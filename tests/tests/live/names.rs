@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use gaia_monitor::model::event::{DockerAction, Event, Fact, NameAnswer};
 use gaia_monitor::model::time::{Nanos, Stamp};
-use gaia_monitor_tests::case::{Case, Says};
-use gaia_monitor_tests::instrument::Instrument;
 use gaia_monitor_tests::monitor::{Monitor, Options, events_of};
 use gaia_monitor_tests::play::replays;
+use gaia_monitor_tests::stage::{Says, Stage};
 use gaia_monitor_tests::wait;
+use gaia_monitor_tests::witness::Witness;
 
 const KNOWN_WITHIN: Duration = Duration::from_secs(20);
 /// What happens to a container makes its names be asked for often for two seconds, and every ten seconds otherwise.
@@ -23,12 +23,12 @@ fn a_name_that_nobody_asks_for_is_known_to_go_and_to_come_back() {
 }
 
 fn goes_and_comes_back() -> Result<()> {
-    let case = Case::begin(Instrument::get()?)?;
-    let names = case.name_server(Says::NxDomain)?.to_string();
-    let core = case.uvicorn("core")?;
-    let web = case.recipe("web").option("--dns", &names).env("CORE_ENDPOINT", &core.url(""));
+    let stage = Stage::begin(Witness::get()?)?;
+    let names = stage.name_server(Says::NxDomain)?.to_string();
+    let core = stage.uvicorn("core")?;
+    let web = stage.recipe("web").option("--dns", &names).env("CORE_ENDPOINT", &core.url(""));
     let web = web.start(&["python3", "-c", "import time; time.sleep(600)"])?;
-    let monitor = Monitor::start(case.stack.folder(), &Options::default().project(case.stack.project()))?;
+    let monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
     let answers = |until: fn(&NameAnswer) -> bool| {
         wait::until("the monitor's own look-up to tell it", KNOWN_WITHIN, || {
             let told = answers_of(&events_of(monitor.recording())?, web.id());
@@ -60,7 +60,7 @@ fn goes_and_comes_back() -> Result<()> {
     ensure!(!asked, "somebody asked for the name, and the monitor's own look-ups must not be told as a container's");
     ensure!(ended.incidents().is_empty(), "{:?}", ended.incidents());
     replays(&ended)?;
-    case.stack.remove()
+    stage.stack.remove()
 }
 
 /// What was told of `core`, as that container finds it.

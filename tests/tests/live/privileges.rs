@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use gaia_monitor::model::event::{Event, Fact, TcpState};
 use gaia_monitor::model::incident::{CauseKind, Incident};
-use gaia_monitor_tests::case::Case;
 use gaia_monitor_tests::client::Request;
 use gaia_monitor_tests::host;
-use gaia_monitor_tests::instrument::Instrument;
 use gaia_monitor_tests::monitor::{Monitor, Options, json_lines};
+use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::wait;
+use gaia_monitor_tests::witness::Witness;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -102,18 +102,18 @@ fn every_thread_has_the_capabilities_of_the_page_and_they_are_enough() {
 }
 
 fn reduced() -> Result<()> {
-    let case = Case::begin(Instrument::get()?)?;
-    fs::set_permissions(case.stack.folder(), fs::Permissions::from_mode(0o777))?;
+    let stage = Stage::begin(Witness::get()?)?;
+    fs::set_permissions(stage.stack.folder(), fs::Permissions::from_mode(0o777))?;
     // Older than the monitor, and with more rights than it keeps; the other by a user who is not root.
-    let server = case.server(case.recipe("core"), "core", &["http"])?;
-    let client = case.client("web")?;
+    let server = stage.server(stage.recipe("core"), "core", &["http"])?;
+    let client = stage.client("web")?;
     let older = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
-    let stranger = case.server(case.recipe("stranger").option("--user", STRANGER), "stranger", &["http"])?;
+    let stranger = stage.server(stage.recipe("stranger").option("--user", STRANGER), "stranger", &["http"])?;
 
-    let journal = case.stack.folder().join("journal");
-    let options = Options::default().project(case.stack.project()).arg("--listen").arg("127.0.0.1:0");
+    let journal = stage.stack.folder().join("journal");
+    let options = Options::default().project(stage.stack.project()).arg("--listen").arg("127.0.0.1:0");
     let options = options.arg("--journal").arg(&journal);
-    let mut monitor = Monitor::start(case.stack.folder(), &options)?;
+    let mut monitor = Monitor::start(stage.stack.folder(), &options)?;
     check(monitor.pid())?;
 
     server.signal_from_host(server.pid, Signal::SIGKILL)?;
@@ -135,8 +135,8 @@ fn reduced() -> Result<()> {
     ensure!(second.subject.pid.map(|pid| pid.0) == Some(stranger.pid), "{second:?}");
 
     // A container that comes later, with a published port: Docker, its first process and the probe's maps are asked anew.
-    let later = case.server(case.recipe("later").publish(case.port), "later", &["http"])?;
-    let port = later.container.published_port(case.port)?;
+    let later = stage.server(stage.recipe("later").publish(stage.port), "later", &["http"])?;
+    let port = later.container.published_port(stage.port)?;
     let held = gaia_monitor_tests::client::HostRequest::send(([127, 0, 0, 1], port).into(), "/slow?seconds=60")?;
     later.entered("/slow", 1)?;
     later.signal_from_host(later.pid, Signal::SIGKILL)?;
@@ -156,5 +156,5 @@ fn reduced() -> Result<()> {
         let known = events.iter().any(|event| listens(event, older.address.port(), older.pid));
         ensure!(known, "the inventory does not know that {} listens", older.container.name());
     }
-    case.stack.remove()
+    stage.stack.remove()
 }

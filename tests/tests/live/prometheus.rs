@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use gaia_monitor::model::incident::{CauseKind, Incident};
-use gaia_monitor_tests::case::Case;
 use gaia_monitor_tests::client::Request;
 use gaia_monitor_tests::command::{OnInterrupt, run, run_any};
 use gaia_monitor_tests::host::{self, Need};
-use gaia_monitor_tests::instrument::Instrument;
 use gaia_monitor_tests::monitor::{Monitor, Options, binary};
+use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::wait;
+use gaia_monitor_tests::witness::Witness;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use server::{Alert, Prometheus, free_address, get};
@@ -94,13 +94,13 @@ fn a_crash_sets_off_its_alerts_within_30_s_which_lead_to_its_incident() {
 }
 
 fn from_crash_to_incident() -> Result<()> {
-    let case = Case::begin(Instrument::get()?)?;
-    let (journal, listen) = (case.stack.folder().join("journal"), free_address()?);
-    let options = Options::default().project(case.stack.project()).arg("--listen").arg(listen.to_string());
-    let monitor = Monitor::start(case.stack.folder(), &options.arg("--journal").arg(&journal))?;
-    let prometheus = Prometheus::start(&case.stack.folder().join("prometheus"), listen)?;
-    let (core, candidate) = (case.uvicorn("core")?, case.uvicorn("core-candidate")?);
-    let client = case.client("web")?;
+    let stage = Stage::begin(Witness::get()?)?;
+    let (journal, listen) = (stage.stack.folder().join("journal"), free_address()?);
+    let options = Options::default().project(stage.stack.project()).arg("--listen").arg(listen.to_string());
+    let monitor = Monitor::start(stage.stack.folder(), &options.arg("--journal").arg(&journal))?;
+    let prometheus = Prometheus::start(&stage.stack.folder().join("prometheus"), listen)?;
+    let (core, candidate) = (stage.uvicorn("core")?, stage.uvicorn("core-candidate")?);
+    let client = stage.client("web")?;
 
     // An ordinary day: answers, a 503 or two, a restart that breaks nothing.
     candidate.container.verb("restart")?;
@@ -159,10 +159,10 @@ fn from_crash_to_incident() -> Result<()> {
     }
 
     dashboard_has_data(&prometheus)?;
-    metrics_are_clean(&case, &get(&format!("http://{listen}/metrics"), &[])?)?;
+    metrics_are_clean(&stage, &get(&format!("http://{listen}/metrics"), &[])?)?;
 
     // What is not there any more has neither failed nor gone.
-    case.stack.run().remove_all()?;
+    stage.stack.run().remove_all()?;
     wait::until("the alerts of the removed pair to end", WITHIN, || {
         let lasting = ["GaiaPairFailed", "GaiaNameGone"];
         let firing = prometheus.firing()?;
@@ -171,7 +171,7 @@ fn from_crash_to_incident() -> Result<()> {
     drop(prometheus);
     let ended = monitor.stop()?;
     ensure!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
-    case.stack.remove()
+    stage.stack.remove()
 }
 
 fn fires(prometheus: &Prometheus, fault: Instant, name: &str, labels: &[(&str, &str)]) -> Result<Alert> {
@@ -238,9 +238,9 @@ fn dashboard_has_data(prometheus: &Prometheus) -> Result<()> {
     Ok(())
 }
 
-fn metrics_are_clean(case: &Case, page: &str) -> Result<()> {
+fn metrics_are_clean(stage: &Stage, page: &str) -> Result<()> {
     ensure!(page.contains("\ngaia_monitor_broken_connections_total{"), "{page}");
-    let file = case.stack.folder().join("metrics");
+    let file = stage.stack.folder().join("metrics");
     fs::write(&file, page)?;
     let check = "exec \"$0\" check metrics < \"$1\"";
     let printed = run(Command::new("sh").args(["-c", check]).arg(tool("promtool")?).arg(&file), OnInterrupt::End)?;

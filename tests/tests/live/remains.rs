@@ -6,13 +6,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use gaia_monitor_tests::case::Case;
 use gaia_monitor_tests::client::Request;
 use gaia_monitor_tests::command::{OnInterrupt, run};
 use gaia_monitor_tests::host::{self, Need};
-use gaia_monitor_tests::instrument::Instrument;
 use gaia_monitor_tests::monitor::{Monitor, Options, binary};
+use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::wait;
+use gaia_monitor_tests::witness::Witness;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -29,10 +29,10 @@ fn a_killed_monitor_leaves_a_recording_that_replays_and_nothing_in_the_kernel() 
 
 fn killed() -> Result<()> {
     host::ensure(&[Need::Bpftool], &mut |step| eprintln!("{step}"))?;
-    let case = Case::begin(Instrument::get()?)?;
-    let mut monitor = Monitor::start(case.stack.folder(), &Options::default().project(case.stack.project()))?;
-    let server = case.uvicorn("core")?;
-    let client = case.client("web")?;
+    let stage = Stage::begin(Witness::get()?)?;
+    let mut monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let server = stage.uvicorn("core")?;
+    let client = stage.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
     server.container.kill("KILL")?;
     client.ended(&request)?;
@@ -55,7 +55,7 @@ fn killed() -> Result<()> {
         let next = lines.next();
         ensure!(next == Some(line.raw.as_str()), "the run printed\n{}\nthe replay\n{next:?}", line.raw);
     }
-    case.stack.remove()
+    stage.stack.remove()
 }
 
 /// Kind and id of every BPF program, link and map that a process holds.

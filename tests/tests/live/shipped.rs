@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gaia_monitor::model::incident::CauseKind;
-use gaia_monitor_tests::case::Case;
 use gaia_monitor_tests::client::Request;
 use gaia_monitor_tests::command::{OnInterrupt, Printed, run, run_any};
 use gaia_monitor_tests::host::{self, Need};
-use gaia_monitor_tests::instrument::Instrument;
 use gaia_monitor_tests::monitor::{Monitor, Options, binary};
+use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::wait;
+use gaia_monitor_tests::witness::Witness;
 use nix::sys::signal::Signal;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -75,8 +75,8 @@ fn as_the_unit_does() -> Result<()> {
     let set = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).context("no bounding set")?;
     let set: Vec<String> =
         set.split_whitespace().map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase())).collect();
-    let case = Case::begin(Instrument::get()?)?;
-    let place = case.stack.folder().to_owned();
+    let stage = Stage::begin(Witness::get()?)?;
+    let place = stage.stack.folder().to_owned();
     let socket = UnixDatagram::bind(place.join("notify"))?;
     socket.set_read_timeout(Some(WITHIN))?;
     let script = place.join("as-a-unit");
@@ -93,20 +93,20 @@ fn as_the_unit_does() -> Result<()> {
     fs::write(&script, words.join("\n"))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
 
-    let monitor = Monitor::start(&place, &Options::of(&script).project(case.stack.project()))?;
+    let monitor = Monitor::start(&place, &Options::of(&script).project(stage.stack.project()))?;
     let ready = wait::until("the word that it is ready", WITHIN, || {
         let word = heard(&socket)?;
         Ok((word != ALIVE).then_some(word))
     })?;
     ensure!(ready.starts_with("READY=1\nSTATUS=") && ready.contains("probes attached"), "{ready:?}");
     ensure!(heard(&socket)? == ALIVE, "no sign of life");
-    pins_a_kill(&case, monitor)?;
+    pins_a_kill(&stage, monitor)?;
     let last = wait::until("the last word", WITHIN, || {
         let word = heard(&socket)?;
         Ok((word != ALIVE).then_some(word))
     })?;
     ensure!(last == "STOPPING=1\n", "{last:?}");
-    case.stack.remove()
+    stage.stack.remove()
 }
 
 fn heard(socket: &UnixDatagram) -> Result<String> {
@@ -115,9 +115,9 @@ fn heard(socket: &UnixDatagram) -> Result<String> {
     Ok(String::from_utf8_lossy(word.get(..length).unwrap_or_default()).into_owned())
 }
 
-fn pins_a_kill(case: &Case, mut monitor: Monitor) -> Result<()> {
-    let server = case.uvicorn("core")?;
-    let client = case.client("web")?;
+fn pins_a_kill(stage: &Stage, mut monitor: Monitor) -> Result<()> {
+    let server = stage.uvicorn("core")?;
+    let client = stage.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
     server.signal_from_host(server.pid, Signal::SIGKILL)?;
     client.ended(&request)?;
@@ -164,8 +164,8 @@ impl Drop for Composed {
 
 fn in_a_container() -> Result<()> {
     host::ensure(&[Need::DockerCompose], &mut |step| eprintln!("{step}"))?;
-    let case = Case::begin(Instrument::get()?)?;
-    let composed = compose(&case)?;
+    let stage = Stage::begin(Witness::get()?)?;
+    let composed = compose(&stage)?;
     let config = no_complaint(&mut composed.command(&["config"]))?.stdout;
     ensure!(config.contains("network_mode: host") && config.contains("pid: host"), "{config}");
     run(&mut composed.command(&["up", "--detach", "--build"]), OnInterrupt::End)?;
@@ -182,8 +182,8 @@ fn in_a_container() -> Result<()> {
         format!("it wrote:\n{}{}", logs.stdout, logs.stderr)
     })?;
 
-    let server = case.uvicorn("core")?;
-    let client = case.client("web")?;
+    let server = stage.uvicorn("core")?;
+    let client = stage.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
     server.signal_from_host(server.pid, Signal::SIGKILL)?;
     client.ended(&request)?;
@@ -209,24 +209,24 @@ fn in_a_container() -> Result<()> {
     ensure!(incident.subject.pid.map(|pid| pid.0) == Some(server.pid), "the host's pid, not {incident:?}");
     ensure!(incident.subject.service.as_deref() == Some("core"), "{incident:?}");
     drop(composed);
-    case.stack.remove()
+    stage.stack.remove()
 }
 
 /// The shipped files in the case's folder as the header of the Compose file says, and beside them what a test needs:
 /// names and labels of its own, its scope, no port that an operator's monitor may have.
-fn compose(case: &Case) -> Result<Composed> {
-    let place = case.stack.folder().join("composed");
+fn compose(stage: &Stage) -> Result<Composed> {
+    let place = stage.stack.folder().join("composed");
     let context = place.join("gaia-monitor");
     fs::create_dir_all(&context)?;
     copy(&binary()?, &context.join("gaia-monitor"))?;
     fs::write(context.join("Dockerfile"), asset("compose-dockerfile")?)?;
     let shipped = place.join("gaia-monitor.yml");
     fs::write(&shipped, asset("compose-service")?)?;
-    let project = case.stack.project().to_owned();
+    let project = stage.stack.project().to_owned();
     let command = format!(
         "[run, --journal, /var/lib/gaia-monitor, --ready-file, /var/lib/gaia-monitor/ready, --project, {project}]"
     );
-    let labels: Vec<String> = case.stack.run().labels().iter().map(|label| format!("      - {label}\n")).collect();
+    let labels: Vec<String> = stage.stack.run().labels().iter().map(|label| format!("      - {label}\n")).collect();
     let beside = place.join("test.yml");
     let text = format!(
         "services:\n  gaia-monitor:\n    image: {project}:monitor\n    command: {command}\n    restart: \"no\"\n    \
@@ -236,7 +236,7 @@ fn compose(case: &Case) -> Result<Composed> {
     fs::write(&beside, text)?;
     // A project of its own: `down` must not touch the case's network.
     let project = format!("{project}-monitor");
-    Ok(Composed { files: [shipped, beside], project, base: case.stack.image().tag().to_owned() })
+    Ok(Composed { files: [shipped, beside], project, base: stage.stack.image().tag().to_owned() })
 }
 
 /// By another process: one that holds a program open for writing makes its start fail.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gaia_monitor::model::incident::{CauseKind, Incident, State};
-use gaia_monitor_tests::case::Case;
 use gaia_monitor_tests::client::Request;
 use gaia_monitor_tests::command::{OnInterrupt, run};
-use gaia_monitor_tests::instrument::Instrument;
 use gaia_monitor_tests::monitor::{Monitor, Options, binary};
 use gaia_monitor_tests::play::replays;
+use gaia_monitor_tests::stage::Stage;
+use gaia_monitor_tests::witness::Witness;
 use nix::sys::signal::Signal;
 
 const SETTLES_WITHIN: Duration = Duration::from_secs(12);
@@ -23,14 +23,14 @@ fn a_failed_failover_is_told_as_one_request_whose_last_error_was_swallowed() {
 }
 
 fn failed_failover() -> Result<()> {
-    let case = Case::begin(Instrument::get()?)?;
+    let stage = Stage::begin(Witness::get()?)?;
     // The harness's helper waits for less than GAIA's: the configuration says so.
-    let config = case.stack.folder().join("policy.toml");
+    let config = stage.stack.folder().join("policy.toml");
     std::fs::write(&config, "[policy]\nwaits = ['500ms', '1s']\n").context("writing the configuration")?;
-    let options = Options::default().project(case.stack.project()).arg("--config").arg(&config);
-    let mut monitor = Monitor::start(case.stack.folder(), &options)?;
-    let (core, candidate) = (case.uvicorn("core")?, case.uvicorn("core-candidate")?);
-    let client = case.client("web")?;
+    let options = Options::default().project(stage.stack.project()).arg("--config").arg(&config);
+    let mut monitor = Monitor::start(stage.stack.folder(), &options)?;
+    let (core, candidate) = (stage.uvicorn("core")?, stage.uvicorn("core-candidate")?);
+    let client = stage.client("web")?;
     core.container.stop(Some(5))?;
     let [primary, fallback] = [&core, &candidate].map(|server| server.url("/upload?seconds=60"));
     let pending = client.send(Request::upload(&primary, 32 << 20).retried(Some(&fallback)))?;
@@ -68,5 +68,5 @@ fn failed_failover() -> Result<()> {
     let part = format!("core-candidate's incident {} is part of the failover of incident {}", kill.id, stop.id);
     ensure!(explained.contains(&part), "explain says:\n{explained}");
     replays(&ended)?;
-    case.stack.remove()
+    stage.stack.remove()
 }

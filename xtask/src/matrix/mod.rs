@@ -17,10 +17,10 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use gaia_monitor_tests::cleanup;
 use gaia_monitor_tests::docker;
 use gaia_monitor_tests::host::{self as needs, Need};
+use gaia_monitor_tests::live_case::LiveCase as Row;
+use gaia_monitor_tests::live_cases as rows;
 use gaia_monitor_tests::monitor::{BINARY_ENV, Monitor, Options, use_binary};
 use gaia_monitor_tests::recordings;
-use gaia_monitor_tests::row::Row;
-use gaia_monitor_tests::rows;
 
 use crate::privilege;
 use results::{Results, Run};
@@ -63,7 +63,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let rows = chosen(&args)?;
     if args.list {
-        rows.iter().for_each(|row| println!("{:<12} {:<34} {}", row.group, row.id, row.tells));
+        rows.iter().for_each(|row| println!("{:<12} {:<34} {}", row.group, row.id, row.title));
         return Ok(());
     }
     cleanup::watch_signals()?;
@@ -76,7 +76,7 @@ pub fn run(args: Args) -> Result<()> {
     use_binary(&binary);
     if let Some(minutes) = args.minutes {
         let lasting = Duration::try_from_secs_f64(minutes * 60.0).context("--minutes")?;
-        gaia_monitor_tests::case::traffic_lasts(lasting);
+        gaia_monitor_tests::stage::traffic_lasts(lasting);
     }
     if let Some(folder) = &args.record_goldens {
         std::fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use gaia_monitor_tests::host as workspace;
-use gaia_monitor_tests::row::Row;
+use gaia_monitor_tests::live_case::LiveCase as Row;
 
 use super::host::versions;
 use super::results::Results;

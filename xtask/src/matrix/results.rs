@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gaia_monitor_tests::check::Verdict;
-use gaia_monitor_tests::difference::Aspect;
+use gaia_monitor_tests::diff::Aspect;
 use gaia_monitor_tests::host;
+use gaia_monitor_tests::live_case::LiveCase as Row;
 use gaia_monitor_tests::play::Played;
-use gaia_monitor_tests::row::Row;
 use serde::{Deserialize, Serialize};
 
 use super::host::Subject;

@@ -2,8 +2,8 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use gaia_monitor_tests::check::{Measured, millis};
-use gaia_monitor_tests::difference::Aspect;
-use gaia_monitor_tests::row::Row;
+use gaia_monitor_tests::diff::Aspect;
+use gaia_monitor_tests::live_case::LiveCase as Row;
 
 use super::results::{Results, Run};
 

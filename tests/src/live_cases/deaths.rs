@@ -1,0 +1,340 @@
+//! A container's first process dies with requests open: who killed it, when, and what each client saw.
+
+use crate::client::{Client, Pending, Request};
+use crate::container::Recipe;
+use crate::expect::{Break, Expected, INCOMPLETE_BODY, Killer, LEFT, NO_RESPONSE, RESET, broken};
+use crate::gaia::{Caller, Gaia};
+use crate::live_case::{LiveCase, live_case};
+use crate::stage::{Server, Stage};
+use crate::witness::ExitStatus;
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+pub fn live_cases() -> Vec<LiveCase> {
+    vec![
+        live_case(
+            "docker-kill-before-answer",
+            "a server killed by Docker before its answer is pinned to its exit",
+            dies(HELD),
+        ),
+        live_case(
+            "kill-before-answer-by-h11",
+            "the same of uvicorn with asyncio and h11",
+            dies(Death { program: &["http", "--loop", "asyncio", "--http", "h11"], ..HELD }),
+        ),
+        live_case(
+            "host-kill-before-answer",
+            "a server killed from the host before its answer names the sender",
+            dies(Death { fault: Fault::Host, kind: "process_killed", caller: Caller::Plain, ..HELD }),
+        ),
+        live_case(
+            "kill-while-uploading",
+            "a server killed while the client still uploads resets it",
+            dies(Death {
+                request: |server| Request::upload(&server.url("/upload?seconds=60"), 32 << 20),
+                path: "/upload",
+                caller: Caller::Loses,
+                how: RESET,
+                phase: "sending",
+                ..HELD
+            }),
+        ),
+        live_case(
+            "kill-between-chunks",
+            "a server killed between two chunks leaves the body incomplete",
+            dies(Death {
+                request: |server| Request::get(&server.url("/stream?chunks=600&pause=0.1")),
+                path: "/stream",
+                answer_begun: true,
+                how: INCOMPLETE_BODY,
+                phase: "receiving_body",
+                ..HELD
+            }),
+        ),
+        live_case(
+            "kill-before-content-length",
+            "a server killed before its content length is reached leaves the body incomplete",
+            dies(Death {
+                request: |server| Request::get(&server.url("/length?total=40000&sent=600&seconds=60")),
+                path: "/length",
+                answer_begun: true,
+                how: INCOMPLETE_BODY,
+                phase: "receiving_body",
+                ..HELD
+            }),
+        ),
+        live_case(
+            "oom-by-memory-limit",
+            "a server that outgrows its memory limit is an OOM victim",
+            dies(Death {
+                container: |recipe| recipe.memory(96 << 20),
+                request: |server| Request::get(&server.url("/oom")),
+                path: "/oom",
+                fault: Fault::Itself,
+                kind: "oom_killed",
+                ..HELD
+            }),
+        ),
+        live_case(
+            "segmentation-fault",
+            "a segmentation fault is a crash",
+            dies(Death {
+                request: |server| Request::get(&server.url("/segv")),
+                path: "/segv",
+                fault: Fault::Itself,
+                kind: "process_crashed",
+                end: SIGSEGV,
+                ..HELD
+            }),
+        ),
+        live_case(
+            "abort-in-first-process",
+            "an abort in a first process is a crash by SIGSEGV",
+            // The kernel lets no SIGABRT end a first process; glibc's abort() goes on to an invalid instruction or access.
+            dies(Death {
+                request: |server| Request::get(&server.url("/abort")),
+                path: "/abort",
+                fault: Fault::Itself,
+                kind: "process_crashed",
+                end: SIGSEGV,
+                ..HELD
+            }),
+        ),
+        live_case(
+            "segmentation-fault-under-init",
+            "a segmentation fault under an init is a crash of its child",
+            dies(Death {
+                container: Recipe::init,
+                under_init: true,
+                request: |server| Request::get(&server.url("/segv")),
+                path: "/segv",
+                fault: Fault::Itself,
+                kind: "process_crashed",
+                end: SIGSEGV,
+                ..HELD
+            }),
+        ),
+        live_case(
+            "abort-under-init",
+            "an abort under an init is a crash of its child by SIGABRT",
+            dies(Death {
+                container: Recipe::init,
+                under_init: true,
+                request: |server| Request::get(&server.url("/abort")),
+                path: "/abort",
+                fault: Fault::Itself,
+                kind: "process_crashed",
+                end: ExitStatus::Signal(6),
+                ..HELD
+            }),
+        ),
+        live_case(
+            "floating-point-under-init",
+            "a SIGFPE that a process raises itself is a crash",
+            dies(Death {
+                container: Recipe::init,
+                under_init: true,
+                request: |server| Request::get(&server.url("/kill-self?signal=SIGFPE")),
+                path: "/kill-self",
+                fault: Fault::Itself,
+                kind: "process_crashed",
+                end: ExitStatus::Signal(8),
+                ..HELD
+            }),
+        ),
+        live_case(
+            "kill-self-under-init",
+            "a process that kills itself was killed by nobody else",
+            dies(Death {
+                container: Recipe::init,
+                under_init: true,
+                request: |server| Request::get(&server.url("/kill-self?signal=SIGKILL")),
+                path: "/kill-self",
+                fault: Fault::Itself,
+                kind: "process_killed",
+                ..HELD
+            }),
+        ),
+        live_case(
+            "docker-kill-under-init",
+            "a kill by Docker under an init is pinned to the child",
+            // Docker signals the init; the kernel ends the rest of its namespace with it.
+            dies(Death { container: Recipe::init, under_init: true, ..HELD }),
+        ),
+        live_case(
+            "exit-with-code-3",
+            "an exit with a code is told with that code",
+            dies(Death {
+                request: |server| Request::get(&server.url("/exit?code=3")),
+                path: "/exit",
+                fault: Fault::Itself,
+                kind: "process_exited",
+                end: ExitStatus::Code(3),
+                ..HELD
+            }),
+        ),
+        live_case(
+            "exit-with-code-0",
+            "an exit with code zero that breaks a request is an incident all the same",
+            dies(Death {
+                request: |server| Request::get(&server.url("/exit?code=0")),
+                path: "/exit",
+                fault: Fault::Itself,
+                kind: "process_exited",
+                end: ExitStatus::Code(0),
+                ..HELD
+            }),
+        ),
+        live_case(
+            "twenty-connections",
+            "one death lists all twenty connections that it broke",
+            dies(Death {
+                request: |server| Request::get(&server.url("/slow?seconds=60")).times(20),
+                fault: Fault::Host,
+                kind: "process_killed",
+                ..HELD
+            }),
+        ),
+        live_case("client-by-requests", "the class is httpx's also for a client that is not httpx", client_by_requests),
+        live_case(
+            "client-killed",
+            "a client container that is killed lists the request that it had open",
+            client_killed,
+        ),
+    ]
+}
+
+const SIGKILL: ExitStatus = ExitStatus::Signal(9);
+const SIGSEGV: ExitStatus = ExitStatus::Signal(11);
+
+/// One death with one request open.
+struct Death {
+    container: fn(Recipe) -> Recipe,
+    program: &'static [&'static str],
+    /// The server is not the first process but what an init stands for.
+    under_init: bool,
+    request: fn(&Server) -> Request,
+    path: &'static str,
+    caller: Caller,
+    /// The fault strikes when the client has the head of its answer, not before.
+    answer_begun: bool,
+    fault: Fault,
+    kind: &'static str,
+    end: ExitStatus,
+    how: Break,
+    phase: &'static str,
+}
+
+enum Fault {
+    /// `docker kill` with this signal.
+    DockerKill(&'static str),
+    /// SIGKILL by this test process.
+    Host,
+    /// The request itself is the fault.
+    Itself,
+}
+
+/// Nothing sent yet, by a plain container: most cases change one thing of it.
+const HELD: Death = Death {
+    container: |recipe| recipe,
+    program: &["http"],
+    under_init: false,
+    request: |server| Request::get(&server.url("/slow?seconds=60")),
+    path: "/slow",
+    caller: Caller::Retries,
+    answer_begun: false,
+    fault: Fault::DockerKill("KILL"),
+    kind: "container_killed",
+    end: SIGKILL,
+    how: NO_RESPONSE,
+    phase: "awaiting_response",
+};
+
+fn dies(death: Death) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
+    move |stage| match death.caller {
+        Caller::Plain => {
+            let server = stage.server((death.container)(stage.recipe("core")), "core", death.program)?;
+            let client = stage.client("web")?;
+            let pid = victim(&death, &server)?;
+            let request = server.holds(&client, death.path, (death.request)(&server))?;
+            let incident = struck(&death, &server, pid, &client, &request)?;
+            let outcomes = client.ended(&request)?;
+            Ok(vec![incident.breaking(broken(&client, &server.container, outcomes, death.how, death.phase)?)])
+        }
+        Caller::Retries | Caller::Loses => {
+            let gaia = Gaia::begin(stage, death.container, death.program)?;
+            let pid = victim(&death, &gaia.core)?;
+            let request = gaia.holds(death.path, (death.request)(&gaia.core))?;
+            let incident = struck(&death, &gaia.core, pid, &gaia.web, &request)?.role("primary");
+            let told = gaia.ended(&request, death.how, death.phase)?;
+            let broken = match death.caller {
+                Caller::Loses => told.lost()?,
+                Caller::Retries | Caller::Plain => told.by_the_candidate()?,
+            };
+            Ok(vec![incident.breaking(broken)])
+        }
+    }
+}
+
+/// Who will die; asked while it lives.
+fn victim(death: &Death, server: &Server) -> Result<u32> {
+    if !death.under_init {
+        return Ok(server.pid);
+    }
+    server.host_pid(server.listening(1)?.into_iter().next().unwrap_or_default())
+}
+
+/// The fault, and the death that it is.
+fn struck(death: &Death, server: &Server, pid: u32, client: &Client, request: &Pending) -> Result<Expected> {
+    if death.answer_begun {
+        client.begun(request)?;
+    }
+    let killer = strike(&death.fault, server)?;
+    Ok(Expected::death(death.kind, &server.container, pid, death.end).by(killer))
+}
+
+fn strike(fault: &Fault, server: &Server) -> Result<Killer> {
+    match fault {
+        Fault::DockerKill(signal) => {
+            server.container.kill(signal)?;
+            Ok(Killer::Docker("docker kill"))
+        }
+        Fault::Host => {
+            server.signal_from_host(server.pid, Signal::SIGKILL)?;
+            Ok(Killer::Host(std::process::id()))
+        }
+        Fault::Itself => Ok(Killer::Nobody),
+    }
+}
+
+fn client_by_requests(stage: &Stage) -> Result<Vec<Expected>> {
+    let server = stage.uvicorn("core")?;
+    let client = stage.client("web")?;
+    let request = Request::get(&server.url("/slow?seconds=60")).by_requests();
+    let request = server.holds(&client, "/slow", request)?;
+    server.container.kill("KILL")?;
+    let mut outcomes = client.ended(&request)?;
+    for outcome in &mut outcomes {
+        anyhow::ensure!(
+            outcome.class == "ConnectionError" && outcome.message.contains("RemoteDisconnected"),
+            "requests raised {outcome:?}"
+        );
+        NO_RESPONSE.class.clone_into(&mut outcome.class);
+    }
+    let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
+    let death = Expected::death("container_killed", &server.container, server.pid, SIGKILL);
+    Ok(vec![death.by(Killer::Docker("docker kill")).breaking(broken)])
+}
+
+fn client_killed(stage: &Stage) -> Result<Vec<Expected>> {
+    let server = stage.uvicorn("core")?;
+    let client = stage.client("web")?;
+    let pid = client.container.pid()?;
+    let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=3")))?;
+    let open = client.abandoned(&request)?;
+    // Not by Docker: what Docker was asked for and broke nothing is no incident.
+    server.signal_from_host(pid, Signal::SIGKILL)?;
+    let open = broken(&client, &server.container, open, LEFT, "awaiting_response")?;
+    let death = Expected::death("process_killed", &client.container, pid, SIGKILL);
+    Ok(vec![death.by(Killer::Host(std::process::id())).breaking(open)])
+}

@@ -1,0 +1,70 @@
+//! What no framing tells: TLS. Deaths stay deaths; the rest is what TCP shows, or silence.
+
+use anyhow::{Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::client::{Client, Request};
+use crate::expect::{Break, Broken, Expected, INCOMPLETE_BODY, Killer, NO_RESPONSE, unseen};
+use crate::live_case::{LiveCase, live_case};
+use crate::stage::{Server, Stage};
+use crate::witness::ExitStatus;
+
+pub fn live_cases() -> Vec<LiveCase> {
+    vec![
+        live_case("tls-killed", "a server killed under TLS is pinned, and the phase is a guess", killed(false)),
+        live_case("tls-killed-mid-stream", "the same in the middle of the answer", killed(true)),
+        live_case("tls-served", "answers and closes under TLS are silent", served),
+    ]
+}
+
+fn begin(stage: &Stage) -> Result<(Server, Client)> {
+    Ok((stage.server(stage.recipe("core"), "core", &["http", "--tls"])?, stage.client("web")?))
+}
+
+fn url(server: &Server, path: &str) -> String {
+    server.url(path).replace("http://", "https://")
+}
+
+fn killed(streams: bool) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
+    move |stage| {
+        let (server, client) = begin(stage)?;
+        let path = if streams { "/length?seconds=60" } else { "/slow?seconds=60" };
+        // The server's last words of the handshake may come behind the first request; nothing comes behind the second.
+        client.ask_well(Request::get(&url(&server, "/ok")).session("kept"))?;
+        let request = client.send(Request::get(&url(&server, path)).session("kept"))?;
+        server.entered(if streams { "/length" } else { "/slow" }, 1)?;
+        if streams {
+            client.begun(&request)?;
+        }
+        server.signal_from_host(server.pid, Signal::SIGKILL)?;
+        let outcomes = client.ended(&request)?;
+        ensure!(outcomes.iter().all(|outcome| outcome.class != "none"), "{outcomes:?}");
+        // What ssl makes of the end is its own word; TCP shows who was the last to send.
+        let how = if streams { INCOMPLETE_BODY } else { NO_RESPONSE };
+        let phase = if streams { "receiving_body" } else { "awaiting_response" };
+        let broken = outcomes.into_iter().map(|outcome| of_tcp(&client, &server, outcome.local, how, phase));
+        let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
+        Ok(vec![killed.by(Killer::Host(std::process::id())).likely().breaking(broken.collect())])
+    }
+}
+
+fn of_tcp(
+    client: &Client,
+    server: &Server,
+    local: Option<(std::net::IpAddr, u16)>,
+    how: Break,
+    phase: &'static str,
+) -> Broken {
+    let mut broken = unseen(&client.container, &server.container, how, phase);
+    broken.outcome.local = local;
+    broken
+}
+
+fn served(stage: &Stage) -> Result<Vec<Expected>> {
+    let (server, client) = begin(stage)?;
+    for path in ["/ok", "/stream", "/close", "/length", "/status?code=500"] {
+        client.ask_well(Request::get(&url(&server, path)))?;
+        client.ask_well(Request::get(&url(&server, path)).session("kept"))?;
+    }
+    Ok(vec![])
+}
