@@ -114,9 +114,9 @@ pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, refer
         let (_, _, last) = life.last().context("a revision")?;
         wrong.within(format!("incident `{}`", wanted.kind), |wrong| {
             wanted.check(last, reference, wrong);
-            if let Some(because) = wanted.because {
-                let named = last.cause.because.as_ref().and_then(|id| kinds.get(id)).map(String::as_str);
-                wrong.unless(Aspect::Cause, "because of", &named, &Some(because));
+            if let Some(kind) = wanted.caused_by {
+                let named = last.cause.caused_by.as_ref().and_then(|id| kinds.get(id)).map(String::as_str);
+                wrong.unless(Aspect::Cause, "cause.caused_by", &named, &Some(kind));
             }
         });
         let told = life.iter().filter(|(_, place, _)| *place < before_stop).map(|(at, _, incident)| (*at, incident));

@@ -221,7 +221,7 @@ impl Expected {
 impl Broken {
     fn check(&self, entry: &Affected, reference: &Reference, wrong: &mut Diffs) {
         let error = &entry.client_error;
-        let possible = error.or.as_deref() == Some(self.how.class);
+        let possible = error.also_possible.as_deref() == Some(self.how.class);
         if error.httpx != self.how.class && possible {
             // The packets allow both, and the client's own scheduling chose the other.
             wrong.unless(Class, "phase", &error.phase.as_str(), &self.phase);

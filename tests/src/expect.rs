@@ -234,8 +234,8 @@ pub struct Expected {
     pub broken: Vec<Broken>,
     /// What a line of the timeline from this source must contain.
     pub said: Vec<(&'static str, String)>,
-    /// The kind of the incident that `because` must name; not looked at without.
-    pub because: Option<&'static str>,
+    /// The kind of the incident that `caused_by` must name; `None`: not compared.
+    pub caused_by: Option<&'static str>,
 }
 
 impl Expected {
@@ -256,7 +256,7 @@ impl Expected {
             deaths: 1,
             broken: Vec::new(),
             said: Vec::new(),
-            because: None,
+            caused_by: None,
         }
     }
 
@@ -277,7 +277,7 @@ impl Expected {
             deaths: 0,
             broken: Vec::new(),
             said: Vec::new(),
-            because: None,
+            caused_by: None,
         }
     }
 
@@ -311,8 +311,8 @@ impl Expected {
     }
 
     #[must_use]
-    pub fn because(self, kind: &'static str) -> Self {
-        Self { because: Some(kind), ..self }
+    pub fn caused_by(self, kind: &'static str) -> Self {
+        Self { caused_by: Some(kind), ..self }
     }
 
     /// The container ended by itself so often in this incident.

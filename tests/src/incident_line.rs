@@ -43,7 +43,8 @@ pub struct Cause {
     pub exit_code: Option<i32>,
     pub how: Option<String>,
     pub sender: Option<Sender>,
-    pub because: Option<String>,
+    #[serde(alias = "because")]
+    pub caused_by: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -119,7 +120,8 @@ pub struct Hop {
 #[serde(deny_unknown_fields)]
 pub struct ClientError {
     pub httpx: String,
-    pub or: Option<String>,
+    #[serde(alias = "or")]
+    pub also_possible: Option<String>,
     pub detail: Option<String>,
     pub errno: Option<String>,
     pub phase: String,

@@ -23,37 +23,37 @@ fn names(facts: &str) -> Result<Vec<String>> {
     Ok(levels.names.iter().map(|level| format!("{} in {}: {}", level.name, level.observer, shown(level.up))).collect())
 }
 
-const SERVED: &str = "container core listens=80\ncontainer web\nchecked web core ok\n";
+const SERVED: &str = "container core listens=80\ncontainer web\ndns-probe web core ok\n";
 
 #[test]
 fn the_name_of_a_stopped_server_is_gone() -> Result<()> {
-    let stopped = "+1s docker core kill SIGTERM\ndie core 0\n+20ms docker core die 0\ndocker core stop\n+60ms checked web core nxdomain";
+    let stopped = "+1s docker core kill SIGTERM\ndie core 0\n+20ms docker core die 0\ndocker core stop\n+60ms dns-probe web core nxdomain";
     assert_eq!(names(&format!("{SERVED}{stopped}"))?, ["core in web: gone"]);
-    let back = "+1s start core\n+20ms checked web core ok";
+    let back = "+1s start core\n+20ms dns-probe web core ok";
     assert_eq!(names(&format!("{SERVED}{stopped}\n{back}"))?, ["core in web: up"]);
     Ok(())
 }
 
 #[test]
 fn a_job_that_is_done_is_not_missed_but_one_that_was_stopped_is() -> Result<()> {
-    let job = "container job\ncontainer web\nchecked web job ok\n";
-    let done = "+1s exit job 0\n+20ms docker job die 0\n+60ms checked web job nxdomain";
+    let job = "container job\ncontainer web\ndns-probe web job ok\n";
+    let done = "+1s exit job 0\n+20ms docker job die 0\n+60ms dns-probe web job nxdomain";
     assert!(names(&format!("{job}{done}"))?.is_empty());
-    let stopped = "+1s docker job kill SIGTERM\nexit job 0\n+20ms docker job die 0\ndocker job stop\n+60ms checked web job nxdomain";
+    let stopped = "+1s docker job kill SIGTERM\nexit job 0\n+20ms docker job die 0\ndocker job stop\n+60ms dns-probe web job nxdomain";
     assert_eq!(names(&format!("{job}{stopped}"))?, ["job in web: gone"]);
     Ok(())
 }
 
 #[test]
 fn what_never_ran_is_missed_only_where_an_endpoint_has_it() -> Result<()> {
-    assert!(names("container web\nchecked web core nxdomain")?.is_empty());
-    assert_eq!(names("container web endpoint=CORE:core\nchecked web core nxdomain")?, ["core in web: gone"]);
+    assert!(names("container web\ndns-probe web core nxdomain")?.is_empty());
+    assert_eq!(names("container web endpoint=CORE:core\ndns-probe web core nxdomain")?, ["core in web: gone"]);
     Ok(())
 }
 
 #[test]
 fn nobody_misses_a_name_once_its_asker_is_gone_itself() -> Result<()> {
-    let gone = "+1s die core 3\n+20ms docker core die 3\n+60ms checked web core nxdomain";
+    let gone = "+1s die core 3\n+20ms docker core die 3\n+60ms dns-probe web core nxdomain";
     let asker = "+1s exit web 0\n+20ms docker web die 0";
     assert!(names(&format!("{SERVED}{gone}\n{asker}"))?.is_empty());
     Ok(())
@@ -61,7 +61,7 @@ fn nobody_misses_a_name_once_its_asker_is_gone_itself() -> Result<()> {
 
 #[test]
 fn a_removed_server_is_missed_for_ten_minutes() -> Result<()> {
-    let removed = "+1s docker core kill SIGKILL\ndie core SIGKILL\n+20ms docker core die 137\ndocker core destroy\n+60ms checked web core nxdomain";
+    let removed = "+1s docker core kill SIGKILL\ndie core SIGKILL\n+20ms docker core die 137\ndocker core destroy\n+60ms dns-probe web core nxdomain";
     assert_eq!(names(&format!("{SERVED}{removed}"))?, ["core in web: gone"]);
     assert!(names(&format!("{SERVED}{removed}\nwait 601s\nfork web.w"))?.is_empty());
     Ok(())
@@ -69,7 +69,7 @@ fn a_removed_server_is_missed_for_ten_minutes() -> Result<()> {
 
 #[test]
 fn whoever_was_asked_last_on_a_network_speaks_for_all_but_an_endpoint_for_itself() -> Result<()> {
-    let exchange = "+1s die core 3\n+20ms docker core die 3\n+60ms checked web core nxdomain\ncontainer mcp\n+1s start core\n+1s checked mcp core ok";
+    let exchange = "+1s die core 3\n+20ms docker core die 3\n+60ms dns-probe web core nxdomain\ncontainer mcp\n+1s start core\n+1s dns-probe mcp core ok";
     assert_eq!(names(&format!("{SERVED}{exchange}"))?, ["core in mcp: up"]);
     let declared = SERVED.replace("container web", "container web endpoint=CORE:core");
     assert_eq!(names(&format!("{declared}{exchange}"))?, ["core in mcp: up", "core in web: gone"]);

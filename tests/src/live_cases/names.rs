@@ -98,7 +98,7 @@ impl Scene {
         let moment = Moment::Between { fact: "dns_failed", from: own.started, to: own.at };
         let gone = Expected::living("dns_gone", &self.standby.container, Some(self.standby.pid), moment);
         let broken = broken(&self.web, &self.standby.container, outcomes, how, phase)?;
-        Ok(gone.likely().breaking(broken).under("name_gone", Until::Lasting).because("container_stopped"))
+        Ok(gone.likely().breaking(broken).under("name_gone", Until::Lasting).caused_by("container_stopped"))
     }
 }
 
@@ -164,7 +164,7 @@ fn dies_on_its_look_up(stage: &Stage) -> Result<Vec<Expected>> {
     let look_up = own_look_up(&standby.container, &scene.core.container, standby.looked_up()?, NAME_UNKNOWN);
     let broken = broken(&scene.web, &standby.container, outcomes, NO_RESPONSE, "awaiting_response")?;
     let exited = Expected::death("process_exited", &standby.container, standby.pid, ExitStatus::Code(7));
-    Ok(vec![stopped.breaking(vec![look_up]), exited.because("container_stopped").breaking(broken)])
+    Ok(vec![stopped.breaking(vec![look_up]), exited.caused_by("container_stopped").breaking(broken)])
 }
 
 fn answered(then: &str, status: u16) -> impl Fn(&Stage) -> Result<Vec<Expected>> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
-use gaia_monitor::engine::effect::{Counted, Effect, Wanted as Asked};
+use gaia_monitor::engine::effect::{Counted, Effect, Wanted as Request};
 use gaia_monitor::model::ids::IncidentId;
 use gaia_monitor::model::incident::{Affected, Incident, name_of};
 use gaia_monitor::model::time::Stamp;
@@ -30,7 +30,7 @@ struct Wanted {
     /// The container's name; `none` without one.
     subject: String,
     fields: Vec<(String, String)>,
-    /// Its name, for `because`, `merged` and `failover` of another.
+    /// Its name, for `caused_by`, `merged` and `failover` of another.
     alias: Option<String>,
     entries: Vec<Entry>,
     notes: Vec<String>,
@@ -91,7 +91,7 @@ impl Expected {
         self.compare(played).map_err(|error| {
             let last: Vec<String> = played.last().into_iter().map(shown).collect();
             let reasons = played.0.iter().filter_map(|told| match &told.effect {
-                Effect::Explained { text, .. } => Some(format!("because: {text}")),
+                Effect::Explained { text, .. } => Some(format!("explained: {text}")),
                 Effect::Incident(_) | Effect::Counted(_) | Effect::Wanted(_) => None,
             });
             let reasons: Vec<String> = reasons.collect();
@@ -136,9 +136,9 @@ impl Expected {
                     Effect::Counted(Counted::IdleClose { .. }) => "idle",
                     Effect::Counted(Counted::Lost { .. }) => "lost",
                     Effect::Counted(Counted::LogsUnread { .. }) => "unread",
-                    Effect::Wanted(Asked::Logs { .. }) => "asked_logs",
-                    Effect::Wanted(Asked::Memory { .. }) => "asked_memory",
-                    Effect::Wanted(Asked::Core { .. }) => "asked_core",
+                    Effect::Wanted(Request::Logs { .. }) => "requested_logs",
+                    Effect::Wanted(Request::Memory { .. }) => "requested_memory",
+                    Effect::Wanted(Request::Core { .. }) => "requested_core",
                     Effect::Counted(Counted::Broken { .. }) => "broken",
                     Effect::Counted(Counted::Restarted { .. }) => "restarts",
                     Effect::Counted(Counted::OomKill { .. }) => "ooms",
@@ -168,7 +168,7 @@ impl Expected {
                 continue;
             }
             let reference = match key.as_str() {
-                "because" => Some(&incident.cause.because),
+                "caused_by" => Some(&incident.cause.because),
                 "merged" => Some(&incident.merged_into),
                 "failover" => Some(&incident.failover_of),
                 _ => None,
@@ -198,10 +198,10 @@ impl Expected {
                     }
                     continue;
                 }
-                "told" => {
-                    let told = revisions.first().map_or(Stamp(i64::MAX), |(seen, _)| *seen);
-                    let limit = self.instant(value)?.context("told=@LABEL+SPAN")?;
-                    ensure!(told <= limit, "first told at {told}, later than {limit}");
+                "published" => {
+                    let first = revisions.first().map_or(Stamp(i64::MAX), |(seen, _)| *seen);
+                    let limit = self.instant(value)?.context("published=@LABEL+SPAN")?;
+                    ensure!(first <= limit, "first published at {first}, later than {limit}");
                     continue;
                 }
                 other => fields::of_incident(incident, other)?,

@@ -39,7 +39,7 @@ pub struct Resolvers {
 impl Script {
     /// `lookup CLIENT NAME RESULT[,RESULT] [after=SPAN] [ip=] [search=DOMAIN then=RESULT] [as SOCKET]`: A's result, and
     /// AAAA's where it is another.
-    pub(super) fn look_up(&mut self, words: &mut Words) -> Result<()> {
+    pub(super) fn lookup(&mut self, words: &mut Words) -> Result<()> {
         let socket = words.after("as").unwrap_or_else(|| format!("lookup-{}", self.resolvers.next));
         let after = words.value("after").map_or(Ok(ANSWERS_AFTER), |text| span(&text))?;
         let search = words.value("search").zip(words.value("then"));
@@ -79,7 +79,7 @@ impl Script {
     }
 
     /// `ask CLIENT NAME SOCKET [A|AAAA] [again]`: only the questions.
-    pub(super) fn asks(&mut self, words: &mut Words) -> Result<()> {
+    pub(super) fn dns_query(&mut self, words: &mut Words) -> Result<()> {
         let again = words.flag("again");
         let client = words.next("the client")?;
         let name = words.next("the name")?;
@@ -94,7 +94,7 @@ impl Script {
     }
 
     /// `told SOCKET NAME RESULT [A|AAAA] [ip=]`: only the answers; one type's alone where it is named.
-    pub(super) fn told_name(&mut self, words: &mut Words) -> Result<()> {
+    pub(super) fn dns_response(&mut self, words: &mut Words) -> Result<()> {
         let ip = words.value("ip").map(|ip| ip.parse()).transpose()?;
         let socket = words.next("the socket")?;
         let name = words.next("the name")?;
@@ -109,7 +109,7 @@ impl Script {
     }
 
     /// `unask SOCKET [dying]`: it is closed with a question open.
-    pub(super) fn unask(&mut self, words: &mut Words) -> Result<()> {
+    pub(super) fn dns_close(&mut self, words: &mut Words) -> Result<()> {
         let dying = words.flag("dying");
         let socket = words.next("the socket")?;
         let asker = self.resolvers.askers.get(&socket).with_context(|| format!("no socket {socket}"))?.clone();
@@ -119,7 +119,7 @@ impl Script {
     }
 
     /// `checked OBSERVER NAME RESULT [ip=]`: the monitor's own look-up inside a container's namespace.
-    pub(super) fn checked(&mut self, words: &mut Words) -> Result<()> {
+    pub(super) fn dns_probe(&mut self, words: &mut Words) -> Result<()> {
         let ip = words.value("ip").map(|ip| ip.parse()).transpose()?;
         let observer = words.next("the observer")?;
         let name = words.next("the name")?;
@@ -141,7 +141,7 @@ impl Script {
             });
             self.resolvers.ids.insert(key, id);
             let task = Some(self.actors.task(client, false)?);
-            let fact = look_up(&asker, task, id, name, qtype, LookUpWhat::Asked);
+            let fact = lookup_message(&asker, task, id, name, qtype, LookUpWhat::Asked);
             self.facts.kernel(fact);
         }
         Ok(())
@@ -174,7 +174,7 @@ impl Script {
         let id = *self.resolvers.ids.get(&key).with_context(|| format!("{name} was not asked for"))?;
         // The client has it with its last answer.
         self.facts.marked = Some(self.facts.now);
-        self.facts.kernel(look_up(&asker, None, id, name, qtype, LookUpWhat::Answered(answer)));
+        self.facts.kernel(lookup_message(&asker, None, id, name, qtype, LookUpWhat::Answered(answer)));
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl Script {
     }
 }
 
-fn look_up(
+fn lookup_message(
     asker: &Asker,
     task: Option<gaia_monitor::model::event::Task>,
     id: u16,

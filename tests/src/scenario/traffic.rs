@@ -114,7 +114,7 @@ impl Script {
     }
 
     /// A connect ends unanswered: the client's own patience, or the kernel's with an error.
-    pub(super) fn gave_up(&mut self, words: &mut Words) -> Result<()> {
+    pub(super) fn abandon(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         if words.flag("dying") {
             let actor = self.wires.get(&wire)?.client.actor.clone();
@@ -159,7 +159,7 @@ impl Script {
 
     /// `STATUS [length=N|chunked|until-close] [close] [done] [lost]`, without a body by default; `begun`: half a header; `lost`: it
     /// does not arrive.
-    pub(super) fn answer(&mut self, words: &mut Words) -> Result<()> {
+    pub(super) fn response(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         if words.flag("begun") {
             return self.say(&wire, Which::Server, &[HttpWhat::AnswerBegun]);
