@@ -71,7 +71,7 @@ impl Ended {
 
 /// A recording that holds one incident.
 fn recording() -> PathBuf {
-    recordings::recording("crashed/segv-that-hurt-nobody")
+    recordings::recording("crashed/segmentation-fault-idle")
 }
 
 fn lines(text: &str) -> Vec<Value> {

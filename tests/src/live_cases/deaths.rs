@@ -13,17 +13,17 @@ use nix::sys::signal::Signal;
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
-            "docker-kill-before-answer",
+            "docker-kill-before-response",
             "a server killed by Docker before its answer is pinned to its exit",
             dies(HELD),
         ),
         live_case(
-            "kill-before-answer-by-h11",
+            "kill-before-response-by-h11",
             "the same of uvicorn with asyncio and h11",
             dies(Death { program: &["http", "--loop", "asyncio", "--http", "h11"], ..HELD }),
         ),
         live_case(
-            "host-kill-before-answer",
+            "host-kill-before-response",
             "a server killed from the host before its answer names the sender",
             dies(Death { fault: Fault::Host, kind: "process_killed", caller: Caller::Plain, ..HELD }),
         ),

@@ -29,12 +29,12 @@ pub fn live_cases() -> Vec<LiveCase> {
             client_disconnected,
         ),
         live_case(
-            "answered-to-a-disconnected-client",
+            "response-to-disconnected-client",
             "an answer that is sent to a client which is cut off has not arrived",
             answered_to_a_disconnected_client,
         ),
         live_case(
-            "answered-into-a-dead-link",
+            "response-while-link-down",
             "an answer that a server sends into a link that is down is owed as before",
             answered_into_a_dead_link,
         ),

@@ -10,7 +10,7 @@ use anyhow::Result;
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
-            "exception-in-chunked-answer",
+            "exception-in-chunked-response",
             "an exception in a chunked answer is a close by the application",
             closes(Close {
                 program: &["http"],
@@ -22,7 +22,7 @@ pub fn live_cases() -> Vec<LiveCase> {
             }),
         ),
         live_case(
-            "exception-in-chunked-answer-by-h11",
+            "exception-in-chunked-response-by-h11",
             "the same of uvicorn with asyncio and h11",
             closes(Close {
                 program: &["http", "--loop", "asyncio", "--http", "h11"],
@@ -46,7 +46,7 @@ pub fn live_cases() -> Vec<LiveCase> {
             }),
         ),
         live_case(
-            "closed-without-answer",
+            "closed-without-response",
             "a connection closed without an answer is a close by the application",
             closes(Close {
                 program: &["http"],
@@ -58,7 +58,7 @@ pub fn live_cases() -> Vec<LiveCase> {
             }),
         ),
         live_case(
-            "aborted-without-answer",
+            "aborted-without-response",
             "an abort of a transport that was read to its end is a close by the application",
             closes(Close {
                 program: &["http"],

@@ -1,10 +1,8 @@
 //! All live cases, in the order of the accuracy table. A file is a group. It holds stories only, never how a verdict is
 //! reached.
 
-mod answers;
 mod backlog;
 mod clients;
-mod comebacks;
 mod deaths;
 mod filters;
 mod garbage;
@@ -18,6 +16,8 @@ mod outside;
 mod pauses;
 mod placements;
 mod published;
+mod responses;
+mod restarts;
 mod reuse;
 mod silence;
 mod starting;
@@ -38,7 +38,7 @@ const GROUPS: &[Group] = &[
     Group { name: "deaths", cases: deaths::live_cases },
     Group { name: "stops", cases: stops::live_cases },
     Group { name: "workers", cases: workers::live_cases },
-    Group { name: "comebacks", cases: comebacks::live_cases },
+    Group { name: "restarts", cases: restarts::live_cases },
     Group { name: "living", cases: living::live_cases },
     Group { name: "garbage", cases: garbage::live_cases },
     Group { name: "reuse", cases: reuse::live_cases },
@@ -54,7 +54,7 @@ const GROUPS: &[Group] = &[
     Group { name: "opaque", cases: opaque::live_cases },
     Group { name: "published", cases: published::live_cases },
     Group { name: "outside", cases: outside::live_cases },
-    Group { name: "answers", cases: answers::live_cases },
+    Group { name: "responses", cases: responses::live_cases },
     Group { name: "logs", cases: logs::live_cases },
     Group { name: "silence", cases: silence::live_cases },
     Group { name: "traffic", cases: traffic::live_cases },
@@ -62,7 +62,7 @@ const GROUPS: &[Group] = &[
 
 /// The third of the live cases that continuous integration plays, always the same one; the others are played by hand.
 const PLAYED: &[&str] = &[
-    "docker-kill-before-answer",
+    "docker-kill-before-response",
     "kill-while-uploading",
     "oom-by-memory-limit",
     "segmentation-fault-under-init",
@@ -75,11 +75,11 @@ const PLAYED: &[&str] = &[
     "worker-killed-by-exec",
     "worker-oom",
     "idle-worker-killed",
-    "refused-after-comeback",
-    "kill-and-comeback",
+    "refused-after-restart",
+    "kill-and-restart",
     "docker-kill-defeats-the-policy",
-    "exception-in-chunked-answer-by-h11",
-    "aborted-without-answer",
+    "exception-in-chunked-response-by-h11",
+    "aborted-without-response",
     "only-continue",
     "closed-over-unread-upload",
     "tls-to-plain-http",
@@ -87,7 +87,7 @@ const PLAYED: &[&str] = &[
     "keepalive-race",
     "reuse-near-the-close",
     "paused",
-    "asked-while-paused",
+    "request-while-paused",
     "sigstop",
     "refused-while-starting",
     "refused-in-lifespan",
@@ -95,9 +95,9 @@ const PLAYED: &[&str] = &[
     "server-slow",
     "name-nxdomain",
     "name-silent",
-    "own-look-up-hang-up",
-    "own-look-up-linger",
-    "own-look-up-503",
+    "own-lookup-hang-up",
+    "own-lookup-linger",
+    "own-lookup-503",
     "disconnect-mid-request",
     "veth-down",
     "interface-down",

@@ -32,31 +32,31 @@ pub fn live_cases() -> Vec<LiveCase> {
         live_case("name-silent", "a look-up without any answer is unanswered after five seconds", name_silent),
         live_case("name-rm-force", "a look-up of a removed container's name belongs to the removal", name_rm_force),
         live_case(
-            "own-look-up-hang-up",
+            "own-lookup-hang-up",
             "a server that hangs up on its own failed look-up is the end of a chain",
             own(Says::NxDomain, "hang-up", NAME_UNKNOWN, NO_RESPONSE, "awaiting_response"),
         ),
         live_case(
-            "own-look-up-linger",
+            "own-lookup-linger",
             "a server that aborts on its own failed look-up is the end of a chain",
             own(Says::ServFail, "linger", NAME_UNSURE, RESET, "awaiting_response"),
         ),
         live_case(
-            "own-look-up-hang",
+            "own-lookup-hang",
             "a server that hangs after its own failed look-up is the end of a chain",
             own(Says::Refused, "hang", NAME_UNSURE, NO_DATA, "awaiting_response"),
         ),
         live_case(
-            "own-look-up-500",
+            "own-lookup-500",
             "a server that answers 500 after its own failed look-up broke nothing else",
             answered("500", 500),
         ),
         live_case(
-            "own-look-up-503",
+            "own-lookup-503",
             "a server that answers 503 after its own failed look-up broke nothing else",
             answered("503", 503),
         ),
-        live_case("own-look-up-exit", "a server that dies on its own failed look-up is a death", dies_on_its_look_up),
+        live_case("own-lookup-exit", "a server that dies on its own failed look-up is a death", dies_on_its_look_up),
         live_case("name-gone-alone", "a name that goes without any event is told by itself", name_gone_alone),
         live_case("name-stranger", "a look-up of a stranger's name is silent", name_stranger),
     ]

@@ -16,7 +16,7 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case("ipv6", "a death over ipv6 is pinned as over ipv4", ipv6),
         live_case(
-            "answered-over-the-other-family",
+            "served-over-other-family",
             "a name with two addresses, of which the one refuses and the other serves, is silent",
             answered_over_the_other_family,
         ),

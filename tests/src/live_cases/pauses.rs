@@ -12,7 +12,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         live_case("paused", "a pause that outlasts the client's patience is told by Docker's event", paused),
         live_case("paused-shortly", "a pause that the answer outlives is silent", paused_shortly),
         live_case(
-            "asked-while-paused",
+            "request-while-paused",
             "a request to a container that is paused belongs to the pause",
             asked_while_paused,
         ),

@@ -32,7 +32,7 @@ pub fn live_cases() -> Vec<LiveCase> {
             stop_blocked_loop,
         ),
         live_case(
-            "stop-then-look-up",
+            "stop-then-lookup",
             "what asks for the name after an orderly stop makes the stop an incident",
             stop_then_look_up,
         ),

@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn selects_live_cases_by_name_by_group_or_all() {
-        let one = chosen(&selected(&["docker-kill-before-answer"], false)).unwrap();
-        assert_eq!(one.iter().map(|row| row.id).collect::<Vec<_>>(), ["docker-kill-before-answer"]);
+        let one = chosen(&selected(&["docker-kill-before-response"], false)).unwrap();
+        assert_eq!(one.iter().map(|row| row.id).collect::<Vec<_>>(), ["docker-kill-before-response"]);
         let group = chosen(&selected(&["stops"], false)).unwrap();
         assert!(group.len() > 1 && group.iter().all(|row| row.group == "stops"));
         assert_eq!(chosen(&selected(&[], true)).unwrap().len(), rows::all().len());

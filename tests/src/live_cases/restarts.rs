@@ -15,16 +15,16 @@ use nix::sys::signal::Signal;
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
-            "refused-after-comeback",
-            "refusals after a comeback belong to the death until the port listens",
-            refused_after_comeback,
+            "refused-after-restart",
+            "refusals after a restart belong to the death until the port listens",
+            refused_after_restart,
         ),
         live_case(
-            "exit-and-comeback",
+            "exit-and-restart",
             "an exit that the restart policy answers is over when the port listens",
             comes_back(Fault::Exit),
         ),
-        live_case("kill-and-comeback", "the same of a kill from the host", comes_back(Fault::Host)),
+        live_case("kill-and-restart", "the same of a kill from the host", comes_back(Fault::Host)),
         live_case(
             "docker-kill-defeats-the-policy",
             "a container that Docker was told to kill does not come back",
@@ -36,7 +36,7 @@ pub fn live_cases() -> Vec<LiveCase> {
 
 const RESTART_LIMIT: Duration = Duration::from_secs(20);
 
-fn refused_after_comeback(stage: &Stage) -> Result<Vec<Expected>> {
+fn refused_after_restart(stage: &Stage) -> Result<Vec<Expected>> {
     let recipe = stage.recipe("core").restart("always");
     let server = stage.server(recipe, "core", &["http", "--delay", "1.5"])?;
     let client = stage.client("web")?;
