@@ -1,4 +1,4 @@
-//! The verdict over all lines of a run: every incident that must be there, none beside it, each told and settled in time.
+//! The verdict over all lines of a run: every expected incident and no other, each published and settled in time.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, refer
         };
         let Some(place) = left.iter().position(shares).or_else(|| left.iter().position(fits)) else {
             let missing = format!(
-                "no incident `{}` of {}; told were: {:?}",
+                "no incident `{}` of {}; published were: {:?}",
                 wanted.kind,
                 wanted.name().unwrap_or("no container"),
                 briefs(&left)
@@ -119,9 +119,9 @@ pub fn check(expected: &[Expected], lines: &[Arrived], before_stop: usize, refer
                 wrong.unless(Aspect::Cause, "cause.caused_by", &named, &Some(kind));
             }
         });
-        let told = life.iter().filter(|(_, place, _)| *place < before_stop).map(|(at, _, incident)| (*at, incident));
+        let before = life.iter().filter(|(_, place, _)| *place < before_stop).map(|(at, _, incident)| (*at, incident));
         // It rests since the first revision after which no fact came.
-        let rested = told.rev().take_while(|(_, incident)| incident.state == wanted.rests_as()).last();
+        let rested = before.rev().take_while(|(_, incident)| incident.state == wanted.rests_as()).last();
         let rested = rested.map(|(at, _)| at);
         measured.push(pace(wanted, &life, rested, reference, &mut wrong)?);
     }
@@ -149,7 +149,7 @@ fn check_life(life: &[Revision]) -> Result<()> {
     Ok(())
 }
 
-/// How fast it was told and settled.
+/// How fast it was published and settled.
 fn pace(
     wanted: &Expected,
     life: &[Revision],
@@ -157,7 +157,7 @@ fn pace(
     reference: &Reference,
     wrong: &mut Diffs,
 ) -> Result<Measured> {
-    let (told, _, _) = life.first().context("a revision")?;
+    let (published, _, _) = life.first().context("a revision")?;
     let (_, _, last) = life.last().context("a revision")?;
     let broke = last.affected.iter().filter(|entry| entry.client_error.httpx != "none");
     let broke = broke.map(|entry| wall(&entry.at)).collect::<Result<Vec<_>>>()?.into_iter().min();
@@ -174,7 +174,7 @@ fn pace(
         }
         Some(_) => {}
     }
-    let first = broke.map(|broke| told - broke);
+    let first = broke.map(|broke| published - broke);
     if let Some(first) = first.filter(|first| *first > FIRST_REVISION) {
         wrong.add(Aspect::Pace, &format!("the first revision came {} ms after the break", first / 1_000_000));
     }
@@ -184,17 +184,17 @@ fn pace(
         kind: wanted.kind.to_owned(),
         moment_error_ns: wanted.moment_error(last, reference).ok(),
         told_after_break_ns: first,
-        told_after_exception_ns: exception.map(|at| told - at),
+        told_after_exception_ns: exception.map(|at| published - at),
         settled_after_ns: settled,
     })
 }
 
 impl std::fmt::Display for Measured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { kind, told_after_break_ns: Some(told), .. } = self else {
+        let Self { kind, told_after_break_ns: Some(after), .. } = self else {
             return write!(f, "{}: broke nothing", self.kind);
         };
-        write!(f, "{kind}: first line {:.1} ms after the break", millis(*told))?;
+        write!(f, "{kind}: first line {:.1} ms after the break", millis(*after))?;
         match self.told_after_exception_ns {
             Some(after) => write!(f, ", {:.1} ms after the client's exception", millis(after)),
             None => Ok(()),

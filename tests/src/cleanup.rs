@@ -109,7 +109,7 @@ fn start_time(pid: u32) -> Option<u64> {
     rest.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// An owner that cannot be read counts as living: rather a leftover than somebody's containers.
+/// An owner that cannot be read counts as living: a leftover is better than the loss of another run's containers.
 fn is_dead(owner: &str) -> bool {
     let Some(pid) = owner.split(':').nth(1).and_then(|pid| pid.parse().ok()) else { return false };
     match owner_of(pid) {
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn an_owner_that_cannot_be_read_is_left_alone() {
-        assert!(!is_dead("somebody") && !is_dead("boot:not-a-pid:1"));
+        assert!(!is_dead("unknown") && !is_dead("boot:not-a-pid:1"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::witness::{WallNanos, now};
 /// How long an answer of the client program may take beyond what the case itself makes it wait.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// The class of an outcome that nobody lived to see.
+/// The class of an outcome that the client did not live to see.
 pub const ABANDONED: &str = "abandoned";
 
 /// What one request came to, as the client saw it.
@@ -47,7 +47,7 @@ pub struct Outcome {
     pub at: WallNanos,
 }
 
-/// A request to make; `GET` by httpx with a fresh client unless told otherwise.
+/// A request to make; `GET` by httpx with a fresh client by default.
 #[derive(Clone, Debug)]
 pub struct Request(Value);
 

@@ -25,7 +25,7 @@ const RECORD_LIMIT: Duration = Duration::from_secs(5);
 
 impl Expected {
     /// Did the case come about at all? By the witness alone: how the process ended, who signalled it, and that the
-    /// moment can be told.
+    /// moment is known.
     pub fn happened(&self, reference: &Reference) -> Result<()> {
         self.moment.instant(reference)?;
         let (Some(pid), Some(end)) = (self.pid, self.end) else { return Ok(()) };
@@ -45,10 +45,10 @@ impl Expected {
             reference.witness.wait(reference.began, RECORD_LIMIT, fatal, "signal by the expected sender").map(drop)
         };
         match &self.killer {
-            Killer::Nobody => Ok(()),
+            Killer::NoSender => Ok(()),
             // Docker's runtime sends it, whichever that is: no process of this test.
             Killer::Docker(_) => sent_by(&|sender, _| sender != std::process::id() && sender != pid),
-            Killer::Somebody(_) => sent_by(&|sender, _| sender != std::process::id() && sender != pid),
+            Killer::Container(_) => sent_by(&|sender, _| sender != std::process::id() && sender != pid),
             Killer::Host(killer) | Killer::Inside(_, killer) => sent_by(&|sender, _| sender == *killer),
         }
     }
@@ -84,7 +84,7 @@ impl Expected {
     fn check_sender(&self, incident: &Incident, wrong: &mut Diffs) {
         let sender = incident.cause.sender.as_ref();
         match &self.killer {
-            Killer::Nobody => wrong.unless(Cause, "cause.sender", &sender.map(|s| s.pid), &None),
+            Killer::NoSender => wrong.unless(Cause, "cause.sender", &sender.map(|s| s.pid), &None),
             Killer::Docker(via) => {
                 wrong.unless(Cause, "cause.sender.via", &sender.and_then(|s| s.via.as_deref()), &Some(*via));
                 wrong.unless(Cause, "cause.sender.container", &sender.and_then(|s| s.container.as_deref()), &None);
@@ -94,7 +94,7 @@ impl Expected {
                 wrong.unless(Cause, "cause.sender.container", &sender.and_then(|s| s.container.as_deref()), &None);
                 wrong.unless(Cause, "cause.sender.via", &sender.and_then(|s| s.via.as_deref()), &None);
             }
-            Killer::Somebody(container) => {
+            Killer::Container(container) => {
                 let named = sender.and_then(|s| s.container.as_deref());
                 wrong.unless(Cause, "cause.sender.container", &named, &Some(container.as_str()));
                 wrong.unless(Cause, "cause.sender.via", &sender.and_then(|s| s.via.as_deref()), &None);
@@ -165,7 +165,7 @@ impl Expected {
             }
             Until::Docker(at) | Until::Link(at) => Ok(*at),
             Until::Continued { pid, after } => {
-                // The kernel calls it ignored where nobody handles it, and goes on all the same.
+                // The kernel marks it as ignored if no handler is set, and continues the process nevertheless.
                 let continues = |fact: &Fact| matches!(fact, Fact::Signal { signal: 18, target, .. } if target == pid);
                 reference.witness.wait(*after, RECORD_LIMIT, continues, "SIGCONT").map(|record| record.at)
             }
@@ -257,7 +257,7 @@ impl Broken {
         }
         let (ip, port) = entry.client.ip.zip(entry.client.port).context("the client has no address")?;
         let socket = SocketAddr::new(ip, port);
-        let told = |fact: &Fact| match fact {
+        let ends = |fact: &Fact| match fact {
             Fact::State { old, new, local, .. } => {
                 *local == socket
                     && matches!((*old, *new), (tcp_state::ESTABLISHED, _) | (tcp_state::SYN_SENT, tcp_state::CLOSE))
@@ -270,7 +270,7 @@ impl Broken {
             | Fact::Filtered { .. } => false,
         };
         let records: Vec<Record> =
-            reference.witness.since(reference.began).into_iter().filter(|record| told(&record.fact)).collect();
+            reference.witness.since(reference.began).into_iter().filter(|record| ends(&record.fact)).collect();
         let nearest = records.iter().map(|record| at - record.at).min_by_key(|distance| distance.abs());
         let distance = nearest.with_context(|| format!("the witness knows no socket {socket} that ended"))?;
         ensure!(distance.abs() <= TOLERANCE, "{} µs from the witness's record", distance / 1000);

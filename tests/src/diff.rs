@@ -18,7 +18,7 @@ pub enum Aspect {
     Coverage,
     /// An instant that is not the witness's.
     Moment,
-    /// Told or settled too late.
+    /// Published or settled too late.
     Pace,
     /// An incident that nothing calls for.
     FalseIncident,

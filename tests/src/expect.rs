@@ -176,10 +176,10 @@ pub enum Moment {
     Between { fact: &'static str, from: WallNanos, to: WallNanos },
 }
 
-/// Whom `sender` must name.
+/// The sender that the incident must name.
 #[derive(Clone, Debug)]
 pub enum Killer {
-    Nobody,
+    NoSender,
     /// An order to Docker.
     Docker(&'static str),
     /// A process outside all containers.
@@ -187,7 +187,7 @@ pub enum Killer {
     /// A process in this container.
     Inside(String, u32),
     /// A process that came and went in this container.
-    Somebody(String),
+    Container(String),
 }
 
 /// What ends a condition.
@@ -250,7 +250,7 @@ impl Expected {
             role: "none",
             pid: Some(pid),
             end: Some(end),
-            killer: Killer::Nobody,
+            killer: Killer::NoSender,
             moment: Moment::Exit(pid),
             condition: Some(("container_down", Until::Lasting)),
             deaths: 1,
@@ -260,7 +260,7 @@ impl Expected {
         }
     }
 
-    /// Something that a living server, or nobody, did.
+    /// A cause that is the act of a live server, or of no process.
     #[must_use]
     pub fn living(kind: &'static str, subject: &Container, pid: Option<u32>, moment: Moment) -> Self {
         Self {
@@ -271,7 +271,7 @@ impl Expected {
             role: "none",
             pid,
             end: None,
-            killer: Killer::Nobody,
+            killer: Killer::NoSender,
             moment,
             condition: None,
             deaths: 0,

@@ -33,7 +33,7 @@ pub enum Caller {
 }
 
 /// What a retried request came to.
-pub struct Told {
+pub struct Fate {
     /// An entry for each attempt that broke, in order.
     pub broken: Vec<Broken>,
     pub attempts: Vec<Outcome>,
@@ -67,8 +67,8 @@ impl Gaia {
     }
 
     /// Waits for its end. The first attempt broke in this way.
-    pub fn ended(&self, request: &Pending, how: Break, phase: &'static str) -> Result<Told> {
-        told(&self.web, &self.core.container, request, how, phase)
+    pub fn ended(&self, request: &Pending, how: Break, phase: &'static str) -> Result<Fate> {
+        fate(&self.web, &self.core.container, request, how, phase)
     }
 }
 
@@ -92,7 +92,7 @@ pub fn around(stage: &Stage) -> Result<(Server, Client)> {
 }
 
 /// What a retried request of `client` to `server` came to, whose first attempt broke in this way.
-pub fn told(client: &Client, server: &Container, request: &Pending, how: Break, phase: &'static str) -> Result<Told> {
+pub fn fate(client: &Client, server: &Container, request: &Pending, how: Break, phase: &'static str) -> Result<Fate> {
     let (attempts, last) = client.attempts(request)?;
     let names = (client.name().map(str::to_owned), Some(server.name().to_owned()));
     let mut broken = Vec::new();
@@ -105,10 +105,10 @@ pub fn told(client: &Client, server: &Container, request: &Pending, how: Break, 
             broken.push(entry(names.clone(), None, outcome.clone(), how, phase)?);
         }
     }
-    Ok(Told { broken, attempts, last })
+    Ok(Fate { broken, attempts, last })
 }
 
-impl Told {
+impl Fate {
     /// The candidate answered in the end.
     pub fn by_the_candidate(self) -> Result<Vec<Broken>> {
         let requests = self.attempts.iter().map(|attempt| attempt.index).collect::<BTreeSet<_>>().len();
@@ -117,7 +117,7 @@ impl Told {
         Ok(self.broken)
     }
 
-    /// Somebody answered in the end; who, depends on how long the primary took to come back.
+    /// The request was served in the end, by the primary or the candidate: this depends on how long the primary was down.
     pub fn served(self) -> Result<Vec<Broken>> {
         ensure!(self.last.status == Some(200), "the caller saw {:?}", self.last);
         Ok(self.broken)

@@ -1,4 +1,4 @@
-//! What the host must have beside Docker, and how it gets there: packages installed for root, asked for at a terminal; or
+//! What the host needs besides Docker, and how it gets there: packages installed for root, asked for at a terminal; or
 //! unpacked into the target folder, where an installed one would start a service.
 
 use std::fs;

@@ -59,7 +59,7 @@ impl Image {
         }
         host::ensure(&[Need::Mmdebstrap, Need::DebianKeyring, Need::Pip], progress)?;
         let built = image.build(&folder, &digest, progress);
-        // Half a gigabyte that nobody needs any more, whether it worked or not.
+        // Half a gigabyte that is no longer needed, whether it worked or not.
         let _ = fs::remove_dir_all(folder.join("site"));
         let _ = fs::remove_file(folder.join("root.tar"));
         built.context("cannot make the container image")?;

@@ -1,4 +1,4 @@
-//! The harness: real containers and the built monitor beside them, for `cargo xtask demo` and the live suites alike.
+//! The harness: real containers and the built monitor, for `cargo xtask demo` and the live suites.
 //!
 //! It drives the `docker` command that every user has, and never pulls: [`image`] makes the one image on the spot.
 //! Whatever it creates carries a label of the run that made it and goes with that run: by `Drop`, on Ctrl-C, and at

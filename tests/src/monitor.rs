@@ -173,7 +173,7 @@ impl Monitor {
         sound(&locked(&self.heard))
     }
 
-    /// The last revision of each incident so far, in the order in which they were first told.
+    /// The last revision of each incident so far, in the order of their first revisions.
     ///
     /// # Errors
     /// When a line is not an incident of the contract.
@@ -184,7 +184,7 @@ impl Monitor {
     /// Waits until `pick` finds what it looks for among the last revisions.
     ///
     /// # Errors
-    /// When it does not in time, or the monitor has ended; lists what was told instead.
+    /// When it does not in time, or the monitor has ended; lists the published incidents.
     pub fn wait_for<T>(
         &mut self,
         what: &str,
@@ -201,8 +201,8 @@ impl Monitor {
             }
         });
         waited.with_context(|| {
-            let told: Vec<String> = self.incidents().unwrap_or_default().iter().map(one_line).collect();
-            if told.is_empty() { "the monitor told no incident".to_owned() } else { told.join("\n") }
+            let published: Vec<String> = self.incidents().unwrap_or_default().iter().map(one_line).collect();
+            if published.is_empty() { "the monitor published no incident".to_owned() } else { published.join("\n") }
         })
     }
 
@@ -255,14 +255,14 @@ impl Drop for Monitor {
 }
 
 impl Ended {
-    /// The last revision of each incident, in the order in which they were first told.
+    /// The last revision of each incident, in the order of their first revisions.
     #[must_use]
     pub fn incidents(&self) -> Vec<Incident> {
         last_revisions(&self.lines)
     }
 }
 
-/// The last revision of each incident, in the order in which they were first told.
+/// The last revision of each incident, in the order of their first revisions.
 #[must_use]
 pub fn last_revisions(lines: &[Line]) -> Vec<Incident> {
     let mut last: Vec<Incident> = Vec::new();

@@ -1,4 +1,4 @@
-//! A bridge network on a subnet that nobody on this host uses.
+//! A bridge network on an unused subnet of this host.
 //!
 //! The operator's own stack may run here, on 172.28.0.0/16: Docker's default pool could take that range while the
 //! stack is down. So the subnet comes from 10.213.0.0/16 where that is free, and from Docker's pool only elsewhere.

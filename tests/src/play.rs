@@ -1,6 +1,6 @@
-//! Plays one live case: the monitor beside a story, then the verdict over everything that it said.
+//! Plays one live case: a story under the monitor, then the verdict over all lines of its output.
 //!
-//! A wrong run keeps its recording, the monitor's words and the witness's records (a test in
+//! A wrong run keeps its recording, the monitor's output and the witness's records (a test in
 //! `target/live-failures/NAME/`); a recording from there, once understood, becomes a golden.
 
 use std::fmt::Write as _;
@@ -29,7 +29,7 @@ const AT_ONCE: usize = 2;
 const REST_LIMIT: Duration = Duration::from_secs(12);
 /// The monitor ends by itself so long after the longest story, should this process be killed.
 const AT_MOST: Duration = Duration::from_secs(600);
-/// How long a false incident is waited for. A death that broke nothing is told after a second at the latest.
+/// How long a false incident is waited for. A death that broke nothing is published after a second at the latest.
 const SILENCE: Duration = Duration::from_millis(1500);
 
 /// What came of playing a story once.
@@ -65,7 +65,7 @@ pub fn right(name: &str, played: Played) -> Result<()> {
         .with_context(|| format!("recording and words of the monitor are kept in {}", kept.display()))
 }
 
-/// Plays `story` once. Whatever goes wrong, its own errors among it, is told in the verdict, and the run is then kept in
+/// Plays `story` once. The verdict contains everything that went wrong, errors of the story included; a wrong run is kept in
 /// `keep`.
 pub fn play(arguments: &[&str], keep: &Path, story: impl FnOnce(&Stage) -> Result<Vec<Expected>>) -> Played {
     play_into(arguments, keep, None, story)
@@ -103,11 +103,11 @@ fn attempt(
     let options =
         arguments.iter().fold(options.project(stage.stack.project()), |options, argument| options.arg(argument));
     let monitor = Monitor::start(stage.stack.folder(), &options)?;
-    let mut told = String::new();
-    let verdict = judge(&stage, monitor, story, &mut told).unwrap_or_else(|error| failed(&error));
+    let mut output = String::new();
+    let verdict = judge(&stage, monitor, story, &mut output).unwrap_or_else(|error| failed(&error));
     if !verdict.wrong.is_empty() {
         // Its folder goes with the stack; what is in it tells why.
-        let kept = keep(folder, &stage, &told)?;
+        let kept = keep(folder, &stage, &output)?;
         return Ok(Played { verdict, kept: Some(kept) });
     }
     if let Some(to) = recording {
@@ -134,7 +134,7 @@ fn judge(
     stage: &Stage,
     mut monitor: Monitor,
     story: impl FnOnce(&Stage) -> Result<Vec<Expected>>,
-    told: &mut String,
+    output: &mut String,
 ) -> Result<Verdict> {
     let played = story(stage);
     let expected = played.as_ref().map(Vec::as_slice).unwrap_or_default();
@@ -150,11 +150,11 @@ fn judge(
     let ended = match monitor.stop() {
         Ok(ended) => ended,
         Err(error) => {
-            told.push_str(&stderr);
+            output.push_str(&stderr);
             return Err(error);
         }
     };
-    *told = format!("{}\n--- standard error\n{}", printed(&ended.lines), ended.stderr);
+    *output = format!("{}\n--- standard error\n{}", printed(&ended.lines), ended.stderr);
     let expected = played.context("the story")?;
     ensure!(ended.status.success(), "the monitor ended with {}", ended.status);
     let witness = Reference::of(stage);
@@ -216,13 +216,13 @@ pub fn replays(ended: &Ended) -> Result<()> {
     Ok(())
 }
 
-fn keep(folder: &Path, stage: &Stage, told: &str) -> Result<PathBuf> {
+fn keep(folder: &Path, stage: &Stage, output: &str) -> Result<PathBuf> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     copy_files(stage.stack.folder(), folder)?;
-    fs::write(folder.join("monitor.txt"), told)?;
+    fs::write(folder.join("monitor.txt"), output)?;
     let records = stage.witness.since(stage.began).iter().fold(String::new(), |mut text, record| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{} {:?}", record.at, record.fact);

@@ -26,14 +26,14 @@ const FIRST_PORT: u16 = 8000;
 const START_LIMIT: Duration = Duration::from_secs(40);
 const STEP_LIMIT: Duration = Duration::from_secs(20);
 
-/// How long the stories of clean traffic last unless they are told otherwise.
+/// How long the stories of clean traffic last by default.
 const TRAFFIC_LASTS: Duration = Duration::from_secs(120);
 
 static LASTING: OnceLock<Duration> = OnceLock::new();
 
-/// Tells the stories of clean traffic, in this whole process, how long to last; the first word stands.
+/// Sets how long the stories of clean traffic last, for the whole process; the first call wins.
 pub fn traffic_lasts(lasting: Duration) {
-    let _already_told = LASTING.set(lasting);
+    let _already_set = LASTING.set(lasting);
 }
 
 /// What a story plays on.

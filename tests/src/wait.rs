@@ -1,4 +1,4 @@
-//! Waits for conditions: bounded, told in words when they fail, and given up at once on Ctrl-C. Never a blind sleep.
+//! Waits for conditions: bounded, described in their errors, and ended immediately by Ctrl-C. Never a blind sleep.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ pub fn until<T>(what: &str, within: Duration, mut condition: impl FnMut() -> Res
             return Ok(value);
         }
         if Instant::now() >= deadline {
-            bail!("waited {} s in vain for {what}", within.as_secs_f64());
+            bail!("waited {} s for {what}, without success", within.as_secs_f64());
         }
         std::thread::sleep(POLL);
     }

@@ -78,7 +78,7 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Runs with a standard output (or error) that nobody reads.
+/// Runs with a standard output (or error) without a reader.
 fn with_closed_pipe<A: AsRef<OsStr>>(arguments: &[A], close_stderr: bool) -> Ended {
     let (reader, writer) = pipe().unwrap();
     drop(reader);
@@ -94,9 +94,9 @@ fn with_closed_pipe<A: AsRef<OsStr>>(arguments: &[A], close_stderr: bool) -> End
     Ended { code: output.status.code(), stdout: String::new(), stderr: String::from_utf8(output.stderr).unwrap() }
 }
 
-/// The command as an ordinary user runs it. As root: a copy of the binary in `place`, by the user nobody.
+/// The command as an ordinary user runs it. As root: a copy of the binary in `place`, by uid 65534.
 fn as_ordinary_user<A: AsRef<OsStr>>(place: &Path, arguments: &[A]) -> Ended {
-    const NOBODY: u32 = 65_534;
+    const OVERFLOW_UID: u32 = 65_534;
     if !nix::unistd::geteuid().is_root() {
         return run(arguments);
     }
@@ -106,6 +106,6 @@ fn as_ordinary_user<A: AsRef<OsStr>>(place: &Path, arguments: &[A]) -> Ended {
     std::fs::set_permissions(place, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let mut command = Command::new(copy);
     command.args(arguments).stdin(Stdio::null()).env_remove("DOCKER_HOST").current_dir(place);
-    command.uid(NOBODY).gid(NOBODY);
+    command.uid(OVERFLOW_UID).gid(OVERFLOW_UID);
     end(command)
 }

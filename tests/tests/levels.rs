@@ -1,5 +1,5 @@
-//! What metrics show as up or gone, from facts told as in a scenario. An alert fires on it: what is meant to be gone, or
-//! what nobody asks for any more, must not be shown as missed.
+//! Names and pairs that metrics show as up or gone, from facts as in a scenario. An alert fires on them: a name that was
+//! removed on purpose, or that no client uses any more, must not be shown as missing.
 
 use std::collections::BTreeMap;
 

@@ -58,7 +58,7 @@ fn a_stack_that_is_dropped_leaves_nothing() {
 fn what_a_dead_run_left_is_swept_and_what_a_living_one_has_stays() {
     let living = begin();
     living.container("living").start(&["sleep", "1000"]).unwrap();
-    // A process that has ended: its pid and start time belong to nobody any more.
+    // A process that has ended: its pid and start time belong to no process.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let mut dead = Command::new("true").spawn().unwrap();
     let pid = dead.id();

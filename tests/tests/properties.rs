@@ -31,7 +31,7 @@ fn scenarios() -> Result<Vec<(String, Scenario)>> {
 /// many, others each time.
 fn runner(cases: u32) -> TestRunner {
     let more = std::env::var("MORE_CASES").ok().and_then(|times| times.parse::<u32>().ok());
-    // No files beside the sources: a failing case prints what it needs to be played again.
+    // No files next to the sources: a failing case prints its input.
     let config = Config { cases: cases * more.unwrap_or(1), failure_persistence: None, ..Config::default() };
     match more {
         Some(_) => TestRunner::new(config),
@@ -44,9 +44,9 @@ fn failure(error: anyhow::Error) -> TestCaseError {
     TestCaseError::fail(format!("{error:#}"))
 }
 
-/// What was told, without when it was.
+/// The effects without their instants.
 fn effects(played: &play::Played) -> Vec<&Effect> {
-    played.0.iter().map(|told| &told.effect).collect()
+    played.0.iter().map(|emitted| &emitted.effect).collect()
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn delayed(events: &[Event], delays: &[i64]) -> Vec<Event> {
 #[test]
 fn a_slow_docker_changes_no_settled_verdict() -> Result<()> {
     for (name, scenario) in scenarios()? {
-        // What is told of the end of a run depends on what was known by then.
+        // The end of a run depends on the facts up to then.
         if scenario.events.iter().any(|event| event.fact == Fact::Shutdown) {
             continue;
         }
@@ -174,7 +174,7 @@ fn loss_lowers_confidence_and_never_invents_a_cause() -> Result<()> {
                     }
                 }
                 let played = play::play(&scenario.settings, &events);
-                for incident in played.last().into_iter().filter(|told| told.state != State::Withdrawn) {
+                for incident in played.last().into_iter().filter(|incident| incident.state != State::Withdrawn) {
                     let sure = incident.cause.confidence > Confidence::Possible;
                     let new = !known.contains(&claim(incident));
                     let shown = scenario::shown(incident);

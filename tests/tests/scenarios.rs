@@ -1,4 +1,4 @@
-//! Every text under `tests/scenarios` is played through the engine; all that fail are told at once.
+//! Every text under `tests/scenarios` is played through the engine; one run reports every failure.
 
 use std::path::Path;
 

@@ -10,7 +10,7 @@ awaited; {"event": "begun", "status"} when its head has come; {"event": "attempt
 request, as its end would be; {"event": "end", "class", "errno", "status", "bytes",
 "message", "stage", "local": [ip, port], "started", "at"}. Instants are CLOCK_REALTIME in nanoseconds, taken at the
 exception. "class" is "none" where nothing was raised. What was raised is logged to standard error in one line, as a
-service would. It must never retry unless it is told to.
+service would. It never retries by itself.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ async def upload_body(plan):
         await asyncio.sleep(plan.get("pause", 0))
 
 
-async def by_httpx(command, told, url=None):
+async def by_httpx(command, ids, url=None):
     """One exchange; what it came to."""
     found = {"stage": None, "local": last_local.get(command.get("session"))}
 
@@ -90,7 +90,7 @@ async def by_httpx(command, told, url=None):
         if name == "http11.send_request_headers.started" and command.get("hold"):
             await until_closed(command["hold"], kept[0])
         if name == "http11.receive_response_headers.started":
-            say(event="sent", at=time.time_ns(), local=found["local"], **told)
+            say(event="sent", at=time.time_ns(), local=found["local"], **ids)
 
     name = command.get("session")
     client = sessions.get(name) if name else None
@@ -115,7 +115,7 @@ async def by_httpx(command, told, url=None):
         ) as response:
             outcome["status"] = response.status_code
             found["local"] = list(response.extensions["network_stream"].get_extra_info("client_addr")[:2])
-            say(event="begun", status=response.status_code, at=time.time_ns(), local=found["local"], **told)
+            say(event="begun", status=response.status_code, at=time.time_ns(), local=found["local"], **ids)
             async for piece in response.aiter_raw():
                 outcome["bytes"] += len(piece)
 
@@ -159,22 +159,22 @@ async def until_closed(hold, sock):
 
 
 async def httpx_request(command, index):
-    told = {"id": command["id"], "index": index}
-    say(event="end", **await by_httpx(command, told), **told)
+    ids = {"id": command["id"], "index": index}
+    say(event="end", **await by_httpx(command, ids), **ids)
 
 
 async def with_retry(command, index):
     """gaia-web's `post_with_retry`, with waits of its caller's choice: tries again after `ConnectError`,
     `RemoteProtocolError` and 502, 503, 504, then asks the fallback once, and raises the primary's last error if that
     fails as well. After a lasting status it asks the fallback only with "statuses", as `ServiceClient` does."""
-    told = {"id": command["id"], "index": index}
+    ids = {"id": command["id"], "index": index}
     plan = command["retry"]
 
     async def attempt(url):
-        outcome = await by_httpx(command, told, url)
+        outcome = await by_httpx(command, ids, url)
         if outcome["class"] == "none" and outcome["status"] >= 400:
             outcome["class"] = "HTTPStatusError"
-        say(event="attempt", **outcome, **told)
+        say(event="attempt", **outcome, **ids)
         return outcome
 
     for wait in [*plan["waits"], None]:
@@ -192,30 +192,30 @@ async def with_retry(command, index):
                 seen = other
             else:
                 log(f"HA fallback POST {plan['fallback']} also failed ({other['class']}). Raising original error.")
-    say(event="end", **{**seen, "at": time.time_ns()}, **told)
+    say(event="end", **{**seen, "at": time.time_ns()}, **ids)
 
 
 async def reused(command, index):
     """Makes a connection, keeps it, and asks once more over it after a while that varies from one to the other."""
-    told = {"id": command["id"], "index": index}
+    ids = {"id": command["id"], "index": index}
     plan = command["reuse"]
     kept = {**command, "session": f"{command['id']}-{index}"}
-    await by_httpx(kept, told)
+    await by_httpx(kept, ids)
     share = index / max(1, command["count"] - 1)
     await asyncio.sleep(plan["after"] + plan["spread"] * (2 * share - 1))
-    outcome = await by_httpx({**kept, "hold": plan.get("hold")}, told)
-    say(event="end", **outcome, **told)
+    outcome = await by_httpx({**kept, "hold": plan.get("hold")}, ids)
+    say(event="end", **outcome, **ids)
     await sessions.pop(kept["session"]).aclose()
 
 
 def requests_request(command, index):
     import requests
 
-    told = {"id": command["id"], "index": index}
+    ids = {"id": command["id"], "index": index}
     outcome = {"class": "none", "errno": None, "status": None, "bytes": 0, "message": ""}
     plan = command.get("upload")
     started = time.time_ns()
-    say(event="sent", at=started, local=None, **told)
+    say(event="sent", at=started, local=None, **ids)
     try:
         with requests.Session() as session:
             session.trust_env = False
@@ -227,18 +227,18 @@ def requests_request(command, index):
                 stream=True,
             )
             outcome["status"] = answer.status_code
-            say(event="begun", status=answer.status_code, at=time.time_ns(), local=None, **told)
+            say(event="begun", status=answer.status_code, at=time.time_ns(), local=None, **ids)
             for piece in answer.iter_content(None):
                 outcome["bytes"] += len(piece)
         at = time.time_ns()
     except Exception as error:
         at = time.time_ns()
         outcome.update({"class": type(error).__name__, "errno": errno_of(error), "message": str(error)})
-    say(event="end", started=started, at=at, stage=None, local=None, **outcome, **told)
+    say(event="end", started=started, at=at, stage=None, local=None, **outcome, **ids)
 
 
 async def look_up(command):
-    told = {"id": command["id"], "index": 0}
+    ids = {"id": command["id"], "index": 0}
     outcome = {"class": "none", "errno": None, "message": ""}
     started = time.time_ns()
     try:
@@ -246,7 +246,7 @@ async def look_up(command):
         outcome["message"] = found[0][4][0]
     except OSError as error:
         outcome.update({"class": type(error).__name__, "errno": errno_of(error), "message": str(error)})
-    say(event="end", started=started, at=time.time_ns(), stage="resolve", local=None, status=None, bytes=0, **outcome, **told)
+    say(event="end", started=started, at=time.time_ns(), stage="resolve", local=None, status=None, bytes=0, **outcome, **ids)
 
 
 async def main():

@@ -381,7 +381,7 @@ def serve_proxy(options):
 
 
 def serve_hoard(options):
-    """A queue for one connection (the kernel lets one more in), N of them taken by itself, and nobody who accepts."""
+    """A queue for one connection (the kernel admits one more), N places taken by this process, and no accept."""
     listener = socket.create_server(("", options.port), backlog=1)
     kept = [listener] + [socket.create_connection(("127.0.0.1", options.port)) for _ in range(options.fill)]
     say("listening", kept=len(kept))
@@ -419,7 +419,7 @@ def certificate():
 def serve_http(options):
     import uvicorn
 
-    # Workers are spawned and import this file anew: what they need comes by the environment.
+    # Workers are spawned and import this file again: their settings come from the environment.
     os.environ[PORT_VARIABLE] = str(options.port)
     os.environ[IMPORTING_VARIABLE] = str(options.importing)
     os.environ[STARTING_VARIABLE] = str(options.starting)

@@ -2,7 +2,7 @@
 
     traffic.py SECONDS '{"core": URL, "tls": URL, "raw": URL, "fork": URL, "recycled": URL}'
 
-Each shape must end well for its client; what does not is told, and makes the traffic unclean. At its end it appends one
+Each shape must end well for its client; a failure is reported, and makes the traffic unclean. At its end it appends one
 JSON line to the file that GAIA_MONITOR_TEST_EVENTS names: {"event": "done", "counts": {shape: number}, "failed": [text]}.
 It must never reuse a connection about when its server's keep-alive time is over: that is a race, and races break.
 """
@@ -247,7 +247,7 @@ async def worker(number, until, counts, failed):
             try:
                 await shape()
                 counts[shape.__name__] = counts.get(shape.__name__, 0) + 1
-            except Exception as error:  # told, and judged by who reads it
+            except Exception as error:  # reported, and judged by the reader of the report
                 failed.append(f"{shape.__name__}: {type(error).__name__}: {error}")
 
 

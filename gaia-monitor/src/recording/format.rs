@@ -23,7 +23,7 @@ pub struct Header {
     pub started_at: Utc,
     /// The anchor of the kernel's clock: the UTC instant of boot time 0, as measured at the start.
     pub booted_at: Utc,
-    /// What the engine was told.
+    /// The settings of the engine.
     pub settings: Settings,
 }
 

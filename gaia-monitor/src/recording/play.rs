@@ -1,4 +1,4 @@
-//! Hands a recording's events to whoever steps an engine, with a `Lost` event in the place of each gap.
+//! Iteration over a recording's events, with a `Lost` event in the place of each gap.
 
 use std::io::BufRead;
 

@@ -1,4 +1,4 @@
-//! A listener that nobody accepts from, with and without room in its queue.
+//! A listener whose process never accepts, with and without room in its queue.
 
 use crate::client::Request;
 use crate::expect::{Expected, Moment, NO_DATA, SYN_TIMEOUT, broken};

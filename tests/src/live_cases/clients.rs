@@ -20,7 +20,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "client-cancels-included",
-            "a client that cancels is told when that is asked for",
+            "a client that cancels is reported with --include-cancelled",
             client_cancels_included,
         )
         .with(&["--include-cancelled"]),

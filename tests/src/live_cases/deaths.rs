@@ -144,7 +144,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "kill-self-under-init",
-            "a process that kills itself was killed by nobody else",
+            "a process that kills itself is its own sender",
             dies(Death {
                 container: Recipe::init,
                 under_init: true,
@@ -163,7 +163,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "exit-with-code-3",
-            "an exit with a code is told with that code",
+            "an exit with a code is reported with that code",
             dies(Death {
                 request: |server| Request::get(&server.url("/exit?code=3")),
                 path: "/exit",
@@ -266,10 +266,10 @@ fn dies(death: Death) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
             let pid = victim(&death, &gaia.core)?;
             let request = gaia.holds(death.path, (death.request)(&gaia.core))?;
             let incident = struck(&death, &gaia.core, pid, &gaia.web, &request)?.role("primary");
-            let told = gaia.ended(&request, death.how, death.phase)?;
+            let fate = gaia.ended(&request, death.how, death.phase)?;
             let broken = match death.caller {
-                Caller::Loses => told.lost()?,
-                Caller::Retries | Caller::Plain => told.by_the_candidate()?,
+                Caller::Loses => fate.lost()?,
+                Caller::Retries | Caller::Plain => fate.by_the_candidate()?,
             };
             Ok(vec![incident.breaking(broken)])
         }
@@ -303,7 +303,7 @@ fn strike(fault: &Fault, server: &Server) -> Result<Killer> {
             server.signal_from_host(server.pid, Signal::SIGKILL)?;
             Ok(Killer::Host(std::process::id()))
         }
-        Fault::Itself => Ok(Killer::Nobody),
+        Fault::Itself => Ok(Killer::NoSender),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "icmp-before-connect",
-            "a syn that is refused by icmp is told from a closed port",
+            "a SYN that is rejected by ICMP is distinguished from a closed port",
             before_the_connect(&["-j", "REJECT"], "packet_rejected", REFUSED),
         ),
         live_case(

@@ -15,12 +15,12 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
             "disconnect-mid-request",
-            "a disconnect in the middle of a request is told by the interface that went",
+            "a disconnect in the middle of a request is dated by the removed interface",
             disconnected(false),
         ),
         live_case(
             "disconnect-mid-stream",
-            "a disconnect in the middle of an answer is told by the interface that went",
+            "a disconnect in the middle of a response is dated by the removed interface",
             disconnected(true),
         ),
         live_case(
@@ -39,9 +39,9 @@ pub fn live_cases() -> Vec<LiveCase> {
             answered_into_a_dead_link,
         ),
         live_case("disconnect-idle", "a disconnect that breaks nothing is silent", disconnect_idle),
-        live_case("veth-down", "a veth that somebody sets down cuts its container off until it is up", veth_down),
+        live_case("veth-down", "a veth that is set down disconnects its container until it is up", veth_down),
         live_case("interface-down", "the same of its own end, set down inside the container", interface_down),
-        live_case("veth-deleted", "a veth that somebody deletes is no disconnect of Docker's", veth_deleted),
+        live_case("veth-deleted", "a veth that is deleted by hand is no disconnect by Docker", veth_deleted),
         live_case("bridge-down", "a bridge that goes down is one incident for all behind it", bridge_down),
     ]
 }
@@ -82,7 +82,7 @@ fn taken_off(
     Ok(vec![incident.under("detached", Until::Link(back)).breaking(broken)])
 }
 
-/// Somebody cuts the server's veth while the request is under way, for good.
+/// The server's veth is removed for good while the request is under way.
 fn veth_lost(
     stage: &Stage,
     (server, client): (&Server, &Client),
@@ -201,7 +201,7 @@ fn bridge_down(stage: &Stage) -> Result<Vec<Expected>> {
     bridge.set(&["down"])?;
     let mut all = ended(&client, &server, first)?;
     all.extend(ended(&client, &server, second)?);
-    // The client's kernel has never asked for this address, and now nobody answers.
+    // The client's kernel has never resolved this address, and now the neighbour does not respond.
     let url = format!("http://{}/", other.address);
     let outcomes = client.ask(Request::get(&url).with("timeout", json!({ "connect": 10.0 })))?;
     all.extend(broken(&client, &other.container, outcomes, UNREACHABLE, "connecting")?);

@@ -141,8 +141,8 @@ fn closes(close: Close) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
         }
         let gaia = Gaia::begin(stage, |recipe| recipe, close.program)?;
         let request = gaia.web.send(gaia.retried((close.request)(&gaia.core)))?;
-        let told = gaia.ended(&request, close.how, close.phase)?;
-        let broken = if close.caller == Caller::Loses { told.lost()? } else { told.by_the_candidate()? };
+        let fate = gaia.ended(&request, close.how, close.phase)?;
+        let broken = if close.caller == Caller::Loses { fate.lost()? } else { fate.by_the_candidate()? };
         by_gaps(broken, |first| Ok(closed(&close, &gaia.core, first)?.role("primary")))
     }
 }

@@ -1,4 +1,4 @@
-//! What a container leaves behind beside its traffic: last words, a client's own line, a core file, the memory it held.
+//! Evidence besides traffic: a container's last log lines, a client's own line, a core file, the memory in use.
 
 use crate::client::Request;
 use crate::docker::docker;
@@ -17,7 +17,7 @@ pub fn live_cases() -> Vec<LiveCase> {
             "a client's line that names its error is joined to what explains it",
             client_names_read_error,
         ),
-        live_case("oom-in-use", "an OOM kill is told with the limit and what was in use", oom_in_use),
+        live_case("oom-in-use", "an OOM kill is reported with the limit and the memory in use", oom_in_use),
         live_case("core-file", "a core file is where the timeline says", core_file),
     ]
 }

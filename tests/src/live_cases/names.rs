@@ -57,7 +57,11 @@ pub fn live_cases() -> Vec<LiveCase> {
             answered("503", 503),
         ),
         live_case("own-lookup-exit", "a server that dies on its own failed look-up is a death", dies_on_its_look_up),
-        live_case("name-gone-alone", "a name that goes without any event is told by itself", name_gone_alone),
+        live_case(
+            "name-gone-alone",
+            "a name that disappears without any event is an incident of its own",
+            name_gone_alone,
+        ),
         live_case("name-stranger", "a look-up of a stranger's name is silent", name_stranger),
     ]
 }
@@ -82,7 +86,7 @@ fn scene(stage: &Stage, says: Says) -> Result<Scene> {
 
 impl Scene {
     /// Stops the primary in order, and waits until its name is gone. What a process looks up that entered the client's
-    /// container is nobody's incident: the wait proves that, too.
+    /// container is no incident: the wait proves this as well.
     fn stop(&self, stage: &Stage, says: Says) -> Result<Expected> {
         self.core.container.stop(Some(10))?;
         if says != Says::Nothing {

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
-        live_case("outside-killed", "a client on another host is told of a death", outside_killed),
+        live_case("outside-killed", "a client on another host is affected by a death", outside_killed),
         live_case("outside-reset", "a client on another host is reset by the application", outside_reset),
         live_case("outside-served", "a client on another host that has its answer is no incident", outside_served),
     ]

@@ -28,7 +28,11 @@ pub fn live_cases() -> Vec<LiveCase> {
             "a kill from another container in the same pid namespace names it",
             killed_by_neighbour,
         ),
-        live_case("shared-network", "a server in another container's network is told from its host", shared_network),
+        live_case(
+            "shared-network",
+            "a server in another container's network is distinguished from that container",
+            shared_network,
+        ),
         live_case("host-network", "a death on the host's network is pinned as on a bridge", host_network),
     ]
 }
@@ -68,7 +72,7 @@ fn killed_by_neighbour(stage: &Stage) -> Result<Vec<Expected>> {
     neighbour.exec(&["sh", "-c", &format!("kill -KILL {}", server.pid)])?;
     let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
     let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
-    Ok(vec![killed.by(Killer::Somebody(neighbour.name().to_owned())).breaking(broken)])
+    Ok(vec![killed.by(Killer::Container(neighbour.name().to_owned())).breaking(broken)])
 }
 
 fn shared_network(stage: &Stage) -> Result<Vec<Expected>> {

@@ -9,7 +9,7 @@ use crate::expect::{
     Break, Broken, Expected, INCOMPLETE_BODY, Killer, Moment, NO_RESPONSE, REFUSED, RESET, RESET_AFTER_FIN, Until,
     broken_on_host, seen,
 };
-use crate::gaia::{Told, by_gaps, told};
+use crate::gaia::{Fate, by_gaps, fate};
 use crate::live_case::{LiveCase, live_case};
 use crate::stage::{Server, Stage};
 use crate::witness::ExitStatus;
@@ -131,12 +131,12 @@ impl Published {
         self.client.send(Request::get(&format!("http://{}{path}", self.listen)).retried(None))
     }
 
-    fn told(&self, request: &Pending, how: Break, phase: &'static str) -> Result<Told> {
-        let mut told = told(&self.client, &self.server.container, request, how, phase)?;
-        for broken in told.broken.iter_mut().filter(|broken| broken.phase != "connecting") {
+    fn fate(&self, request: &Pending, how: Break, phase: &'static str) -> Result<Fate> {
+        let mut fate = fate(&self.client, &self.server.container, request, how, phase)?;
+        for broken in fate.broken.iter_mut().filter(|broken| broken.phase != "connecting") {
             broken.listen = self.way.hop(self.listen);
         }
-        Ok(told)
+        Ok(fate)
     }
 }
 
@@ -149,7 +149,7 @@ fn killed(way: Way, path: &'static str, how: Break, phase: &'static str) -> impl
             all.client.begun(&request)?;
         }
         all.server.container.kill("KILL")?;
-        let broken = all.told(&request, how, phase)?.failed()?;
+        let broken = all.fate(&request, how, phase)?.failed()?;
         let killed = Expected::death("container_killed", &all.server.container, all.server.pid, SIGKILL);
         Ok(vec![killed.by(Killer::Docker("docker kill")).breaking(broken)])
     }
@@ -177,14 +177,14 @@ fn published_port_dead_backend_by_httpx(stage: &Stage) -> Result<Vec<Expected>> 
     // tells which.
     let (attempts, _) = all.client.attempts(&request)?;
     let (how, phase) = seen(attempts.first().context("an attempt")?, false)?.context("it was served")?;
-    let told = all.told(&request, how, phase)?;
-    let broken = if how == NO_RESPONSE { told.broken } else { told.lost()? };
+    let fate = all.fate(&request, how, phase)?;
+    let broken = if how == NO_RESPONSE { fate.broken } else { fate.lost()? };
     Ok(vec![unreachable(&all.server, broken)])
 }
 
 fn translated_port_not_listening(stage: &Stage) -> Result<Vec<Expected>> {
     let all = published(stage, Way::Translated, &["http", "--delay", "600"], false)?;
-    let broken = all.told(&all.send("/ok")?, REFUSED, "connecting")?.failed()?;
+    let broken = all.fate(&all.send("/ok")?, REFUSED, "connecting")?.failed()?;
     let moment = Moment::Refused(all.listen);
     let closed = Expected::living("not_listening", &all.server.container, None, moment);
     Ok(vec![closed.under("not_listening", Until::Lasting).breaking(broken)])
@@ -194,7 +194,7 @@ fn stopped(way: Way) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
     move |stage| {
         let all = published(stage, way, &["http"], true)?;
         all.server.container.stop(Some(10))?;
-        let broken = all.told(&all.send("/ok")?, REFUSED, "connecting")?.failed()?;
+        let broken = all.fate(&all.send("/ok")?, REFUSED, "connecting")?.failed()?;
         let end = ExitStatus::Code(0);
         let stopped = Expected::death("container_stopped", &all.server.container, all.server.pid, end);
         Ok(vec![stopped.by(Killer::Docker("docker stop")).breaking(broken)])
@@ -208,13 +208,13 @@ fn aborted(all: &Published, first: &Broken) -> Result<Expected> {
 
 fn aborted_by_proxy(stage: &Stage) -> Result<Vec<Expected>> {
     let all = published(stage, Way::Proxy, &["http"], true)?;
-    let broken = all.told(&all.send("/linger")?, NO_RESPONSE, "awaiting_response")?.failed()?;
+    let broken = all.fate(&all.send("/linger")?, NO_RESPONSE, "awaiting_response")?.failed()?;
     by_gaps(broken, |first| aborted(&all, first))
 }
 
 fn aborted_directly(stage: &Stage) -> Result<Vec<Expected>> {
     let all = published(stage, Way::Translated, &["http"], true)?;
-    let broken = all.told(&all.send("/linger")?, RESET, "awaiting_response")?.lost()?;
+    let broken = all.fate(&all.send("/linger")?, RESET, "awaiting_response")?.lost()?;
     by_gaps(broken, |first| aborted(&all, first))
 }
 

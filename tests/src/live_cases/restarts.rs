@@ -27,7 +27,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         live_case("kill-and-restart", "the same of a kill from the host", comes_back(Fault::Host)),
         live_case(
             "docker-kill-defeats-the-policy",
-            "a container that Docker was told to kill does not come back",
+            "a container that was killed through Docker is not restarted",
             docker_kill_defeats_the_policy,
         ),
         live_case("crash-loop", "a crash loop is one incident that counts its deaths", crash_loop),

@@ -51,7 +51,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "reuse-near-the-close",
-            "of reuses within four milliseconds of the server's close, those that break are told",
+            "of reuses within four milliseconds of the server's close, those that break are reported",
             races(0.004),
         ),
         live_case("reuse-at-the-close", "the same within less than a millisecond", races(0.000_6)),

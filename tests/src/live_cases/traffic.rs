@@ -36,7 +36,7 @@ fn busy_traffic(stage: &Stage) -> Result<Vec<Expected>> {
     let until = Instant::now() + lasting;
     let mut turn = 0_u64;
     while Instant::now() < until {
-        beside(stage, &stack, turn).with_context(|| format!("turn {turn} of what goes on beside the traffic"))?;
+        disturb(stage, &stack, turn).with_context(|| format!("disturbance {turn} of the traffic"))?;
         turn += 1;
     }
     let events = stage.stack.folder().join("web.events");
@@ -47,7 +47,7 @@ fn busy_traffic(stage: &Stage) -> Result<Vec<Expected>> {
     .with_context(|| stack.traffic.logs().map(|said| said.stderr).unwrap_or_default())?;
     let failed = done.get("failed").and_then(Value::as_array).context("the traffic's own account")?;
     ensure!(failed.is_empty(), "the traffic was not clean: {failed:?}");
-    println!("busy-traffic: {} and {turn} turns beside it", done.get("counts").unwrap_or(&Value::Null));
+    println!("busy-traffic: {} and {turn} disturbances", done.get("counts").unwrap_or(&Value::Null));
     Ok(vec![])
 }
 
@@ -79,9 +79,9 @@ fn begin(stage: &Stage, lasting: Duration) -> Result<Stack> {
     Ok(Stack { core, idle, published: ([127, 0, 0, 1], port).into(), traffic })
 }
 
-/// What goes on beside the traffic: orders to Docker for containers that nobody asks, processes that are entered and end
+/// Disturbances of the traffic: Docker requests for containers without clients, processes that are entered and end
 /// badly, the operator's own requests.
-fn beside(stage: &Stage, stack: &Stack, turn: u64) -> Result<()> {
+fn disturb(stage: &Stage, stack: &Stack, turn: u64) -> Result<()> {
     let (core, idle) = (&stack.core.container, &stack.idle.container);
     match turn % 8 {
         0 => {

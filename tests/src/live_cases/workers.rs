@@ -18,13 +18,13 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
             "uvicorn-worker-killed",
-            "a killed worker of uvicorn is told while its parent lives",
+            "a killed worker of uvicorn is reported while its parent is alive",
             // Each of the two workers says that it listens.
             killed_worker("http", 2),
         ),
         live_case(
             "gunicorn-worker-killed",
-            "a killed worker of a preforking gunicorn is told while its arbiter lives",
+            "a killed worker of a preforking gunicorn is reported while its arbiter is alive",
             killed_worker("fork", 1),
         ),
         live_case(
@@ -32,13 +32,17 @@ pub fn live_cases() -> Vec<LiveCase> {
             "a worker killed by a shell that was entered into its container names that container",
             worker_killed_by_exec,
         ),
-        live_case("uvicorn-worker-crashed", "a worker that crashes is told with how", uvicorn_worker_crashed),
+        live_case(
+            "uvicorn-worker-crashed",
+            "a worker that crashes is reported with its signal",
+            uvicorn_worker_crashed,
+        ),
         live_case(
             "worker-oom",
-            "a worker that outgrows the memory limit is told while its parent lives",
+            "a worker that exceeds the memory limit is reported while its parent is alive",
             worker_ends(End::Oom),
         ),
-        live_case("worker-exits", "a worker that exits with a code is told with it", worker_ends(End::Exit)),
+        live_case("worker-exits", "a worker that exits with a code is reported with it", worker_ends(End::Exit)),
         live_case(
             "idle-worker-killed",
             "a worker that never accepted anything counts all the same",
@@ -98,7 +102,7 @@ fn worker_killed_by_exec(stage: &Stage) -> Result<Vec<Expected>> {
     let pid = gaia.core.host_pid(inner)?;
     gaia.core.container.exec(&["sh", "-c", &format!("kill -KILL {inner}")])?;
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_primary()?;
-    let killer = Killer::Somebody(gaia.core.container.name().to_owned());
+    let killer = Killer::Container(gaia.core.container.name().to_owned());
     let died = worker_died(&gaia.core, pid, "process_killed", ExitStatus::Signal(9), killer);
     Ok(vec![died.role("primary").breaking(broken)])
 }
@@ -111,7 +115,7 @@ fn uvicorn_worker_crashed(stage: &Stage) -> Result<Vec<Expected>> {
     let inner = gaia.core.entered("/segv", 1)?.into_iter().next().unwrap_or_default();
     let pid = pids.iter().find(|(known, _)| *known == inner).map(|(_, pid)| *pid).unwrap_or_default();
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_primary()?;
-    let died = worker_died(&gaia.core, pid, "process_crashed", ExitStatus::Signal(11), Killer::Nobody);
+    let died = worker_died(&gaia.core, pid, "process_crashed", ExitStatus::Signal(11), Killer::NoSender);
     Ok(vec![died.role("primary").breaking(broken)])
 }
 
@@ -135,7 +139,7 @@ fn worker_ends(end: End) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
         let inner = gaia.core.entered(bare, 1)?.into_iter().next().unwrap_or_default();
         let pid = pids.iter().find(|(known, _)| *known == inner).map(|(_, pid)| *pid).unwrap_or_default();
         let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_primary()?;
-        let died = worker_died(&gaia.core, pid, how, status, Killer::Nobody);
+        let died = worker_died(&gaia.core, pid, how, status, Killer::NoSender);
         Ok(vec![died.role("primary").breaking(broken)])
     }
 }

@@ -86,11 +86,11 @@ impl Expected {
         words.end()
     }
 
-    /// Compares what was told with what was expected.
+    /// Compares the published incidents with the expected ones.
     pub fn check(&self, played: &Played) -> Result<()> {
         self.compare(played).map_err(|error| {
             let last: Vec<String> = played.last().into_iter().map(shown).collect();
-            let reasons = played.0.iter().filter_map(|told| match &told.effect {
+            let reasons = played.0.iter().filter_map(|emitted| match &emitted.effect {
                 Effect::Explained { text, .. } => Some(format!("explained: {text}")),
                 Effect::Incident(_) | Effect::Counted(_) | Effect::Wanted(_) => None,
             });
@@ -130,8 +130,8 @@ impl Expected {
 
     fn counts(&self, played: &Played) -> Result<()> {
         for (key, wanted) in &self.counted {
-            let count = played.0.iter().filter(|told| {
-                let name = match &told.effect {
+            let count = played.0.iter().filter(|emitted| {
+                let name = match &emitted.effect {
                     Effect::Counted(Counted::ClientCancelled { .. }) => "cancelled",
                     Effect::Counted(Counted::IdleClose { .. }) => "idle",
                     Effect::Counted(Counted::Lost { .. }) => "lost",
@@ -180,11 +180,12 @@ impl Expected {
             }
             let found = match key.as_str() {
                 "states" => {
-                    let mut states: Vec<String> = revisions.iter().map(|(_, told)| name_of(&told.state)).collect();
+                    let mut states: Vec<String> =
+                        revisions.iter().map(|(_, incident)| name_of(&incident.state)).collect();
                     states.dedup();
                     states.join(",")
                 }
-                "first_kind" => revisions.first().map_or(String::new(), |(_, told)| name_of(&told.cause.kind)),
+                "first_kind" => revisions.first().map_or(String::new(), |(_, incident)| name_of(&incident.cause.kind)),
                 "revisions" => revisions.len().to_string(),
                 "pid" => {
                     let pid = incident.subject.pid;
@@ -215,12 +216,12 @@ impl Expected {
             self.entry(entry, found).with_context(|| format!("{} > {}", entry.client, entry.server))?;
         }
         for note in &wanted.notes {
-            let told = incident.timeline.iter().any(|entry| entry.text.contains(note.as_str()));
-            ensure!(told, "the timeline does not say {note:?}");
+            let found = incident.timeline.iter().any(|entry| entry.text.contains(note.as_str()));
+            ensure!(found, "no timeline entry contains {note:?}");
         }
         for text in &wanted.unsaid {
-            let told = incident.timeline.iter().find(|entry| entry.text.contains(text.as_str()));
-            ensure!(told.is_none(), "the timeline says {told:?}");
+            let found = incident.timeline.iter().find(|entry| entry.text.contains(text.as_str()));
+            ensure!(found.is_none(), "a timeline entry contains {text:?}: {found:?}");
         }
         Ok(())
     }

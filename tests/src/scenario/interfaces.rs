@@ -21,7 +21,7 @@ const DOWN_TO_MOVED: Nanos = Nanos::from_millis(16);
 const MOVED_TO_REMOVED: Nanos = Nanos::from_millis(7);
 const REMOVED_TO_TOLD: Nanos = Nanos::from_millis(14);
 
-/// The interfaces, once they are told.
+/// The interfaces, from `links` on.
 #[derive(Clone, Debug, Default)]
 pub struct Interfaces {
     /// By container: the numbers of its own end and of the host's.
@@ -87,7 +87,7 @@ impl Script {
         self.facts.kernel(Fact::Link(LinkChange { netns, link, removed }));
     }
 
-    /// Somebody does something to an interface: `link core down` to the host's end of core's pair, `own` to its own end.
+    /// A change of an interface: `link core down` of the host's end of core's pair, `own` of its own end.
     pub fn link(&mut self, words: &mut Words) -> Result<()> {
         let own = words.flag("own");
         let name = words.next("the container, or bridge")?;
@@ -129,7 +129,7 @@ impl Script {
                 self.tell_link(netns, inner(pair, LinkState::Down), true);
                 self.tell_link(HOST_NETNS, outer(pair, LinkState::Down), true);
             }
-            (other, _) => bail!("nobody does {other} to an interface"),
+            (other, _) => bail!("no change {other} of an interface"),
         }
         Ok(())
     }

@@ -55,8 +55,8 @@ fn broken(played: &Played) -> (Broken, Broken) {
         }
     }
     let mut counted: BTreeMap<(CauseKind, HttpxClass), u64> = BTreeMap::new();
-    for told in &played.0 {
-        if let Effect::Counted(Counted::Broken { httpx, cause, .. }) = &told.effect {
+    for emitted in &played.0 {
+        if let Effect::Counted(Counted::Broken { httpx, cause, .. }) = &emitted.effect {
             *counted.entry((*cause, *httpx)).or_default() += 1;
         }
     }

@@ -1,7 +1,7 @@
-//! Statements about names: who looks one up, what the name server says, and what the monitor's own look-ups find.
+//! Statements about names: DNS queries, DNS responses, and the monitor's own lookups.
 //!
-//! A look-up is told as glibc makes it: A and AAAA through one socket, both with ids of their own; a name server that
-//! failed is asked again, with the same ids through another socket.
+//! A lookup has the form that glibc gives it: A and AAAA through one socket, both with ids of their own; after a failure
+//! of the resolver, the queries are repeated with the same ids through another socket.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -93,7 +93,7 @@ impl Script {
         }
     }
 
-    /// `told SOCKET NAME RESULT [A|AAAA] [ip=]`: only the answers; one type's alone where it is named.
+    /// `dns-response SOCKET NAME RESULT [A|AAAA] [ip=]`: responses only; of one type if it is named.
     pub(super) fn dns_response(&mut self, words: &mut Words) -> Result<()> {
         let ip = words.value("ip").map(|ip| ip.parse()).transpose()?;
         let socket = words.next("the socket")?;

@@ -13,25 +13,25 @@ const AFTERWARDS: Nanos = Nanos::from_secs(15);
 
 /// One effect, and when it came.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct Emitted {
     pub seen: Stamp,
     pub effect: Effect,
 }
 
-/// All that the engine told.
+/// All effects of the engine.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Played(pub Vec<Told>);
+pub struct Played(pub Vec<Emitted>);
 
 impl Played {
     /// Every revision of every incident, in order.
     pub fn revisions(&self) -> impl Iterator<Item = (Stamp, &Incident)> {
-        self.0.iter().filter_map(|told| match &told.effect {
-            Effect::Incident(incident) => Some((told.seen, incident.as_ref())),
+        self.0.iter().filter_map(|emitted| match &emitted.effect {
+            Effect::Incident(incident) => Some((emitted.seen, incident.as_ref())),
             Effect::Explained { .. } | Effect::Counted(_) | Effect::Wanted(_) => None,
         })
     }
 
-    /// Incidents in the order in which they were first told.
+    /// Incidents in the order of their first revisions.
     #[must_use]
     pub fn ids(&self) -> Vec<IncidentId> {
         let mut ids = Vec::new();
@@ -59,31 +59,31 @@ impl Played {
 /// Plays the events, and follows the story until nothing more can come of it.
 #[must_use]
 pub fn play(settings: &Settings, events: &[Event]) -> Played {
-    let (mut engine, mut told) = drive(settings, events);
+    let (mut engine, mut emitted) = drive(settings, events);
     let mut seq = events.last().map_or(0, |event| event.seq);
     let end = events.last().map_or(Stamp(0), |event| event.seen).plus(AFTERWARDS);
-    tick_until(&mut engine, end, &mut seq, &mut told);
-    Played(told)
+    tick_until(&mut engine, end, &mut seq, &mut emitted);
+    Played(emitted)
 }
 
-/// Plays the events up to the last one: what the engine has come to, and what it told.
+/// Plays the events up to the last one: the engine and its effects.
 #[must_use]
-pub fn drive(settings: &Settings, events: &[Event]) -> (Engine, Vec<Told>) {
+pub fn drive(settings: &Settings, events: &[Event]) -> (Engine, Vec<Emitted>) {
     let mut engine = Engine::new(settings.clone());
-    let mut told = Vec::new();
+    let mut emitted = Vec::new();
     let mut seq = 0;
     for event in events {
-        tick_until(&mut engine, event.seen, &mut seq, &mut told);
-        step(&mut engine, event, &mut told);
+        tick_until(&mut engine, event.seen, &mut seq, &mut emitted);
+        step(&mut engine, event, &mut emitted);
         seq = event.seq;
     }
-    (engine, told)
+    (engine, emitted)
 }
 
-fn tick_until(engine: &mut Engine, until: Stamp, seq: &mut u64, told: &mut Vec<Told>) {
+fn tick_until(engine: &mut Engine, until: Stamp, seq: &mut u64, emitted: &mut Vec<Emitted>) {
     while let Some(due) = engine.next_deadline().filter(|due| *due < until) {
         *seq += 1;
-        step(engine, &tick(*seq, due), told);
+        step(engine, &tick(*seq, due), emitted);
     }
 }
 
@@ -93,10 +93,10 @@ pub fn tick(seq: u64, at: Stamp) -> Event {
     Event { seq, seen: at, at, fact: Fact::Tick }
 }
 
-fn step(engine: &mut Engine, event: &Event, told: &mut Vec<Told>) {
+fn step(engine: &mut Engine, event: &Event, emitted: &mut Vec<Emitted>) {
     let mut effects = Vec::new();
     engine.step(event, &mut effects);
-    told.extend(effects.into_iter().map(|effect| Told { seen: event.seen, effect }));
+    emitted.extend(effects.into_iter().map(|effect| Emitted { seen: event.seen, effect }));
 }
 
 /// Plays the events just as they are, with no tick but a last one.

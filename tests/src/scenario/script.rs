@@ -42,7 +42,7 @@ pub struct Script {
     /// Listening sockets, by container and port.
     pub(super) listeners: BTreeMap<(String, u16), Socket>,
     pub(super) pids: BTreeMap<String, Pid>,
-    /// `None` until `links`: nobody watches interfaces.
+    /// `None` until `links`: interfaces are not watched.
     pub(super) interfaces: Option<Interfaces>,
 }
 
@@ -190,7 +190,7 @@ impl Script {
             "lost" => {
                 let stage = words.next("the stage")?;
                 let count = words.next("the count")?.parse()?;
-                // Told after what the ring still held.
+                // Released after the records that the ring still held.
                 self.facts.kernel(Fact::Lost { stage, count });
             }
             "shutdown" => self.facts.own(Fact::Shutdown),
@@ -264,11 +264,11 @@ impl Script {
             self.facts.kernel(Fact::ProcessStarted(started));
             self.facts.kernel(Fact::ProcessExec(ProcessExec { process: actor.process.clone() }));
         }
-        self.told(&name, DockerAction::Start)?;
+        self.docker_event(&name, DockerAction::Start)?;
         self.inspected(&name)
     }
 
-    fn told(&mut self, name: &str, action: DockerAction) -> Result<()> {
+    fn docker_event(&mut self, name: &str, action: DockerAction) -> Result<()> {
         let info = &self.actors.player(name)?.info;
         let event = DockerEvent { container: info.id.clone(), name: info.name.clone(), action };
         self.facts.docker(Fact::Docker(event));
@@ -324,7 +324,7 @@ impl Script {
     }
 
     fn signal(&mut self, words: &mut Words) -> Result<()> {
-        let by = words.after("by").context("by whom?")?;
+        let by = words.after("by").context("no sender")?;
         let delivered = !words.flag("ignored");
         let target = self.actor(words)?.process;
         let signal = words.next("the signal")?;
@@ -421,7 +421,7 @@ impl Script {
                 let exit_code = Some(arg()?.parse()?);
                 let info = &mut self.actors.player_mut(&name)?.info;
                 (info.running, info.exit_code) = (false, exit_code);
-                self.told(&name, DockerAction::Die { exit_code })?;
+                self.docker_event(&name, DockerAction::Die { exit_code })?;
                 // A dead container has neither processes nor addresses.
                 let kept = self.actors.player(&name)?.info.clone();
                 let info = &mut self.actors.player_mut(&name)?.info;
@@ -456,7 +456,7 @@ impl Script {
             "let-go" => DockerAction::NetworkDisconnect { network: "gaia-network".to_owned() },
             other => bail!("Docker does not say {other}"),
         };
-        self.told(&name, action)
+        self.docker_event(&name, action)
     }
 }
 

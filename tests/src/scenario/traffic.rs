@@ -95,7 +95,7 @@ impl Script {
         Ok(())
     }
 
-    /// A FIN reaches an end whose other end nobody saw.
+    /// A FIN arrives at an endpoint whose peer was not seen.
     pub(super) fn fin(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         let side = which(words)?;
@@ -182,7 +182,7 @@ impl Script {
         if words.flag("done") && body != BodyFraming::Empty {
             what.push(HttpWhat::AnswerComplete);
         }
-        let met = if lost { Met::Nobody } else { Met::Reader };
+        let met = if lost { Met::Nothing } else { Met::Reader };
         self.wires.send(&wire, &mut self.facts, &mut self.actors, Which::Server, &what, met)
     }
 

@@ -112,7 +112,7 @@ impl Wire {
             Which::Client => Ok(&mut self.client),
             Which::Accepted => self.hop.as_mut().map(|hop| &mut hop.0).context("no docker-proxy between"),
             Which::Leg => self.hop.as_mut().map(|hop| &mut hop.1).context("no docker-proxy between"),
-            Which::Server => self.server.as_mut().context("nobody accepted"),
+            Which::Server => self.server.as_mut().context("the connection was not accepted"),
         }
     }
 }
@@ -229,8 +229,8 @@ impl Wires {
         let wire = self.get(name)?;
         let asked = wire.end(which)?.socket;
         let local = wire.behind.unwrap_or(asked.remote);
-        let nobody = Socket { cookie: Cookie::NONE, netns, cgroup: CgroupId(0), local, remote: asked.local };
-        facts.kernel(Fact::ResetSent(ResetSent { socket: nobody, reason: "NO_SOCKET".into(), active: false }));
+        let unknown = Socket { cookie: Cookie::NONE, netns, cgroup: CgroupId(0), local, remote: asked.local };
+        facts.kernel(Fact::ResetSent(ResetSent { socket: unknown, reason: "NO_SOCKET".into(), active: false }));
         self.reset_arrives(name, facts, actors, which)
     }
 
@@ -376,7 +376,7 @@ impl Wires {
     }
 
     /// Bytes go from one end to the other, with what HTTP's framing shows of them at the sender's egress; docker-proxy
-    /// passes them on. Whoever reads is told once.
+    /// passes them on. A reader is notified once.
     pub fn send(
         &mut self,
         name: &str,
@@ -396,7 +396,7 @@ impl Wires {
         for (sender, receiver) in legs {
             let now = facts.now;
             let Ok(end) = self.get(name)?.end(*sender) else {
-                // Nobody sees who sends: the bytes come all the same.
+                // The sender is not seen; the bytes arrive nevertheless.
                 self.get(name)?.end(*receiver)?.received = Some(now);
                 return Ok(());
             };
@@ -413,7 +413,7 @@ impl Wires {
             let now = facts.now;
             let between = matches!(receiver, Which::Accepted | Which::Leg);
             let Ok(end) = self.get(name)?.end(*receiver) else { return Ok(()) };
-            if met == Met::Nobody && !between {
+            if met == Met::Nothing && !between {
                 return Ok(());
             }
             end.received = Some(now);
@@ -449,7 +449,7 @@ pub enum Met {
     /// They arrive, and lie unread.
     Socket,
     /// They do not arrive.
-    Nobody,
+    Nothing,
 }
 
 /// How an end is closed.
@@ -460,7 +460,7 @@ pub struct Closing {
     pub dying: bool,
     /// SO_LINGER 0.
     pub reset: bool,
-    /// Bytes that nobody had read; they turn the FIN into an RST.
+    /// Unread bytes; they turn the FIN into an RST.
     pub unread: Option<u32>,
     /// The packet does not arrive.
     pub lost: bool,

@@ -191,9 +191,9 @@ fn action() -> impl Strategy<Value = DockerAction> {
     ]
 }
 
-/// Two sockets of two processes, which ask for the name of a container, of nobody, or of an environment.
+/// Two sockets of two processes, which query the name of a container, an unknown name, or one of an environment.
 fn names() -> impl Strategy<Value = Fact> {
-    let name = select(vec!["c0", "c1", "c1.net", "nobody", "nobody.example"]);
+    let name = select(vec!["c0", "c1", "c1.net", "unknown", "unknown.example"]);
     let answer = prop_oneof![
         Just(NameAnswer::Addresses(vec![ip(0)])),
         Just(NameAnswer::NoData),

@@ -31,7 +31,7 @@ docker cand die 137
 silent
 ";
 
-const TOLD: &str = "gaia-web asked gaia-core 3 times (ConnectError, ConnectError, ConnectError), then \
+const TEXT: &str = "gaia-web asked gaia-core 3 times (ConnectError, ConnectError, ConnectError), then \
                     gaia-core-candidate: ReadError. Its caller saw ConnectError of gaia-core; gaia-core-candidate's \
                     ReadError was swallowed.";
 
@@ -58,7 +58,7 @@ fn explain_tells_what_the_caller_saw_and_what_was_swallowed() {
     for error in ["ConnectError", "ReadError"] {
         let ended = explain(&["--client", "gaia-web", "--error", error]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert!(ended.stdout.contains(TOLD), "{}", ended.stdout);
+        assert!(ended.stdout.contains(TEXT), "{}", ended.stdout);
         assert!(ended.stdout.contains("is part of the failover of incident inc-"), "{}", ended.stdout);
     }
     let ended = explain(&["--server", "gaia-core-candidate", "--client", "gaia-web"]);
@@ -72,7 +72,7 @@ fn explain_writes_stories_behind_the_incidents_told_apart_by_their_schema() {
     let [incident, story] = &all[..] else { panic!("{}", ended.stdout) };
     assert_eq!(incident["schema"], "gaia-monitor.incident/1");
     assert_eq!(story["schema"], "gaia-monitor.story/1");
-    assert_eq!(story["text"], TOLD);
+    assert_eq!(story["text"], TEXT);
     assert_eq!(story["ending"], "fallback_failed");
     assert_eq!((&story["caller_saw"], &story["swallowed"]), (&"ConnectError".into(), &"ReadError".into()));
     assert_eq!(story["attempts"].as_array().map(Vec::len), Some(3));
@@ -85,5 +85,5 @@ fn the_summary_of_a_replay_tells_it_too() {
     let file = recording();
     let ended = run(&["replay", file.path().to_str().unwrap()]);
     assert_eq!(ended.code, Some(0));
-    ended.says(&["what the callers saw:\n     1 × ", TOLD]);
+    ended.says(&["what the callers saw:\n     1 × ", TEXT]);
 }

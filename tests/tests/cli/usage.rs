@@ -142,7 +142,7 @@ fn a_flag_goes_over_the_variable_and_both_over_the_file_for_every_option() {
         over_file.env(variable, wanted);
         let ended = end(over_file);
         assert!(ended.stdout.lines().any(|printed| printed == line), "{variable} over the file: {}", ended.stdout);
-        // And the file stands where nobody says otherwise.
+        // And the file applies without any other setting.
         let (_place, path) = config(&ended.stdout);
         assert_eq!(run(&["run", "--print-config", "--config", &path]).stdout, ended.stdout, "{flag}");
     }

@@ -1,4 +1,4 @@
-//! The kernel's own counters beside the probe's records: what both say of a full queue.
+//! The kernel's own counters and the probe's records of a full accept queue.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::wait;
 use gaia_monitor_tests::witness::Witness;
 
-const TOLD_WITHIN: Duration = Duration::from_secs(15);
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(15);
 
 #[test]
 fn a_full_queue_is_counted_by_the_kernel_as_often_as_the_probe_sees_it() {
@@ -30,7 +30,7 @@ fn counted() -> Result<()> {
     // The SYN is sent again a second after the first, and once more two seconds later.
     client.ask(Request::get(&server.url("/ok")).connect_timeout(4.0))?;
     let netns = netns_of(server.pid)?;
-    let (seen, overflows) = wait::until("the last packet to be counted", TOLD_WITHIN, || {
+    let (seen, overflows) = wait::until("the last packet to be counted", PUBLISHED_WITHIN, || {
         let events = events_of(monitor.recording())?;
         let seen = events.iter().filter(|event| met_a_full_queue(event, netns)).count() as u64;
         let (overflows, drops) = counts(&events, netns);
@@ -38,7 +38,7 @@ fn counted() -> Result<()> {
         Ok((seen > 1 && overflows >= seen).then_some((seen, overflows)))
     })?;
     ensure!(seen == overflows, "the probe saw {seen}, the kernel counted {overflows}");
-    let told = monitor.wait_for("the incident to tell the count", TOLD_WITHIN, |all| {
+    let incident = monitor.wait_for("the incident with the count", PUBLISHED_WITHIN, |all| {
         let counted = |text: &str| text.contains("(ListenOverflows ") && text.contains(server.container.name());
         let of = |incident: &&gaia_monitor::model::incident::Incident| {
             incident.cause.kind == CauseKind::BacklogOverflow
@@ -46,7 +46,7 @@ fn counted() -> Result<()> {
         };
         all.iter().find(of).cloned()
     })?;
-    ensure!(told.cause.confidence == Confidence::Certain, "{told:?}");
+    ensure!(incident.cause.confidence == Confidence::Certain, "{incident:?}");
     let ended = monitor.stop()?;
     replays(&ended)?;
     stage.stack.remove()

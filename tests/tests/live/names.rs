@@ -1,4 +1,4 @@
-//! The monitor's own look-ups: a name that nobody asks for is known to go and to come back.
+//! The monitor's own lookups: they record that a name disappears and returns without any query by a container.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ fn goes_and_comes_back() -> Result<()> {
     let monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
     let answers = |until: fn(&NameAnswer) -> bool| {
         wait::until("the monitor's own look-up to tell it", KNOWN_WITHIN, || {
-            let told = answers_of(&events_of(monitor.recording())?, web.id());
-            Ok(told.last().is_some_and(|(_, answer)| until(answer)).then_some(told))
+            let results = answers_of(&events_of(monitor.recording())?, web.id());
+            Ok(results.last().is_some_and(|(_, answer)| until(answer)).then_some(results))
         })
     };
     let here = |answer: &NameAnswer| matches!(answer, NameAnswer::Addresses(_));
@@ -43,35 +43,34 @@ fn goes_and_comes_back() -> Result<()> {
     answers(here)?;
     let ended = monitor.stop()?;
     let events = events_of(&ended.recording)?;
-    let told = answers_of(&events, web.id());
-    let [(_, before), (gone, NameAnswer::NoName), (back, after)] = told.as_slice() else {
-        anyhow::bail!("told otherwise: {told:?}");
+    let results = answers_of(&events, web.id());
+    let [(_, before), (gone, NameAnswer::NoName), (back, after)] = results.as_slice() else {
+        anyhow::bail!("unexpected: {results:?}");
     };
-    ensure!(*before == NameAnswer::Addresses(vec![core.address.ip()]) && here(after), "{told:?}");
+    ensure!(*before == NameAnswer::Addresses(vec![core.address.ip()]) && here(after), "{results:?}");
     let died = docker_said(&events, core.container.id(), |action| matches!(action, DockerAction::Die { .. }))?;
     let started = docker_said(&events, core.container.id(), |action| *action == DockerAction::Start)?;
-    println!(
-        "gone {} ms after the death, back {} ms before Docker told the start",
-        ms(*gone, died),
-        ms(started, *back)
-    );
-    ensure!(gone.since(died) < PROMPTLY && back.since(started) < PROMPTLY, "late: {told:?}");
+    println!("gone {} ms after the death, back {} ms before Docker's start event", ms(*gone, died), ms(started, *back));
+    ensure!(gone.since(died) < PROMPTLY && back.since(started) < PROMPTLY, "late: {results:?}");
     let asked = events.iter().any(|event| matches!(&event.fact, Fact::LookUp(look_up) if look_up.name == "core"));
-    ensure!(!asked, "somebody asked for the name, and the monitor's own look-ups must not be told as a container's");
+    ensure!(
+        !asked,
+        "a container's query for the name was recorded, and the monitor's own lookups must not count as one"
+    );
     ensure!(ended.incidents().is_empty(), "{:?}", ended.incidents());
     replays(&ended)?;
     stage.stack.remove()
 }
 
-/// What was told of `core`, as that container finds it.
+/// The results for `core` inside that container.
 fn answers_of(events: &[Event], observer: &str) -> Vec<(Stamp, NameAnswer)> {
-    let told = |event: &Event| match &event.fact {
+    let result = |event: &Event| match &event.fact {
         Fact::NameChecked(checked) if checked.name == "core" && checked.observer.0 == observer => {
             Some((event.at, checked.answer.clone()))
         }
         _other => None,
     };
-    events.iter().filter_map(told).collect()
+    events.iter().filter_map(result).collect()
 }
 
 fn docker_said(events: &[Event], container: &str, wanted: fn(&DockerAction) -> bool) -> Result<Stamp> {

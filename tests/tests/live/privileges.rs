@@ -134,7 +134,7 @@ fn reduced() -> Result<()> {
     })?;
     ensure!(second.subject.pid.map(|pid| pid.0) == Some(stranger.pid), "{second:?}");
 
-    // A container that comes later, with a published port: Docker, its first process and the probe's maps are asked anew.
+    // A container that comes later, with a published port: Docker, its first process and the probe's maps are read again.
     let later = stage.server(stage.recipe("later").publish(stage.port), "later", &["http"])?;
     let port = later.container.published_port(stage.port)?;
     let held = gaia_monitor_tests::client::HostRequest::send(([127, 0, 0, 1], port).into(), "/slow?seconds=60")?;
@@ -150,7 +150,7 @@ fn reduced() -> Result<()> {
     let ended = monitor.stop()?;
     ensure!(ended.status.success() && !ended.stderr.contains("warning"), "{}: {}", ended.status, ended.stderr);
     ensure!(ended.incidents().iter().all(|incident| incident.lost_events.is_empty()), "events were lost");
-    // The inventory told who holds each listening socket, whoever's process it is.
+    // The inventory recorded the holder of each listening socket, whichever process it is.
     let events = json_lines(&ended.recording)?;
     for older in [&server, &stranger] {
         let known = events.iter().any(|event| listens(event, older.address.port(), older.pid));

@@ -138,7 +138,7 @@ fn from_crash_to_incident() -> Result<()> {
         "the candidate can answer: {state:?}"
     );
 
-    // The candidate goes while it is written to: ReadError, which nobody retries.
+    // The candidate ends during an upload: ReadError, which no policy retries.
     let upload = client.send(Request::upload(&candidate.url("/upload?seconds=60"), 32 << 20))?;
     candidate.entered("/upload", 1)?;
     let kill = Instant::now();
@@ -196,10 +196,10 @@ fn leads_to(alert: &Alert, journal: &Path, container: &str, cause: CauseKind) ->
     let words = command.strip_prefix("gaia-monitor ").with_context(|| format!("{alert:?}"))?.split(' ');
     let mut explain = Command::new(binary()?);
     explain.args(words);
-    let told = run(&mut explain, OnInterrupt::End)?.stdout;
+    let output = run(&mut explain, OnInterrupt::End)?.stdout;
     let pid = incident.subject.pid.context("no pid")?.0.to_string();
     for part in [container, &pid, &incident.moment.at.to_string()] {
-        ensure!(told.contains(part), "`{command}` does not tell {part}:\n{told}");
+        ensure!(output.contains(part), "`{command}` does not print {part}:\n{output}");
     }
     Ok(())
 }

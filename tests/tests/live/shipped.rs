@@ -212,7 +212,7 @@ fn in_a_container() -> Result<()> {
     stage.stack.remove()
 }
 
-/// The shipped files in the case's folder as the header of the Compose file says, and beside them what a test needs:
+/// The shipped files in the case's folder as the header of the Compose file says, and next to them what a test needs:
 /// names and labels of its own, its scope, no port that an operator's monitor may have.
 fn compose(stage: &Stage) -> Result<Composed> {
     let place = stage.stack.folder().join("composed");
@@ -227,16 +227,16 @@ fn compose(stage: &Stage) -> Result<Composed> {
         "[run, --journal, /var/lib/gaia-monitor, --ready-file, /var/lib/gaia-monitor/ready, --project, {project}]"
     );
     let labels: Vec<String> = stage.stack.run().labels().iter().map(|label| format!("      - {label}\n")).collect();
-    let beside = place.join("test.yml");
+    let test = place.join("test.yml");
     let text = format!(
         "services:\n  gaia-monitor:\n    image: {project}:monitor\n    command: {command}\n    restart: \"no\"\n    \
          labels:\n{}",
         labels.concat()
     );
-    fs::write(&beside, text)?;
+    fs::write(&test, text)?;
     // A project of its own: `down` must not touch the case's network.
     let project = format!("{project}-monitor");
-    Ok(Composed { files: [shipped, beside], project, base: stage.stack.image().tag().to_owned() })
+    Ok(Composed { files: [shipped, test], project, base: stage.stack.image().tag().to_owned() })
 }
 
 /// By another process: one that holds a program open for writing makes its start fail.

@@ -58,13 +58,13 @@ fn failed_failover() -> Result<()> {
     ensure!(log("HA fallback POST"), "the helper's line is not in {:#?}", kill.timeline);
 
     let ended = monitor.stop()?;
-    let told = "web asked core 3 times (ConnectError, ConnectError, ConnectError), then core-candidate: ReadError. Its caller \
+    let text = "web asked core 3 times (ConnectError, ConnectError, ConnectError), then core-candidate: ReadError. Its caller \
                 saw ConnectError of core; core-candidate's ReadError was swallowed.";
-    ensure!(ended.stderr.contains(told), "the summary says:\n{}", ended.stderr);
+    ensure!(ended.stderr.contains(text), "the summary says:\n{}", ended.stderr);
     let mut explain = Command::new(binary()?);
     explain.args(["explain", "--client", "web", "--error", "ConnectError", "--recording"]).arg(&ended.recording);
     let explained = run(&mut explain, OnInterrupt::End).context("explain")?.stdout;
-    ensure!(explained.contains(told), "explain says:\n{explained}");
+    ensure!(explained.contains(text), "explain says:\n{explained}");
     let part = format!("core-candidate's incident {} is part of the failover of incident {}", kill.id, stop.id);
     ensure!(explained.contains(&part), "explain says:\n{explained}");
     replays(&ended)?;

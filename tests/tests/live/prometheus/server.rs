@@ -126,7 +126,7 @@ pub fn get(url: &str, query: &[(&str, &str)]) -> Result<String> {
     Ok(text)
 }
 
-/// An address that nobody listens on at this moment.
+/// An address without a listener at this moment.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
