@@ -97,7 +97,7 @@ fn verdicts(played: &play::Played) -> Result<Vec<serde_json::Value>> {
     let mut verdicts = BTreeMap::new();
     for incident in played.last().into_iter().filter(|incident| incident.state != State::Withdrawn) {
         let mut value = serde_json::to_value(incident)?;
-        for history in ["/id", "/revision", "/failover_of", "/merged_into", "/lost_events", "/cause/because"] {
+        for history in ["/id", "/revision", "/failover_of", "/merged_into", "/lost_events", "/cause/caused_by"] {
             *value.pointer_mut(history).context(history)? = serde_json::Value::Null;
         }
         verdicts.insert(value.to_string(), value);

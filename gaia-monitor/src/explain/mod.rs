@@ -134,7 +134,7 @@ fn matches_query(entry: &Affected, query: &Query, is_subject: bool) -> bool {
     let error = &entry.client_error;
     query.client.as_ref().is_none_or(|name| is_named(&entry.client, name))
         && (is_subject || query.server.as_ref().is_none_or(|name| is_named(&entry.server, name)))
-        && query.error.is_none_or(|class| error.httpx == class || error.or == Some(class))
+        && query.error.is_none_or(|class| error.httpx == class || error.also_possible == Some(class))
 }
 
 /// By container, by service, or (without a container) by command or by the label in metrics.

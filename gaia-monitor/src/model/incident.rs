@@ -72,7 +72,7 @@ pub struct Cause {
     /// The sender of the signal; null if the process itself or the kernel sent it.
     pub sender: Option<Sender>,
     /// The incident that caused this one.
-    pub because: Option<IncidentId>,
+    pub caused_by: Option<IncidentId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -265,7 +265,7 @@ pub struct ClientError {
     /// The class that httpx raises for what this socket received, whatever the client is.
     pub httpx: HttpxClass,
     /// Another class that the same packets allow.
-    pub or: Option<HttpxClass>,
+    pub also_possible: Option<HttpxClass>,
     pub detail: Option<Detail>,
     /// The name of the error that the kernel set on the socket, or of the resolver's error.
     pub errno: Option<String>,

@@ -32,7 +32,7 @@ pub fn affected(after: Nanos, port: u16, httpx: HttpxClass, detail: Detail, phas
         via: None,
         client_error: ClientError {
             httpx,
-            or: None,
+            also_possible: None,
             detail: Some(detail),
             errno: (detail == Detail::Reset).then(|| "ECONNRESET".to_owned()),
             phase,
@@ -67,7 +67,7 @@ pub fn killed() -> Incident {
                 container: None,
                 via: None::<Via>,
             }),
-            because: None,
+            caused_by: None,
         },
         moment: Moment { at: Utc(MOMENT), fact: MomentFact::ProcessExit },
         subject: Subject {
@@ -123,7 +123,7 @@ pub fn unknown() -> Incident {
         exit_code: None,
         how: None,
         sender: None,
-        because: None,
+        caused_by: None,
     };
     incident.moment.fact = MomentFact::ClientError;
     incident.subject = Subject {

@@ -9,7 +9,7 @@ use crate::model::time::{Stamp, Utc};
 pub const FAMILY: &str = "gaia-monitor.recording/";
 
 /// The format that this version writes and reads.
-pub const FORMAT: &str = "gaia-monitor.recording/1";
+pub const FORMAT: &str = "gaia-monitor.recording/2";
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -259,6 +259,6 @@ mod tests {
         assert!(refusal("{\"format\":\"gaia-mon").contains("broke off"));
         assert!(refusal("hello\n").contains("is not a recording"));
         assert!(refusal("{\"format\":\"else\"}\n").contains("its format is \"else\""));
-        assert!(refusal("{\"format\":\"gaia-monitor.recording/1\"}\n").contains("missing field"));
+        assert!(refusal("{\"format\":\"gaia-monitor.recording/2\"}\n").contains("missing field"));
     }
 }

@@ -9,7 +9,7 @@ use hickory_proto::op::{Header, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
-use crate::model::event::NameAnswer;
+use crate::model::event::DnsResponse;
 
 /// Addresses kept of one response; further ones are dropped.
 const ADDRESSES: usize = 16;
@@ -22,7 +22,7 @@ pub struct Message {
     /// `A`, `AAAA` …
     pub qtype: String,
     /// `None`: it is a query.
-    pub answer: Option<NameAnswer>,
+    pub answer: Option<DnsResponse>,
 }
 
 /// `None`: not a message about one name, or a truncated response without addresses (the client repeats the query by TCP).
@@ -55,12 +55,12 @@ pub fn message(bytes: &[u8]) -> Option<Message> {
 
 /// The result of a response with these addresses of the queried type.
 #[must_use]
-pub fn answer(code: ResponseCode, addresses: Vec<IpAddr>) -> NameAnswer {
+pub fn answer(code: ResponseCode, addresses: Vec<IpAddr>) -> DnsResponse {
     match code {
-        ResponseCode::NoError if addresses.is_empty() => NameAnswer::NoData,
-        ResponseCode::NoError => NameAnswer::Addresses(addresses),
-        ResponseCode::NXDomain => NameAnswer::NoName,
-        other => NameAnswer::Failed { rcode: name_of(other) },
+        ResponseCode::NoError if addresses.is_empty() => DnsResponse::NoData,
+        ResponseCode::NoError => DnsResponse::Addresses(addresses),
+        ResponseCode::NXDomain => DnsResponse::NoName,
+        other => DnsResponse::Failed { rcode: name_of(other) },
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use proptest::prelude::{any, prop, proptest};
 
     use super::{ADDRESSES, message};
-    use crate::model::event::NameAnswer;
+    use crate::model::event::DnsResponse;
 
     const CORE: Ipv4Addr = Ipv4Addr::new(172, 28, 0, 2);
 
@@ -116,7 +116,7 @@ mod tests {
         packet
     }
 
-    fn response(code: ResponseCode, qtype: RecordType, answers: Vec<RData>) -> Option<NameAnswer> {
+    fn response(code: ResponseCode, qtype: RecordType, answers: Vec<RData>) -> Option<DnsResponse> {
         let bytes = packet(MessageType::Response, code, qtype, answers).to_vec().unwrap();
         message(&bytes).unwrap().answer
     }
@@ -134,13 +134,13 @@ mod tests {
         let a = || RData::A(A(CORE));
         assert_eq!(
             response(ResponseCode::NoError, RecordType::A, vec![a()]),
-            Some(NameAnswer::Addresses(vec![CORE.into()]))
+            Some(DnsResponse::Addresses(vec![CORE.into()]))
         );
-        assert_eq!(response(ResponseCode::NoError, RecordType::AAAA, vec![a()]), Some(NameAnswer::NoData));
-        assert_eq!(response(ResponseCode::NoError, RecordType::A, Vec::new()), Some(NameAnswer::NoData));
-        assert_eq!(response(ResponseCode::NXDomain, RecordType::A, Vec::new()), Some(NameAnswer::NoName));
+        assert_eq!(response(ResponseCode::NoError, RecordType::AAAA, vec![a()]), Some(DnsResponse::NoData));
+        assert_eq!(response(ResponseCode::NoError, RecordType::A, Vec::new()), Some(DnsResponse::NoData));
+        assert_eq!(response(ResponseCode::NXDomain, RecordType::A, Vec::new()), Some(DnsResponse::NoName));
         for (code, rcode) in [(ResponseCode::ServFail, "SERVFAIL"), (ResponseCode::Refused, "REFUSED")] {
-            assert_eq!(response(code, RecordType::A, Vec::new()), Some(NameAnswer::Failed { rcode: rcode.to_owned() }));
+            assert_eq!(response(code, RecordType::A, Vec::new()), Some(DnsResponse::Failed { rcode: rcode.to_owned() }));
         }
     }
 
@@ -150,7 +150,7 @@ mod tests {
         let six = RData::AAAA(AAAA(Ipv6Addr::LOCALHOST));
         assert_eq!(
             response(ResponseCode::NoError, RecordType::AAAA, vec![alias, six]),
-            Some(NameAnswer::Addresses(vec![Ipv6Addr::LOCALHOST.into()]))
+            Some(DnsResponse::Addresses(vec![Ipv6Addr::LOCALHOST.into()]))
         );
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let many = vec![RData::A(A(CORE)); 40];
         let bytes = packet(MessageType::Response, ResponseCode::NoError, RecordType::A, many).to_vec().unwrap();
         assert!(bytes.len() > 512);
-        let Some(NameAnswer::Addresses(found)) = message(&bytes[..512]).unwrap().answer else { panic!("no addresses") };
+        let Some(DnsResponse::Addresses(found)) = message(&bytes[..512]).unwrap().answer else { panic!("no addresses") };
         assert_eq!(found.len(), ADDRESSES);
     }
 

@@ -168,7 +168,7 @@ impl Expected {
                 continue;
             }
             let reference = match key.as_str() {
-                "caused_by" => Some(&incident.cause.because),
+                "caused_by" => Some(&incident.cause.caused_by),
                 "merged" => Some(&incident.merged_into),
                 "failover" => Some(&incident.failover_of),
                 _ => None,

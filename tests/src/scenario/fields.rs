@@ -74,7 +74,7 @@ pub fn of_entry(entry: &Affected, key: &str) -> Result<String> {
         "detail" => name_or_none(error.detail.as_ref()),
         "errno" => or_none(error.errno.as_ref()),
         "phase" => name_of(&error.phase),
-        "also_possible" => name_or_none(error.or.as_ref()),
+        "also_possible" => name_or_none(error.also_possible.as_ref()),
         "retried" => error.retried.to_string(),
         "port" => or_none(entry.server.port),
         "ip" => or_none(entry.server.ip),

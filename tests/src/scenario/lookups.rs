@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use gaia_monitor::model::event::{AskerClosed, Fact, LookUp, LookUpWhat, NameAnswer, NameChecked, Socket};
+use gaia_monitor::model::event::{DnsSocketClosed, Fact, DnsMessage, DnsContent, DnsResponse, DnsProbe, Socket};
 use gaia_monitor::model::ids::Cookie;
 use gaia_monitor::model::time::Nanos;
 
@@ -114,7 +114,7 @@ impl Script {
         let socket = words.next("the socket")?;
         let asker = self.resolvers.askers.get(&socket).with_context(|| format!("no socket {socket}"))?.clone();
         let task = self.actors.task(&asker.actor, dying)?;
-        self.facts.kernel(Fact::AskerClosed(AskerClosed { cookie: asker.socket.cookie, task }));
+        self.facts.kernel(Fact::DnsSocketClosed(DnsSocketClosed { cookie: asker.socket.cookie, task }));
         Ok(())
     }
 
@@ -124,9 +124,9 @@ impl Script {
         let observer = words.next("the observer")?;
         let name = words.next("the name")?;
         let result = words.next("the result")?;
-        let answer = self.said(&name, "A", &result, ip)?.unwrap_or(NameAnswer::Silent);
+        let answer = self.said(&name, "A", &result, ip)?.unwrap_or(DnsResponse::Silent);
         let observer = self.actors.player(&observer)?.info.id.clone();
-        self.facts.own(Fact::NameChecked(NameChecked { name, observer, answer }));
+        self.facts.own(Fact::DnsProbe(DnsProbe { name, observer, response: answer }));
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl Script {
             });
             self.resolvers.ids.insert(key, id);
             let task = Some(self.actors.task(client, false)?);
-            let fact = lookup_message(&asker, task, id, name, qtype, LookUpWhat::Asked);
+            let fact = lookup_message(&asker, task, id, name, qtype, DnsContent::Query);
             self.facts.kernel(fact);
         }
         Ok(())
@@ -174,20 +174,20 @@ impl Script {
         let id = *self.resolvers.ids.get(&key).with_context(|| format!("{name} was not asked for"))?;
         // The client has it with its last answer.
         self.facts.marked = Some(self.facts.now);
-        self.facts.kernel(lookup_message(&asker, None, id, name, qtype, LookUpWhat::Answered(answer)));
+        self.facts.kernel(lookup_message(&asker, None, id, name, qtype, DnsContent::Response(answer)));
         Ok(())
     }
 
     /// `None`: silence.
-    fn said(&self, name: &str, qtype: &str, result: &str, ip: Option<IpAddr>) -> Result<Option<NameAnswer>> {
+    fn said(&self, name: &str, qtype: &str, result: &str, ip: Option<IpAddr>) -> Result<Option<DnsResponse>> {
         Ok(Some(match result {
             "ok" if qtype == "A" || ip.is_some_and(|ip| ip.is_ipv6()) => {
                 let address = ip.or_else(|| self.address_of(name)).with_context(|| format!("{name} has no address"))?;
-                NameAnswer::Addresses(vec![address])
+                DnsResponse::Addresses(vec![address])
             }
-            "ok" | "nodata" => NameAnswer::NoData,
-            "nxdomain" => NameAnswer::NoName,
-            "servfail" | "refused" => NameAnswer::Failed { rcode: result.to_uppercase() },
+            "ok" | "nodata" => DnsResponse::NoData,
+            "nxdomain" => DnsResponse::NoName,
+            "servfail" | "refused" => DnsResponse::Failed { rcode: result.to_uppercase() },
             "silent" => return Ok(None),
             other => bail!("a name server does not say {other}"),
         }))
@@ -224,8 +224,8 @@ fn lookup_message(
     id: u16,
     name: &str,
     qtype: &str,
-    what: LookUpWhat,
+    what: DnsContent,
 ) -> Fact {
     let (name, qtype) = (name.to_owned(), qtype.to_owned());
-    Fact::LookUp(Box::new(LookUp { socket: asker.socket, task, id, name, qtype, what }))
+    Fact::DnsMessage(Box::new(DnsMessage { socket: asker.socket, task, id, name, qtype, what }))
 }

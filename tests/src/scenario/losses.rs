@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
-    Fact, Handshake, Hook, IcmpSent, ListenCounts, ListenOverflow, PacketDropped, Retransmitted, Socket, TcpState,
+    Fact, Handshake, Hook, IcmpSent, AcceptQueueCounts, AcceptQueueFull, PacketDropped, Retransmitted, Socket, TcpState,
     Unreachable,
 };
 use gaia_monitor::model::ids::NetnsId;
@@ -84,7 +84,7 @@ impl Script {
             let overflows = count.parse()?;
             let drops = words.value("drops").map_or(Ok(overflows), |drops| drops.parse())?;
             let since = self.facts.now.minus(COUNTED_EVERY);
-            self.facts.own(Fact::ListenCounts(ListenCounts { netns, since, overflows, drops }));
+            self.facts.own(Fact::AcceptQueueCounts(AcceptQueueCounts { netns, since, overflows, drops }));
             return Ok(());
         }
         let side = if words.flag("leg") { Which::Leg } else { Which::Client };
@@ -92,7 +92,7 @@ impl Script {
         let netns = self.place(&wire, words)?;
         let (client, server) = self.ends(&wire, side)?;
         let packet = Handshake { client, server, queued: 2, limit: 1 };
-        self.facts.kernel(Fact::ListenOverflow(ListenOverflow { netns, packet }));
+        self.facts.kernel(Fact::AcceptQueueFull(AcceptQueueFull { netns, packet }));
         Ok(())
     }
 

@@ -135,15 +135,15 @@ impl Script {
             "abandon" => self.abandon(words)?,
             "request" => self.request(words)?,
             "response" => self.response(words)?,
-            "done" => self.send(words, Which::Server, &[HttpWhat::AnswerComplete])?,
+            "done" => self.send(words, Which::Server, &[HttpWhat::ResponseComplete])?,
             "inform" => {
                 let wire = words.next("the connection")?;
                 let status = words.next("the status")?.parse()?;
-                self.say(&wire, Which::Server, &[HttpWhat::AnswerBegun, HttpWhat::Informational { status }])?;
+                self.say(&wire, Which::Server, &[HttpWhat::ResponseBegun, HttpWhat::Informational { status }])?;
             }
-            "malformed" => self.send(words, Which::Server, &[HttpWhat::AnswerBegun, HttpWhat::Malformed])?,
+            "malformed" => self.send(words, Which::Server, &[HttpWhat::ResponseBegun, HttpWhat::Malformed])?,
             "garbage" => self.send(words, Which::Server, &[HttpWhat::Malformed])?,
-            "upgrade" => self.send(words, Which::Server, &[HttpWhat::AnswerBegun, HttpWhat::Upgraded])?,
+            "upgrade" => self.send(words, Which::Server, &[HttpWhat::ResponseBegun, HttpWhat::Upgraded])?,
             "bytes" => self.bytes(words)?,
             "lookup" => self.lookup(words)?,
             "dns-query" => self.dns_query(words)?,

@@ -162,7 +162,7 @@ impl Script {
     pub(super) fn response(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         if words.flag("begun") {
-            return self.say(&wire, Which::Server, &[HttpWhat::AnswerBegun]);
+            return self.say(&wire, Which::Server, &[HttpWhat::ResponseBegun]);
         }
         if words.flag("opaque") {
             return self.say(&wire, Which::Server, &[HttpWhat::Opaque]);
@@ -178,9 +178,9 @@ impl Script {
             _ => bail!("one framing is enough"),
         };
         let (close, lost) = (words.flag("close"), words.flag("lost"));
-        let mut what = vec![HttpWhat::AnswerBegun, HttpWhat::AnswerHead { status, body, close }];
+        let mut what = vec![HttpWhat::ResponseBegun, HttpWhat::ResponseHeaders { status, body, close }];
         if words.flag("done") && body != BodyFraming::Empty {
-            what.push(HttpWhat::AnswerComplete);
+            what.push(HttpWhat::ResponseComplete);
         }
         let met = if lost { Met::Nothing } else { Met::Reader };
         self.wires.send(&wire, &mut self.facts, &mut self.actors, Which::Server, &what, met)

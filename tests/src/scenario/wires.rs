@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
-    Fact, HttpFact, HttpWhat, Reading, ResetReceived, ResetSent, Socket, SocketError, Task, TcpState, TcpStateChange,
+    Fact, HttpFact, HttpWhat, SocketRead, ResetReceived, ResetSent, Socket, SocketError, Task, TcpState, TcpStateChange,
 };
 use gaia_monitor::model::ids::{CgroupId, Cookie, NetnsId};
 use gaia_monitor::model::time::Stamp;
@@ -420,7 +420,7 @@ impl Wires {
             if (met == Met::Reader || between) && !end.is_outside() && end.read.replace(now).is_none() {
                 let (socket, actor) = (end.socket, end.actor.clone());
                 let task = actors.task(&actor, false)?;
-                facts.kernel(Fact::Reading(Reading { socket, task }));
+                facts.kernel(Fact::SocketRead(SocketRead { socket, task }));
             }
         }
         Ok(())

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gaia_monitor::model::event::{
-    AskerClosed, BodyFraming, ContainerInfo, CoreDump, DockerAction, DockerEvent, Event, ExitStatus, Fact, Handshake,
-    Hook, HttpFact, HttpWhat, IcmpSent, ListenCounts, ListenOverflow, LogLine, LogStream, LookUp, LookUpWhat,
-    MemoryUse, NameAnswer, NameChecked, NetworkAddress, PacketDropped, Process, ProcessExec, ProcessExited,
-    ProcessSeen, ProcessStarted, PublishedPort, Reading, ResetReceived, ResetSent, Retransmitted, Signal, SignalSender,
+    DnsSocketClosed, BodyFraming, ContainerInfo, CoreDump, DockerAction, DockerEvent, Event, ExitStatus, Fact, Handshake,
+    Hook, HttpFact, HttpWhat, IcmpSent, AcceptQueueCounts, AcceptQueueFull, LogLine, LogStream, DnsMessage, DnsContent,
+    MemoryUse, DnsResponse, DnsProbe, NetworkAddress, PacketDropped, Process, ProcessExec, ProcessExited,
+    ProcessSeen, ProcessStarted, PublishedPort, SocketRead, ResetReceived, ResetSent, Retransmitted, Signal, SignalSender,
     Socket, SocketError, SocketSeen, Task, TcpState, TcpStateChange, Unreachable,
 };
 use gaia_monitor::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
@@ -162,10 +162,10 @@ fn http() -> impl Strategy<Value = HttpWhat> {
     prop_oneof![
         3 => Just(HttpWhat::RequestBegun),
         3 => Just(HttpWhat::RequestComplete),
-        2 => Just(HttpWhat::AnswerBegun),
+        2 => Just(HttpWhat::ResponseBegun),
         1 => Just(HttpWhat::Informational { status: 100 }),
-        2 => body.prop_map(|body| HttpWhat::AnswerHead { status: 200, body, close: false }),
-        2 => Just(HttpWhat::AnswerComplete),
+        2 => body.prop_map(|body| HttpWhat::ResponseHeaders { status: 200, body, close: false }),
+        2 => Just(HttpWhat::ResponseComplete),
         1 => select(vec![HttpWhat::Upgraded, HttpWhat::Malformed, HttpWhat::Opaque]),
     ]
 }
@@ -195,10 +195,10 @@ fn action() -> impl Strategy<Value = DockerAction> {
 fn names() -> impl Strategy<Value = Fact> {
     let name = select(vec!["c0", "c1", "c1.net", "unknown", "unknown.example"]);
     let answer = prop_oneof![
-        Just(NameAnswer::Addresses(vec![ip(0)])),
-        Just(NameAnswer::NoData),
-        Just(NameAnswer::NoName),
-        Just(NameAnswer::Failed { rcode: "SERVFAIL".into() }),
+        Just(DnsResponse::Addresses(vec![ip(0)])),
+        Just(DnsResponse::NoData),
+        Just(DnsResponse::NoName),
+        Just(DnsResponse::Failed { rcode: "SERVFAIL".into() }),
     ];
     (name, answer, 0_u16..3, 0_u32..4, 0_u32..12, any::<bool>()).prop_map(|(name, answer, id, port, kind, v6)| {
         let asker = port % 2;
@@ -212,17 +212,17 @@ fn names() -> impl Strategy<Value = Fact> {
         };
         let task = Task { pid, comm: "python".into(), exiting: id == 0 };
         let what = match kind {
-            0 => return Fact::AskerClosed(AskerClosed { cookie: socket.cookie, task }),
+            0 => return Fact::DnsSocketClosed(DnsSocketClosed { cookie: socket.cookie, task }),
             1 => {
                 let observer = ContainerId(format!("{asker:0>64x}"));
-                return Fact::NameChecked(NameChecked { name: name.into(), observer, answer });
+                return Fact::DnsProbe(DnsProbe { name: name.into(), observer, response: answer });
             }
-            2..=6 => LookUpWhat::Asked,
-            _ => LookUpWhat::Answered(answer),
+            2..=6 => DnsContent::Query,
+            _ => DnsContent::Response(answer),
         };
-        let task = (what == LookUpWhat::Asked).then_some(task);
+        let task = (what == DnsContent::Query).then_some(task);
         let qtype = if v6 { "AAAA" } else { "A" };
-        Fact::LookUp(Box::new(LookUp { socket, task, id, name: name.into(), qtype: qtype.into(), what }))
+        Fact::DnsMessage(Box::new(DnsMessage { socket, task, id, name: name.into(), qtype: qtype.into(), what }))
     })
 }
 
@@ -257,7 +257,7 @@ fn any_fact() -> BoxedStrategy<Fact> {
         let errno = errno.unwrap_or_else(|| "ECONNRESET".into());
         Fact::SocketError(SocketError { socket, state, errno })
     });
-    let reading = (socket(), task()).prop_map(|(socket, task)| Fact::Reading(Reading { socket, task }));
+    let reading = (socket(), task()).prop_map(|(socket, task)| Fact::SocketRead(SocketRead { socket, task }));
     let http = (socket(), any::<bool>(), http())
         .prop_map(|(socket, received, what)| Fact::Http(HttpFact { cookie: socket.cookie, received, what }));
     let births = (process(), process(), any::<bool>(), 0_u32..3).prop_map(|(process, parent, parent_outside, kind)| {
@@ -324,10 +324,10 @@ fn any_fact() -> BoxedStrategy<Fact> {
             }),
             1 => {
                 let packet = Handshake { client: socket.remote, server: socket.local, queued: 2, limit: 1 };
-                Fact::ListenOverflow(ListenOverflow { netns: socket.netns, packet })
+                Fact::AcceptQueueFull(AcceptQueueFull { netns: socket.netns, packet })
             }
             2 => Fact::Retransmitted(Retransmitted { socket, state: TcpState::Established }),
-            3 => Fact::ListenCounts(ListenCounts { netns: socket.netns, since: BASE, overflows: 1, drops: 2 }),
+            3 => Fact::AcceptQueueCounts(AcceptQueueCounts { netns: socket.netns, since: BASE, overflows: 1, drops: 2 }),
             _ => Fact::PacketDropped(PacketDropped {
                 netns: socket.netns,
                 source: socket.local,

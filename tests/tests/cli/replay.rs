@@ -118,7 +118,7 @@ fn a_missing_event_is_damage_unless_a_gap_accounts_for_it() {
 
 #[test]
 fn foreign_files_are_refused_with_4() {
-    let later = text().replacen("gaia-monitor.recording/1", "gaia-monitor.recording/9", 1);
+    let later = text().replacen("gaia-monitor.recording/2", "gaia-monitor.recording/9", 1);
     replay_text(&later).failed_with(4, &["format 9", "reads format 1 only"]);
     replay_text("hello\n").failed_with(4, &["is not a recording of gaia-monitor"]);
     replay_text("").failed_with(4, &["is empty"]);

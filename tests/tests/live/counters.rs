@@ -59,13 +59,13 @@ fn netns_of(pid: u32) -> Result<NetnsId> {
 }
 
 fn met_a_full_queue(event: &Event, netns: NetnsId) -> bool {
-    matches!(&event.fact, Fact::ListenOverflow(met) if met.netns == netns)
+    matches!(&event.fact, Fact::AcceptQueueFull(met) if met.netns == netns)
 }
 
 /// Both counters' growth.
 fn counts(events: &[Event], netns: NetnsId) -> (u64, u64) {
     let grown = events.iter().filter_map(|event| match &event.fact {
-        Fact::ListenCounts(counts) if counts.netns == netns => Some((counts.overflows, counts.drops)),
+        Fact::AcceptQueueCounts(counts) if counts.netns == netns => Some((counts.overflows, counts.drops)),
         _other => None,
     });
     grown.fold((0, 0), |sum, counts| (sum.0 + counts.0, sum.1 + counts.1))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use gaia_monitor::model::event::{DockerAction, Event, Fact, NameAnswer};
+use gaia_monitor::model::event::{DockerAction, Event, Fact, DnsResponse};
 use gaia_monitor::model::time::{Nanos, Stamp};
 use gaia_monitor_tests::monitor::{Monitor, Options, events_of};
 use gaia_monitor_tests::play::replays;
@@ -29,30 +29,30 @@ fn goes_and_comes_back() -> Result<()> {
     let web = stage.recipe("web").option("--dns", &names).env("CORE_ENDPOINT", &core.url(""));
     let web = web.start(&["python3", "-c", "import time; time.sleep(600)"])?;
     let monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
-    let answers = |until: fn(&NameAnswer) -> bool| {
+    let answers = |until: fn(&DnsResponse) -> bool| {
         wait::until("the monitor's own look-up to tell it", KNOWN_WITHIN, || {
             let results = answers_of(&events_of(monitor.recording())?, web.id());
             Ok(results.last().is_some_and(|(_, answer)| until(answer)).then_some(results))
         })
     };
-    let here = |answer: &NameAnswer| matches!(answer, NameAnswer::Addresses(_));
+    let here = |answer: &DnsResponse| matches!(answer, DnsResponse::Addresses(_));
     answers(here)?;
     core.container.stop(Some(5))?;
-    answers(|answer| *answer == NameAnswer::NoName)?;
+    answers(|answer| *answer == DnsResponse::NoName)?;
     core.container.verb("start")?;
     answers(here)?;
     let ended = monitor.stop()?;
     let events = events_of(&ended.recording)?;
     let results = answers_of(&events, web.id());
-    let [(_, before), (gone, NameAnswer::NoName), (back, after)] = results.as_slice() else {
+    let [(_, before), (gone, DnsResponse::NoName), (back, after)] = results.as_slice() else {
         anyhow::bail!("unexpected: {results:?}");
     };
-    ensure!(*before == NameAnswer::Addresses(vec![core.address.ip()]) && here(after), "{results:?}");
+    ensure!(*before == DnsResponse::Addresses(vec![core.address.ip()]) && here(after), "{results:?}");
     let died = docker_said(&events, core.container.id(), |action| matches!(action, DockerAction::Die { .. }))?;
     let started = docker_said(&events, core.container.id(), |action| *action == DockerAction::Start)?;
     println!("gone {} ms after the death, back {} ms before Docker's start event", ms(*gone, died), ms(started, *back));
     ensure!(gone.since(died) < PROMPTLY && back.since(started) < PROMPTLY, "late: {results:?}");
-    let asked = events.iter().any(|event| matches!(&event.fact, Fact::LookUp(look_up) if look_up.name == "core"));
+    let asked = events.iter().any(|event| matches!(&event.fact, Fact::DnsMessage(look_up) if look_up.name == "core"));
     ensure!(
         !asked,
         "a container's query for the name was recorded, and the monitor's own lookups must not count as one"
@@ -63,10 +63,10 @@ fn goes_and_comes_back() -> Result<()> {
 }
 
 /// The results for `core` inside that container.
-fn answers_of(events: &[Event], observer: &str) -> Vec<(Stamp, NameAnswer)> {
+fn answers_of(events: &[Event], observer: &str) -> Vec<(Stamp, DnsResponse)> {
     let result = |event: &Event| match &event.fact {
-        Fact::NameChecked(checked) if checked.name == "core" && checked.observer.0 == observer => {
-            Some((event.at, checked.answer.clone()))
+        Fact::DnsProbe(checked) if checked.name == "core" && checked.observer.0 == observer => {
+            Some((event.at, checked.response.clone()))
         }
         _other => None,
     };

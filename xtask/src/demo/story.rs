@@ -184,7 +184,7 @@ pub mod tests {
             "schema": "gaia-monitor.incident/1", "id": "inc-1", "revision": 2, "state": "settled", "merged_into": null,
             "cause": {
                 "kind": name_of(&claim.kind), "summary": "it ended", "confidence": "certain", "signal": signal,
-                "exit_code": code, "how": null, "sender": null, "because": null,
+                "exit_code": code, "how": null, "sender": null, "caused_by": null,
             },
             "moment": {"at": "2026-01-01T00:00:11.000000000Z", "fact": name_of(&claim.moment)},
             "subject": {
@@ -198,7 +198,7 @@ pub mod tests {
                 "server": party(claim.subject, "10.213.1.3", 6415),
                 "via": null,
                 "client_error": {
-                    "httpx": name_of(&claim.error), "or": null, "detail": "reset", "errno": "ECONNRESET",
+                    "httpx": name_of(&claim.error), "also_possible": null, "detail": "reset", "errno": "ECONNRESET",
                     "phase": "awaiting_response", "retried": claim.retried,
                 },
             }],

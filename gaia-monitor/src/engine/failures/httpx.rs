@@ -24,7 +24,7 @@ pub fn client_error(evidence: &SocketEvidence) -> ClientError {
     let phase = evidence.phase;
     let kernel_timeout = evidence.errno.is_some();
     let cut = if evidence.headers_complete { Detail::IncompleteBody } else { Detail::NoResponse };
-    let (httpx, or, detail) = match evidence.symptom {
+    let (httpx, also_possible, detail) = match evidence.symptom {
         Symptom::Refused => (ConnectError, None, Some(Detail::Refused)),
         Symptom::Unreachable => (ConnectError, None, Some(Detail::Unreachable)),
         Symptom::SynUnanswered if kernel_timeout => (ConnectError, None, Some(Detail::SynTimeout)),
@@ -54,7 +54,7 @@ pub fn client_error(evidence: &SocketEvidence) -> ClientError {
         | Symptom::NameRefused
         | Symptom::NameUnanswered => evidence.errno.clone(),
     };
-    ClientError { httpx, or, detail, errno, phase, retried: false }
+    ClientError { httpx, also_possible, detail, errno, phase, retried: false }
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
         let (symptom, errno) = (Symptom::ResetAfterFin, Some("EPIPE".to_owned()));
         let error =
             client_error(&SocketEvidence { symptom, phase: Phase::AwaitingResponse, headers_complete: false, errno });
-        assert_eq!((error.httpx, error.or), (HttpxClass::ReadError, Some(HttpxClass::RemoteProtocolError)));
+        assert_eq!((error.httpx, error.also_possible), (HttpxClass::ReadError, Some(HttpxClass::RemoteProtocolError)));
     }
 
     #[test]

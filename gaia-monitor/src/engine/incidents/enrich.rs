@@ -135,7 +135,7 @@ fn fitness(failure: &Failure, line: &Line) -> Option<Fitness> {
     let error = &failure.entry.client_error;
     let of_class = |class| line.named().into_iter().find(|named| named.classes.contains(&class));
     let exact = of_class(error.httpx);
-    let named = exact.or_else(|| error.or.and_then(of_class))?;
+    let named = exact.or_else(|| error.also_possible.and_then(of_class))?;
     let server = &failure.entry.server;
     let names = [server.container.as_deref(), server.service.as_deref(), failure.name.as_deref()];
     let address = failure.route.address.to_string();

@@ -116,7 +116,7 @@ impl Engine {
         }
         let Some(case) = self.cases.get(id) else { return };
         let revision = incident::revision(self.context(), case, state, &judgement);
-        let caused_by = revision.cause.because.clone();
+        let caused_by = revision.cause.caused_by.clone();
         let is_same = case.published.as_ref().is_some_and(|published| is_same(published, &revision));
         let now = self.world.now;
         if let Some(case) = self.cases.get_mut(id) {

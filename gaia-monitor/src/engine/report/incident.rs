@@ -38,7 +38,7 @@ pub fn revision(ctx: Context, case: &Case, state: State, judgement: &Judgement) 
             exit_code: verdict.exit_code,
             how: verdict.how,
             sender: verdict.sender.clone(),
-            because: behind.map(|behind| behind.id.clone()).or_else(|| case.caused_by.clone()),
+            caused_by: behind.map(|behind| behind.id.clone()).or_else(|| case.caused_by.clone()),
         },
         moment: Moment { at: Utc(verdict.at), fact: verdict.fact },
         failover_of: failover_of(ctx, case, verdict),

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::event::{DockerAction, NameAnswer, NameChecked};
+use crate::model::event::{DockerAction, DnsResponse, DnsProbe};
 use crate::model::ids::ContainerId;
 use crate::model::time::{Nanos, Stamp};
 
@@ -40,10 +40,10 @@ struct ProbeResult {
 
 impl DnsProbes {
     /// Records a result. Returns whether it differs from the previous one.
-    pub(super) fn record(&mut self, at: Stamp, checked: &NameChecked) -> bool {
-        let up = match &checked.answer {
-            NameAnswer::Addresses(_) | NameAnswer::NoData => true,
-            NameAnswer::NoName | NameAnswer::Failed { .. } | NameAnswer::Silent => false,
+    pub(super) fn record(&mut self, at: Stamp, checked: &DnsProbe) -> bool {
+        let up = match &checked.response {
+            DnsResponse::Addresses(_) | DnsResponse::NoData => true,
+            DnsResponse::NoName | DnsResponse::Failed { .. } | DnsResponse::Silent => false,
         };
         let before = self.results.insert((checked.name.clone(), checked.observer.clone()), ProbeResult { up, at });
         while self.results.len() > NAMES {

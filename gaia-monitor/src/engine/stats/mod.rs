@@ -109,7 +109,7 @@ impl Stats {
                 }
             }
             Source::Dns => {
-                if let Fact::NameChecked(checked) = fact
+                if let Fact::DnsProbe(checked) = fact
                     && self.dns_probes.record(at, checked)
                 {
                     self.container_states.mark_dirty();
@@ -153,16 +153,16 @@ impl Stats {
 
     fn http(&mut self, world: &World, limits: &Scope, at: Stamp, http: &HttpFact, effects: &mut Vec<Effect>) {
         match &http.what {
-            HttpWhat::AnswerHead { status, body, .. } => {
+            HttpWhat::ResponseHeaders { status, body, .. } => {
                 self.traffic.response(world, limits, http.cookie, *status);
                 if *body == BodyFraming::Empty {
                     self.response_complete(world, http.cookie, at, effects);
                 }
             }
-            HttpWhat::AnswerComplete => self.response_complete(world, http.cookie, at, effects),
+            HttpWhat::ResponseComplete => self.response_complete(world, http.cookie, at, effects),
             HttpWhat::RequestBegun
             | HttpWhat::RequestComplete
-            | HttpWhat::AnswerBegun
+            | HttpWhat::ResponseBegun
             | HttpWhat::Informational { .. }
             | HttpWhat::Upgraded
             | HttpWhat::Malformed

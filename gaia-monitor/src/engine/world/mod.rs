@@ -100,7 +100,7 @@ impl World {
                 self.sockets.error(error);
                 Vec::new()
             }
-            Fact::Reading(reading) => {
+            Fact::SocketRead(reading) => {
                 if self.sockets.socket_read(reading) {
                     self.processes.mark_serving(reading.task.pid);
                 }
@@ -118,11 +118,11 @@ impl World {
                 self.sockets.retransmitted(at, &retransmitted.socket);
                 Vec::new()
             }
-            Fact::ListenOverflow(overflow) => {
+            Fact::AcceptQueueFull(overflow) => {
                 self.drops.overflowed(at, overflow);
                 vec![Change::AcceptQueueFull(overflow.netns)]
             }
-            Fact::ListenCounts(counts) => {
+            Fact::AcceptQueueCounts(counts) => {
                 self.drops.counted(at, counts);
                 vec![Change::AcceptQueueFull(counts.netns)]
             }
@@ -167,12 +167,12 @@ impl World {
             }
             // Published ports alone join both legs of a proxy hop (see `tcp::proxy`).
             Fact::ProxySeen(_) | Fact::InventoryRead { .. } | Fact::Tick => Vec::new(),
-            Fact::LookUp(message) => self.dns_message(at, message),
-            Fact::AskerClosed(closed) => {
+            Fact::DnsMessage(message) => self.dns_message(at, message),
+            Fact::DnsSocketClosed(closed) => {
                 let changes = self.lookups.socket_closed(at, closed);
                 changes.into_iter().flat_map(|change| self.apply_lookup_change(change)).collect()
             }
-            Fact::NameChecked(checked) => self.dns_probe(at, checked),
+            Fact::DnsProbe(checked) => self.dns_probe(at, checked),
             Fact::ContainerSeen(info) => self.container_inspected(at, info),
             Fact::Log(log) => {
                 let line = self.logs.record(at, log);

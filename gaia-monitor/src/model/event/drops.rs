@@ -70,14 +70,14 @@ pub struct Retransmitted {
 
 /// The accept queue of a listener was full when a packet of a handshake arrived, so the kernel dropped the packet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ListenOverflow {
+pub struct AcceptQueueFull {
     pub netns: NetnsId,
     pub packet: Handshake,
 }
 
 /// Growth of the kernel's counters of one network namespace (`TcpExt` in `/proc/PID/net/netstat`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ListenCounts {
+pub struct AcceptQueueCounts {
     pub netns: NetnsId,
     /// The previous reading.
     pub since: Stamp,

@@ -25,13 +25,13 @@ pub enum HttpWhat {
     /// The last byte of a request.
     RequestComplete,
     /// The first byte of a response.
-    AnswerBegun,
+    ResponseBegun,
     /// An interim response (1xx other than 101); the final response is still outstanding.
     Informational { status: u16 },
     /// The end of the header section of a response; without a body also the end of the response.
-    AnswerHead { status: u16, body: BodyFraming, close: bool },
+    ResponseHeaders { status: u16, body: BodyFraming, close: bool },
     /// The last byte of a response with a body.
-    AnswerComplete,
+    ResponseComplete,
     /// Status 101 or a successful CONNECT: the bytes that follow are not HTTP.
     Upgraded,
     /// Bytes that violate HTTP/1.x framing after a message has begun.

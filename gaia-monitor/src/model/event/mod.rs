@@ -19,16 +19,16 @@ mod source;
 use serde::{Deserialize, Serialize};
 
 pub use docker::{ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, NetworkAddress, PublishedPort};
-pub use drops::{Handshake, Hook, IcmpSent, ListenCounts, ListenOverflow, PacketDropped, Retransmitted, Unreachable};
+pub use drops::{Handshake, Hook, IcmpSent, AcceptQueueCounts, AcceptQueueFull, PacketDropped, Retransmitted, Unreachable};
 pub use http::{BodyFraming, HttpFact, HttpWhat};
 pub use links::{AddressChange, Link, LinkChange, LinkKind, LinkState, LinksRead, NeighbourChange};
-pub use names::{AskerClosed, LookUp, LookUpWhat, NameAnswer, NameChecked};
+pub use names::{DnsSocketClosed, DnsMessage, DnsContent, DnsResponse, DnsProbe};
 pub use process::{
     ExitStatus, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Task,
 };
 pub use source::Source;
 pub use tcp::{
-    ProxySeen, Reading, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, TcpState, TcpStateChange,
+    ProxySeen, SocketRead, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, TcpState, TcpStateChange,
 };
 pub use traces::{CoreDump, LogLine, LogStream, LogsUnread, MemoryUse};
 
@@ -68,7 +68,7 @@ pub enum Fact {
     /// The kernel set an error on a socket (tracepoint `sock:inet_sk_error_report`).
     SocketError(SocketError),
     /// A process read from a socket (tracepoint `tcp:tcp_rcv_space_adjust`).
-    Reading(Reading),
+    SocketRead(SocketRead),
     /// The kernel dropped a TCP packet (tracepoint `skb:kfree_skb`).
     PacketDropped(PacketDropped),
     /// The kernel sent an ICMP "destination unreachable" for a TCP packet (tracepoint `icmp:icmp_send`).
@@ -76,14 +76,14 @@ pub enum Fact {
     /// A TCP socket retransmitted a packet (tracepoint `tcp:tcp_retransmit_skb`).
     Retransmitted(Retransmitted),
     /// A packet of a handshake reached a listener whose accept queue was full (cgroup ingress program).
-    ListenOverflow(ListenOverflow),
+    AcceptQueueFull(AcceptQueueFull),
     // The probe: application protocols.
     /// A step of HTTP/1.x framing on a connection (cgroup egress and ingress programs).
     Http(HttpFact),
     /// A DNS query of a container, or the response to it (cgroup egress and ingress programs).
-    LookUp(Box<LookUp>),
+    DnsMessage(Box<DnsMessage>),
     /// A socket closed while a DNS query on it had no response (cgroup program `BPF_CGROUP_INET_SOCK_RELEASE`).
-    AskerClosed(AskerClosed),
+    DnsSocketClosed(DnsSocketClosed),
     // The probe: processes.
     /// A process was created (tracepoint `sched:sched_process_fork`).
     ProcessStarted(ProcessStarted),
@@ -113,10 +113,10 @@ pub enum Fact {
     Neighbour(NeighbourChange),
     // DNS probes.
     /// The result of a lookup by the monitor itself, inside a container's network namespace.
-    NameChecked(NameChecked),
+    DnsProbe(DnsProbe),
     // Counters of network namespaces.
     /// The kernel's counters of dropped handshakes grew (`/proc/PID/net/netstat`).
-    ListenCounts(ListenCounts),
+    AcceptQueueCounts(AcceptQueueCounts),
     // Docker.
     /// The result of an inspection of one container (Docker API).
     ContainerSeen(Box<ContainerInfo>),

@@ -10,7 +10,7 @@ use crate::model::ids::{ContainerId, Cookie};
 
 /// One DNS query of a process, or the response to it, observed at the client's socket (RFC 1035).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LookUp {
+pub struct DnsMessage {
     /// The client's socket: a UDP socket, or the TCP socket that repeats the query after a truncated response.
     pub socket: Socket,
     /// The client's task; `None` of a response, which is not observed in its context.
@@ -21,22 +21,22 @@ pub struct LookUp {
     pub name: String,
     /// `A`, `AAAA` …
     pub qtype: String,
-    pub what: LookUpWhat,
+    pub what: DnsContent,
 }
 
 /// The kind of a DNS message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LookUpWhat {
+pub enum DnsContent {
     /// A query.
-    Asked,
+    Query,
     /// A response.
-    Answered(NameAnswer),
+    Response(DnsResponse),
 }
 
 /// A UDP socket was closed while a query on it was outstanding: its process abandoned the lookup, or died.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AskerClosed {
+pub struct DnsSocketClosed {
     pub cookie: Cookie,
     pub task: Task,
 }
@@ -44,7 +44,7 @@ pub struct AskerClosed {
 /// The result of a DNS query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NameAnswer {
+pub enum DnsResponse {
     /// At least one record of the requested type.
     Addresses(Vec<IpAddr>),
     /// The name exists, but has no record of the requested type.
@@ -59,10 +59,10 @@ pub enum NameAnswer {
 
 /// The result of the monitor's own lookup, made inside the network namespace of a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NameChecked {
+pub struct DnsProbe {
     /// Lower case, without the final dot.
     pub name: String,
     /// The container in whose network namespace the lookup was made.
     pub observer: ContainerId,
-    pub answer: NameAnswer,
+    pub response: DnsResponse,
 }

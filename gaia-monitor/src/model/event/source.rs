@@ -58,14 +58,14 @@ impl Fact {
             | Fact::ResetReceived(_)
             | Fact::ResetSent(_)
             | Fact::SocketError(_)
-            | Fact::Reading(_)
+            | Fact::SocketRead(_)
             | Fact::PacketDropped(_)
             | Fact::IcmpSent(_)
             | Fact::Retransmitted(_)
-            | Fact::ListenOverflow(_)
-            | Fact::ListenCounts(_) => Source::Tcp,
+            | Fact::AcceptQueueFull(_)
+            | Fact::AcceptQueueCounts(_) => Source::Tcp,
             Fact::Http(_) => Source::Http,
-            Fact::LookUp(_) | Fact::AskerClosed(_) | Fact::NameChecked(_) => Source::Dns,
+            Fact::DnsMessage(_) | Fact::DnsSocketClosed(_) | Fact::DnsProbe(_) => Source::Dns,
             Fact::ProcessStarted(_)
             | Fact::ProcessExec(_)
             | Fact::ProcessExited(_)

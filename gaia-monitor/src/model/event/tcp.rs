@@ -99,7 +99,7 @@ pub struct SocketError {
 
 /// `tcp:tcp_rcv_space_adjust`: this process read from this socket (reported once for each pair).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Reading {
+pub struct SocketRead {
     pub socket: Socket,
     pub task: Task,
 }

@@ -47,7 +47,7 @@ pub fn why(page: &mut Page, incident: &Incident) {
         line.push_str(&format!(" · {}", sender(origin)));
     }
     page.put(Tone::Plain, &line).end_line();
-    if let Some(because) = &cause.because {
+    if let Some(because) = &cause.caused_by {
         page.label("").put(Tone::Plain, &format!("caused by incident {}", harmless(&because.0))).end_line();
     }
     if let Some(primary) = &incident.failover_of {

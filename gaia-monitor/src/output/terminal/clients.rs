@@ -137,7 +137,7 @@ fn particulars(error: &ClientError) -> String {
     let mut parts: Vec<String> = error.detail.iter().map(name_of).collect();
     parts.extend(error.errno.as_ref().map(|errno| harmless(errno).into_owned()));
     let mut text = parts.join(", ");
-    if let Some(other) = &error.or {
+    if let Some(other) = &error.also_possible {
         text.push_str(&format!("; or {}", name_of(other)));
     }
     if text.is_empty() { text } else { format!(" ({})", text.trim_start_matches("; ")) }

@@ -181,7 +181,7 @@ fn news(page: &mut Page, before: &Incident, now: &Incident) -> bool {
         });
     }
     heading(page, now, &status);
-    if before.cause.sender != now.cause.sender || before.cause.because != now.cause.because {
+    if before.cause.sender != now.cause.sender || before.cause.caused_by != now.cause.caused_by {
         block::why(page, now);
     }
     if !clients.is_empty() || more_broken {

@@ -17,7 +17,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use crate::model::event::{DockerAction, Fact, NameChecked, Observation};
+use crate::model::event::{DockerAction, Fact, DnsProbe, Observation};
 use crate::model::settings::Scope;
 use crate::model::time::Stamp;
 use crate::pipeline::channel::EventSender;
@@ -89,7 +89,7 @@ async fn run(mut facts: mpsc::Receiver<Fact>, mut plan: Plan, broker: &Broker, c
                 let (query, response, at): (Query, Result<_, LookupError>, Stamp) = (query, response, at);
                 // After an error, the observer has ended or its server is unreachable: the next query decides.
                 if let Some(answer) = plan.complete(&query, response.ok(), now()) {
-                    let fact = Fact::NameChecked(NameChecked { name: query.name, observer: query.observer, answer });
+                    let fact = Fact::DnsProbe(DnsProbe { name: query.name, observer: query.observer, response: answer });
                     sender.send(vec![Observation { at, fact }]);
                 }
             }

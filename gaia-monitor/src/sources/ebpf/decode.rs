@@ -11,8 +11,8 @@ use gaia_monitor_abi::{
 use super::names::{self, Names};
 use super::{drops, http};
 use crate::model::event::{
-    AskerClosed, ExitStatus, Fact, LookUp, LookUpWhat, Observation, Process, ProcessExec, ProcessExited,
-    ProcessStarted, Reading, ResetReceived, ResetSent, Signal, SignalSender, Socket, SocketError, Task, TcpStateChange,
+    DnsSocketClosed, ExitStatus, Fact, DnsMessage, DnsContent, Observation, Process, ProcessExec, ProcessExited,
+    ProcessStarted, SocketRead, ResetReceived, ResetSent, Signal, SignalSender, Socket, SocketError, Task, TcpStateChange,
 };
 use crate::model::ids::{CgroupId, Cookie, NetnsId, Pid};
 use crate::model::time::Stamp;
@@ -94,7 +94,7 @@ fn socket_error(record: &SocketErrorRecord, names: &Names) -> Fact {
 }
 
 fn reading(record: &SocketReadRecord) -> Fact {
-    Fact::Reading(Reading { socket: socket(&record.socket), task: task(&record.task) })
+    Fact::SocketRead(SocketRead { socket: socket(&record.socket), task: task(&record.task) })
 }
 
 fn process_started(record: &ProcessStartedRecord) -> Fact {
@@ -141,8 +141,8 @@ fn dns_message(record: &DnsMessageRecord) -> Option<Option<Fact>> {
     let client = Some(task(&record.task));
     let task = match record.what {
         DNS_SOCKET_CLOSED => {
-            let closed = AskerClosed { cookie: Cookie(record.socket.cookie), task: client? };
-            return Some(Some(Fact::AskerClosed(closed)));
+            let closed = DnsSocketClosed { cookie: Cookie(record.socket.cookie), task: client? };
+            return Some(Some(Fact::DnsSocketClosed(closed)));
         }
         DNS_QUERY => client,
         DNS_RESPONSE => None,
@@ -150,13 +150,13 @@ fn dns_message(record: &DnsMessageRecord) -> Option<Option<Fact>> {
     };
     let bytes = record.message.get(..usize::try_from(record.len).ok()?)?;
     let Some(message) = dns::message(bytes) else { return Some(None) };
-    Some(Some(Fact::LookUp(Box::new(LookUp {
+    Some(Some(Fact::DnsMessage(Box::new(DnsMessage {
         socket: socket(&record.socket),
         task,
         id: message.id,
         name: message.name,
         qtype: message.qtype,
-        what: message.answer.map_or(LookUpWhat::Asked, LookUpWhat::Answered),
+        what: message.answer.map_or(DnsContent::Query, DnsContent::Response),
     }))))
 }
 
@@ -229,7 +229,7 @@ mod tests {
     use gaia_monitor_abi::{AF_INET6, Record, SignalRecord};
 
     use super::*;
-    use crate::model::event::{NameAnswer, TcpState};
+    use crate::model::event::{DnsResponse, TcpState};
     use crate::sources::ebpf::names::fixture;
 
     /// The only fact of a record.
@@ -351,12 +351,12 @@ mod tests {
         let query = b"\0\x05\x01\0\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
         let response = b"\0\x05\x81\x83\0\x01\0\0\0\0\0\0\x04core\0\0\x01\0\x01";
         let fact = |what, message: &[u8]| decode(&bytes(&dns(what, message)), &fixture(), &Clock::new()).unwrap().fact;
-        let Fact::LookUp(asked) = fact(DNS_QUERY, query) else { panic!("not a DNS message") };
+        let Fact::DnsMessage(asked) = fact(DNS_QUERY, query) else { panic!("not a DNS message") };
         assert_eq!((asked.id, asked.name.as_str(), asked.qtype.as_str()), (5, "core", "A"));
-        assert_eq!((asked.task.map(|task| task.pid), asked.what), (Some(Pid(4_000)), LookUpWhat::Asked));
-        let Fact::LookUp(answered) = fact(DNS_RESPONSE, response) else { panic!("not a DNS message") };
-        assert_eq!((answered.task, answered.what), (None, LookUpWhat::Answered(NameAnswer::NoName)));
-        let Fact::AskerClosed(closed) = fact(DNS_SOCKET_CLOSED, &[]) else { panic!("not closed") };
+        assert_eq!((asked.task.map(|task| task.pid), asked.what), (Some(Pid(4_000)), DnsContent::Query));
+        let Fact::DnsMessage(answered) = fact(DNS_RESPONSE, response) else { panic!("not a DNS message") };
+        assert_eq!((answered.task, answered.what), (None, DnsContent::Response(DnsResponse::NoName)));
+        let Fact::DnsSocketClosed(closed) = fact(DNS_SOCKET_CLOSED, &[]) else { panic!("not closed") };
         assert_eq!((closed.cookie, closed.task.pid), (Cookie(7), Pid(4_000)));
     }
 

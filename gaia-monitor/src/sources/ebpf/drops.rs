@@ -7,7 +7,7 @@ use gaia_monitor_abi::{
 
 use super::decode::socket;
 use super::names::Names;
-use crate::model::event::{Fact, Handshake, Hook, IcmpSent, ListenOverflow, PacketDropped, Retransmitted, Unreachable};
+use crate::model::event::{Fact, Handshake, Hook, IcmpSent, AcceptQueueFull, PacketDropped, Retransmitted, Unreachable};
 
 pub(super) fn dropped(record: &PacketDroppedRecord, names: &Names) -> Fact {
     /// Bit of the header's flags (RFC 9293).
@@ -58,5 +58,5 @@ pub(super) fn queue_full(record: &AcceptQueueFullRecord) -> Fact {
     let listener = socket(&record.socket);
     let (client, server) = (listener.remote, listener.local);
     let packet = Handshake { client, server, queued: record.queued, limit: record.limit };
-    Fact::ListenOverflow(ListenOverflow { netns: listener.netns, packet })
+    Fact::AcceptQueueFull(AcceptQueueFull { netns: listener.netns, packet })
 }

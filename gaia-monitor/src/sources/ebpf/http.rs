@@ -31,15 +31,15 @@ fn what(record: &HttpRecord, fact: Facts) -> Option<HttpWhat> {
     }
     let is_response = record.flags & HTTP_RESPONSE != 0;
     let what = match fact {
-        Facts::BEGUN if is_response => HttpWhat::AnswerBegun,
+        Facts::BEGUN if is_response => HttpWhat::ResponseBegun,
         Facts::BEGUN => HttpWhat::RequestBegun,
         // The header section of a response without a body already implies completion.
         Facts::COMPLETE if is_response && ends_with_headers(record) => return None,
-        Facts::COMPLETE if is_response => HttpWhat::AnswerComplete,
+        Facts::COMPLETE if is_response => HttpWhat::ResponseComplete,
         Facts::COMPLETE => HttpWhat::RequestComplete,
         Facts::INFORMATIONAL => HttpWhat::Informational { status: record.status },
         Facts::HEADERS => {
-            HttpWhat::AnswerHead { status: record.status, body: body(record), close: record.flags & HTTP_CLOSE != 0 }
+            HttpWhat::ResponseHeaders { status: record.status, body: body(record), close: record.flags & HTTP_CLOSE != 0 }
         }
         Facts::UPGRADED => HttpWhat::Upgraded,
         Facts::MALFORMED => HttpWhat::Malformed,
@@ -91,14 +91,14 @@ mod tests {
     #[test]
     fn returns_the_facts_of_a_record_in_order() {
         assert_eq!(whats(&[Facts::COMPLETE, Facts::BEGUN], 0), [HttpWhat::RequestBegun, HttpWhat::RequestComplete]);
-        let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Length { bytes: 5 }, close: true };
+        let head = HttpWhat::ResponseHeaders { status: 200, body: BodyFraming::Length { bytes: 5 }, close: true };
         assert_eq!(
             whats(&[Facts::HEADERS, Facts::BEGUN, Facts::COMPLETE], HTTP_RESPONSE | HTTP_CLOSE),
-            [HttpWhat::AnswerBegun, head, HttpWhat::AnswerComplete]
+            [HttpWhat::ResponseBegun, head, HttpWhat::ResponseComplete]
         );
         assert_eq!(
             whats(&[Facts::BEGUN, Facts::INFORMATIONAL], HTTP_RESPONSE),
-            [HttpWhat::AnswerBegun, HttpWhat::Informational { status: 200 }]
+            [HttpWhat::ResponseBegun, HttpWhat::Informational { status: 200 }]
         );
         assert_eq!(whats(&[Facts::OPAQUE], 0), [HttpWhat::Opaque]);
         assert_eq!(whats(&[Facts::MALFORMED], HTTP_RESPONSE), [HttpWhat::Malformed]);
@@ -110,7 +110,7 @@ mod tests {
     fn omits_completion_of_a_response_without_a_body() {
         let empty =
             HttpRecord { body: Body::Empty.number(), ..record(&[Facts::HEADERS, Facts::COMPLETE], HTTP_RESPONSE) };
-        let head = HttpWhat::AnswerHead { status: 200, body: BodyFraming::Empty, close: false };
+        let head = HttpWhat::ResponseHeaders { status: 200, body: BodyFraming::Empty, close: false };
         let whats: Vec<HttpWhat> = facts(empty).map(|fact| fact.what).collect();
         assert_eq!(whats, [head]);
     }
@@ -124,6 +124,6 @@ mod tests {
     #[test]
     fn assigns_facts_of_remote_senders_to_the_receiver() {
         let fact = facts(record(&[Facts::BEGUN], HTTP_RESPONSE | HTTP_RECEIVED)).next().unwrap();
-        assert_eq!((fact.what, fact.received), (HttpWhat::AnswerBegun, true));
+        assert_eq!((fact.what, fact.received), (HttpWhat::ResponseBegun, true));
     }
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::model::event::{ContainerInfo, DockerAction, Fact, ListenCounts, Observation};
+use crate::model::event::{ContainerInfo, DockerAction, Fact, AcceptQueueCounts, Observation};
 use crate::model::ids::{ContainerId, NetnsId, Pid};
 use crate::model::time::Stamp;
 use crate::pipeline::channel::EventSender;
@@ -170,10 +170,10 @@ impl Watch {
                 let overflows = counts.overflows.checked_sub(last.overflows)?;
                 let drops = counts.drops.checked_sub(last.drops)?;
                 // Counters do not shrink: smaller values are those of another namespace.
-                Some(ListenCounts { netns: *netns, since, overflows, drops })
+                Some(AcceptQueueCounts { netns: *netns, since, overflows, drops })
             });
             if let Some(growth) = growth.filter(|growth| growth.overflows > 0 || growth.drops > 0) {
-                grown.push(Observation { at, fact: Fact::ListenCounts(growth) });
+                grown.push(Observation { at, fact: Fact::AcceptQueueCounts(growth) });
             }
         }
         grown

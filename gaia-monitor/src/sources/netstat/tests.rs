@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::{Counts, NAMESPACES, Watch, counts_of, parse};
-use crate::model::event::{ContainerInfo, DockerAction, DockerEvent, Fact, ListenCounts};
+use crate::model::event::{ContainerInfo, DockerAction, DockerEvent, Fact, AcceptQueueCounts};
 use crate::model::ids::{NetnsId, Pid};
 use crate::model::time::Stamp;
 use crate::sources::test_fixtures::{self, id};
@@ -39,7 +39,7 @@ impl Scene {
     }
 
     /// Growth, with its instant; `counts_of_pid` returns the counters of each process that still exists.
-    fn read(&mut self, counts_of_pid: impl Fn(Pid) -> Option<Counts>) -> Vec<(i64, ListenCounts)> {
+    fn read(&mut self, counts_of_pid: impl Fn(Pid) -> Option<Counts>) -> Vec<(i64, AcceptQueueCounts)> {
         let now = || {
             self.now.set(self.now.get() + 1);
             Stamp(self.now.get())
@@ -48,7 +48,7 @@ impl Scene {
         observed
             .into_iter()
             .map(|observation| match observation.fact {
-                Fact::ListenCounts(counts) => (observation.at.0, counts),
+                Fact::AcceptQueueCounts(counts) => (observation.at.0, counts),
                 other => panic!("{other:?}"),
             })
             .collect()
@@ -60,10 +60,10 @@ fn reports_growth_with_the_instants_around_it() {
     let mut scene = Scene::of(&[seen(container(1, 10))]);
     assert!(scene.read(|_| Some(counts(7, 9))).is_empty(), "the first reading is the baseline");
     assert!(scene.read(|_| Some(counts(7, 9))).is_empty());
-    let grown = ListenCounts { netns: NetnsId(10), since: Stamp(3), overflows: 2, drops: 3 };
+    let grown = AcceptQueueCounts { netns: NetnsId(10), since: Stamp(3), overflows: 2, drops: 3 };
     assert_eq!(scene.read(|_| Some(counts(9, 12))), [(6, grown)]);
     assert!(scene.read(|_| Some(counts(9, 12))).is_empty());
-    let drop = ListenCounts { netns: NetnsId(10), since: Stamp(7), overflows: 0, drops: 1 };
+    let drop = AcceptQueueCounts { netns: NetnsId(10), since: Stamp(7), overflows: 0, drops: 1 };
     assert_eq!(scene.read(|_| Some(counts(9, 13))), [(10, drop)]);
 }
 

@@ -1,6 +1,6 @@
 //! Lookup: the DNS queries of one getaddrinfo call and their responses.
 
-use crate::model::event::{LookUp, NameAnswer, Socket, Task};
+use crate::model::event::{DnsMessage, DnsResponse, Socket, Task};
 use crate::model::ids::Cookie;
 use crate::model::time::{Nanos, Stamp};
 
@@ -30,7 +30,7 @@ pub struct Query {
     pub(super) id: u16,
     pub name: String,
     pub(super) qtype: String,
-    pub answer: Option<NameAnswer>,
+    pub answer: Option<DnsResponse>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,10 +63,10 @@ impl Lookup {
         let name = self.name();
         let responses = || self.queries.iter().filter(|query| query.name == name).map(|q| q.answer.as_ref());
         let is_temporary = responses().any(|answer| match answer {
-            Some(NameAnswer::Failed { .. } | NameAnswer::Silent) | None => true,
-            Some(NameAnswer::Addresses(_) | NameAnswer::NoData | NameAnswer::NoName) => false,
+            Some(DnsResponse::Failed { .. } | DnsResponse::Silent) | None => true,
+            Some(DnsResponse::Addresses(_) | DnsResponse::NoData | DnsResponse::NoName) => false,
         });
-        let has_no_name = responses().any(|answer| answer == Some(&NameAnswer::NoName));
+        let has_no_name = responses().any(|answer| answer == Some(&DnsResponse::NoName));
         match (is_temporary, has_no_name) {
             (true, _) => "EAI_AGAIN",
             (false, true) => "EAI_NONAME",
@@ -76,10 +76,10 @@ impl Lookup {
 
     /// The last response for the requested name.
     #[must_use]
-    pub fn answer(&self) -> NameAnswer {
+    pub fn answer(&self) -> DnsResponse {
         let name = self.name();
         let of_name = self.queries.iter().filter(|query| query.name == name);
-        of_name.filter_map(|query| query.answer.clone()).next_back().unwrap_or(NameAnswer::Silent)
+        of_name.filter_map(|query| query.answer.clone()).next_back().unwrap_or(DnsResponse::Silent)
     }
 
     pub(super) fn is_refused(&self) -> bool {
@@ -88,14 +88,14 @@ impl Lookup {
 
     /// Whether only types other than A were queried and do not exist, which is no failure.
     pub(super) fn is_only_without_data(&self) -> bool {
-        self.queries.iter().all(|q| q.qtype != "A" && q.answer == Some(NameAnswer::NoData))
+        self.queries.iter().all(|q| q.qtype != "A" && q.answer == Some(DnsResponse::NoData))
     }
 
-    pub(super) fn has_query(&self, message: &LookUp) -> bool {
+    pub(super) fn has_query(&self, message: &DnsMessage) -> bool {
         self.queries.iter().any(|query| query.matches(message))
     }
 
-    fn has_query_for(&self, message: &LookUp) -> bool {
+    fn has_query_for(&self, message: &DnsMessage) -> bool {
         self.queries.iter().any(|q| q.name == message.name && q.qtype == message.qtype)
     }
 
@@ -112,12 +112,12 @@ impl Lookup {
     }
 
     /// Whether a query through a socket of this lookup belongs to it.
-    pub(super) fn is_continued_by(&self, message: &LookUp) -> bool {
+    pub(super) fn is_continued_by(&self, message: &DnsMessage) -> bool {
         self.has_query(message) || (self.is_active() && self.is_related(&message.name) && !self.has_query_for(message))
     }
 
     /// Whether a query through another socket of the same process belongs to it.
-    pub(super) fn is_completed_by(&self, message: &LookUp, at: Stamp) -> bool {
+    pub(super) fn is_completed_by(&self, message: &DnsMessage, at: Stamp) -> bool {
         if self.has_query(message) {
             return true;
         }
@@ -131,7 +131,7 @@ impl Lookup {
 }
 
 impl Query {
-    pub(super) fn new(message: &LookUp) -> Self {
+    pub(super) fn new(message: &DnsMessage) -> Self {
         Self {
             cookie: message.socket.cookie,
             id: message.id,
@@ -141,7 +141,7 @@ impl Query {
         }
     }
 
-    pub(super) fn matches(&self, message: &LookUp) -> bool {
+    pub(super) fn matches(&self, message: &DnsMessage) -> bool {
         self.id == message.id && self.name == message.name && self.qtype == message.qtype
     }
 }

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::event::{AskerClosed, LookUp, LookUpWhat, NameAnswer, Task};
+use crate::model::event::{DnsSocketClosed, DnsMessage, DnsContent, DnsResponse, Task};
 use crate::model::ids::{Cookie, Pid};
 use crate::model::time::{Nanos, Stamp};
 
@@ -55,18 +55,18 @@ impl Lookups {
         self.all.values().filter(|lookup| lookup.state == LookupState::Open)
     }
 
-    pub(in crate::engine::world) fn message(&mut self, at: Stamp, message: &LookUp) -> Option<Change> {
+    pub(in crate::engine::world) fn message(&mut self, at: Stamp, message: &DnsMessage) -> Option<Change> {
         // Other types do not decide whether a name resolves.
         if message.qtype != "A" && message.qtype != "AAAA" {
             return None;
         }
         match &message.what {
-            LookUpWhat::Asked => self.query_sent(at, message),
-            LookUpWhat::Answered(answer) => self.response_received(at, message, answer),
+            DnsContent::Query => self.query_sent(at, message),
+            DnsContent::Response(answer) => self.response_received(at, message, answer),
         }
     }
 
-    fn query_sent(&mut self, at: Stamp, message: &LookUp) -> Option<Change> {
+    fn query_sent(&mut self, at: Stamp, message: &DnsMessage) -> Option<Change> {
         let task = message.task.clone()?;
         let cookie = message.socket.cookie;
         let found = self.latest_match(self.by_cookie.get(&cookie), |lookup| lookup.is_continued_by(message));
@@ -85,7 +85,7 @@ impl Lookups {
         let repeated = lookup.queries.iter_mut().find(|query| query.matches(message));
         match repeated {
             // Repeated after a server failure.
-            Some(query) if matches!(query.answer, Some(NameAnswer::Failed { .. })) => {
+            Some(query) if matches!(query.answer, Some(DnsResponse::Failed { .. })) => {
                 query.answer = None;
                 query.cookie = cookie;
             }
@@ -103,7 +103,7 @@ impl Lookups {
         None
     }
 
-    fn response_received(&mut self, at: Stamp, message: &LookUp, answer: &NameAnswer) -> Option<Change> {
+    fn response_received(&mut self, at: Stamp, message: &DnsMessage, answer: &DnsResponse) -> Option<Change> {
         let by_cookie = || self.by_cookie.get(&message.socket.cookie);
         let exact = self.latest_match(by_cookie(), |lookup| lookup.has_query(message));
         // The event of the query may have been lost.
@@ -120,7 +120,7 @@ impl Lookups {
             }
             None => return None,
         }
-        if matches!(answer, NameAnswer::Addresses(_)) {
+        if matches!(answer, DnsResponse::Addresses(_)) {
             lookup.state = LookupState::Given;
             lookup.decided = at;
             return Some(Change::Given(id));
@@ -134,7 +134,7 @@ impl Lookups {
     }
 
     /// A socket was closed with a response outstanding.
-    pub(in crate::engine::world) fn socket_closed(&mut self, at: Stamp, closed: &AskerClosed) -> Vec<Change> {
+    pub(in crate::engine::world) fn socket_closed(&mut self, at: Stamp, closed: &DnsSocketClosed) -> Vec<Change> {
         let ids = self.by_cookie.get(&closed.cookie).cloned().unwrap_or_default();
         ids.into_iter().filter_map(|id| self.abandoned(at, id, Some(closed))).collect()
     }
@@ -144,7 +144,7 @@ impl Lookups {
         self.abandoned(at, id, None)
     }
 
-    fn abandoned(&mut self, at: Stamp, id: LookupId, closed: Option<&AskerClosed>) -> Option<Change> {
+    fn abandoned(&mut self, at: Stamp, id: LookupId, closed: Option<&DnsSocketClosed>) -> Option<Change> {
         let lookup = self.all.get_mut(&id).filter(|lookup| lookup.state == LookupState::Open)?;
         if let Some(closed) = closed {
             let mut waiting = lookup.queries.iter().filter(|query| query.answer.is_none());
@@ -168,7 +168,7 @@ impl Lookups {
         }
     }
 
-    fn begin(&mut self, at: Stamp, message: &LookUp, task: Task) -> LookupId {
+    fn begin(&mut self, at: Stamp, message: &DnsMessage, task: Task) -> LookupId {
         self.next += 1;
         let id = LookupId(self.next);
         index_insert(&mut self.by_cookie, message.socket.cookie, id);

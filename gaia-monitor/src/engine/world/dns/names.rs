@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use crate::model::event::{ContainerInfo, NameAnswer};
+use crate::model::event::{ContainerInfo, DnsResponse};
 use crate::model::ids::ContainerId;
 use crate::model::time::{Nanos, Stamp};
 
@@ -130,11 +130,11 @@ impl Names {
         name: &str,
         observer: Observer,
         at: Stamp,
-        answer: &NameAnswer,
+        answer: &DnsResponse,
     ) -> bool {
         let address = match answer {
-            NameAnswer::Addresses(addresses) => addresses.first().copied(),
-            NameAnswer::NoData | NameAnswer::NoName | NameAnswer::Failed { .. } | NameAnswer::Silent => None,
+            DnsResponse::Addresses(addresses) => addresses.first().copied(),
+            DnsResponse::NoData | DnsResponse::NoName | DnsResponse::Failed { .. } | DnsResponse::Silent => None,
         };
         let key = (name.to_owned(), observer);
         if !self.responses.contains_key(&key) {
@@ -253,13 +253,13 @@ impl World {
     }
 }
 
-fn response_text(answer: &NameAnswer) -> &'static str {
+fn response_text(answer: &DnsResponse) -> &'static str {
     match answer {
-        NameAnswer::Addresses(_) => "an address",
-        NameAnswer::NoData => "no address",
-        NameAnswer::NoName => "NXDOMAIN",
-        NameAnswer::Failed { .. } => "an error of the name server",
-        NameAnswer::Silent => "no answer",
+        DnsResponse::Addresses(_) => "an address",
+        DnsResponse::NoData => "no address",
+        DnsResponse::NoName => "NXDOMAIN",
+        DnsResponse::Failed { .. } => "an error of the name server",
+        DnsResponse::Silent => "no answer",
     }
 }
 
@@ -268,7 +268,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::{KEYS_CAP, Names, Observer};
-    use crate::model::event::NameAnswer;
+    use crate::model::event::DnsResponse;
     use crate::model::ids::ContainerId;
     use crate::model::time::Stamp;
 
@@ -276,15 +276,15 @@ mod tests {
         Observer { container: ContainerId(name.to_owned()), monitor: false }
     }
 
-    fn given() -> NameAnswer {
-        NameAnswer::Addresses(vec![IpAddr::V4(Ipv4Addr::new(172, 28, 0, 2))])
+    fn given() -> DnsResponse {
+        DnsResponse::Addresses(vec![IpAddr::V4(Ipv4Addr::new(172, 28, 0, 2))])
     }
 
     #[test]
     fn reports_return_only_for_an_observer_that_was_refused() {
         let mut names = Names::default();
         for (client, at, answer) in
-            [("a", 1, given()), ("b", 2, given()), ("a", 5, NameAnswer::NoName), ("b", 6, given()), ("a", 9, given())]
+            [("a", 1, given()), ("b", 2, given()), ("a", 5, DnsResponse::NoName), ("b", 6, given()), ("a", 9, given())]
         {
             names.record_response("core", observer(client), Stamp(at), &answer);
         }

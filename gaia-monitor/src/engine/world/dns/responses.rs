@@ -2,7 +2,7 @@
 //!
 //! Invariants: only names of interest are recorded, and no response of a lookup in which events were lost.
 
-use crate::model::event::{LookUp, LookUpWhat, NameAnswer, NameChecked};
+use crate::model::event::{DnsMessage, DnsContent, DnsResponse, DnsProbe};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
 
@@ -11,21 +11,21 @@ use crate::engine::world::dns::names::Observer;
 use crate::engine::world::{Change, World};
 
 impl World {
-    pub(in crate::engine::world) fn dns_message(&mut self, at: Stamp, message: &LookUp) -> Vec<Change> {
+    pub(in crate::engine::world) fn dns_message(&mut self, at: Stamp, message: &DnsMessage) -> Vec<Change> {
         let Some(change) = self.lookups.message(at, message) else { return Vec::new() };
-        let (LookupChange::Given(id), LookUpWhat::Answered(answer)) = (change, &message.what) else {
+        let (LookupChange::Given(id), DnsContent::Response(answer)) = (change, &message.what) else {
             return self.apply_lookup_change(change);
         };
         let recorded = self.record_response(id, &message.name, at, answer);
         std::iter::once(Change::Lookup(change)).chain(recorded).collect()
     }
 
-    pub(in crate::engine::world) fn dns_probe(&mut self, at: Stamp, checked: &NameChecked) -> Vec<Change> {
+    pub(in crate::engine::world) fn dns_probe(&mut self, at: Stamp, checked: &DnsProbe) -> Vec<Change> {
         if !self.is_name_of_interest(&checked.name) {
             return Vec::new();
         }
         let observer = Observer { container: checked.observer.clone(), monitor: true };
-        self.names.record_response(&checked.name, observer, at, &checked.answer);
+        self.names.record_response(&checked.name, observer, at, &checked.response);
         vec![Change::DnsChanged(checked.name.clone())]
     }
 
@@ -48,7 +48,7 @@ impl World {
         changes
     }
 
-    fn record_response(&mut self, id: LookupId, name: &str, at: Stamp, answer: &NameAnswer) -> Vec<Change> {
+    fn record_response(&mut self, id: LookupId, name: &str, at: Stamp, answer: &DnsResponse) -> Vec<Change> {
         let lookup = self.lookups.get(id).filter(|lookup| !lookup.doubtful);
         let observer = lookup.and_then(|lookup| self.containers.of_socket(&lookup.socket, lookup.begun));
         let Some(container) = observer.filter(|_| self.is_name_of_interest(name)) else { return Vec::new() };

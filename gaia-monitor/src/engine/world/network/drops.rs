@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use crate::model::event::{Handshake, Hook, IcmpSent, ListenCounts, ListenOverflow, PacketDropped, Unreachable};
+use crate::model::event::{Handshake, Hook, IcmpSent, AcceptQueueCounts, AcceptQueueFull, PacketDropped, Unreachable};
 use crate::model::ids::{ContainerId, NetnsId};
 use crate::model::time::{Nanos, Stamp};
 
@@ -96,8 +96,8 @@ pub struct Drops {
     /// Every pair, by both of its addresses.
     by_address: BTreeSet<(SocketAddr, Pair)>,
     arrived: VecDeque<Pair>,
-    overflows: VecDeque<(Stamp, ListenOverflow)>,
-    counts: VecDeque<(Stamp, ListenCounts)>,
+    overflows: VecDeque<(Stamp, AcceptQueueFull)>,
+    counts: VecDeque<(Stamp, AcceptQueueCounts)>,
 }
 
 /// Dropped handshakes that the kernel counted in a namespace during a connect.
@@ -141,14 +141,14 @@ impl Drops {
         }
     }
 
-    pub(in crate::engine::world) fn overflowed(&mut self, at: Stamp, fact: &ListenOverflow) {
+    pub(in crate::engine::world) fn overflowed(&mut self, at: Stamp, fact: &AcceptQueueFull) {
         self.overflows.push_back((at, fact.clone()));
         if self.overflows.len() > OVERFLOWS_CAP {
             self.overflows.pop_front();
         }
     }
 
-    pub(in crate::engine::world) fn counted(&mut self, at: Stamp, fact: &ListenCounts) {
+    pub(in crate::engine::world) fn counted(&mut self, at: Stamp, fact: &AcceptQueueCounts) {
         self.counts.push_back((at, fact.clone()));
         if self.counts.len() > OVERFLOWS_CAP {
             self.counts.pop_front();
@@ -161,17 +161,17 @@ impl Drops {
         netns: NetnsId,
         from: Stamp,
         until: Stamp,
-    ) -> impl Iterator<Item = &(Stamp, ListenCounts)> {
+    ) -> impl Iterator<Item = &(Stamp, AcceptQueueCounts)> {
         self.counts.iter().filter(move |(at, counts)| counts.netns == netns && *at >= from && counts.since <= until)
     }
 
     /// Whether the kernel counted more packets at full queues than were reported one by one. Packets reported for other
     /// clients are subtracted, because they do not explain this client's failure.
-    fn has_unseen(&self, at: Stamp, counts: &ListenCounts) -> bool {
+    fn has_unseen(&self, at: Stamp, counts: &AcceptQueueCounts) -> bool {
         // A packet is reported just before the kernel counts it.
         let from = counts.since.minus(REPORT_DELAY);
         let is_counted =
-            |(seen, fact): &&(Stamp, ListenOverflow)| fact.netns == counts.netns && *seen >= from && *seen <= at;
+            |(seen, fact): &&(Stamp, AcceptQueueFull)| fact.netns == counts.netns && *seen >= from && *seen <= at;
         counts.overflows > self.overflows.iter().filter(is_counted).count() as u64
     }
 

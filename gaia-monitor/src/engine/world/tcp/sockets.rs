@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::model::event::{
-    BodyFraming, HttpFact, HttpWhat, Reading, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, Task, TcpState,
+    BodyFraming, HttpFact, HttpWhat, SocketRead, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, Task, TcpState,
 };
 use crate::model::ids::{Cookie, NetnsId};
 use crate::model::time::Stamp;
@@ -101,7 +101,7 @@ impl Sockets {
     }
 
     /// Returns whether this is a server's endpoint.
-    pub(in crate::engine::world) fn socket_read(&mut self, reading: &Reading) -> bool {
+    pub(in crate::engine::world) fn socket_read(&mut self, reading: &SocketRead) -> bool {
         let Some(endpoint) = self.endpoints.get_mut(&reading.socket.cookie) else { return false };
         let server = endpoint.side == Side::Server;
         if server || endpoint.owner.is_none() {
@@ -118,13 +118,13 @@ impl Sockets {
         let endpoint = self.endpoints.get_mut(&cookie)?;
         let messages = &mut endpoint.http;
         match &http.what {
-            HttpWhat::RequestBegun | HttpWhat::AnswerBegun => {
+            HttpWhat::RequestBegun | HttpWhat::ResponseBegun => {
                 messages.begun += 1;
                 messages.begun_at = Some(at);
             }
-            HttpWhat::RequestComplete | HttpWhat::AnswerComplete => messages.record_complete(at),
+            HttpWhat::RequestComplete | HttpWhat::ResponseComplete => messages.record_complete(at),
             HttpWhat::Informational { .. } => messages.begun = messages.begun.saturating_sub(1),
-            HttpWhat::AnswerHead { status, body, .. } => {
+            HttpWhat::ResponseHeaders { status, body, .. } => {
                 messages.header_sections += 1;
                 messages.status = Some(*status);
                 messages.body = Some(*body);

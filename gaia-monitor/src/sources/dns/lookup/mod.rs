@@ -31,7 +31,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{ConnectionProvider, PoolContext, Resolver};
 use tokio::net::{TcpStream, UdpSocket};
 
-use crate::model::event::NameAnswer;
+use crate::model::event::DnsResponse as NameResponse;
 use crate::sources::netns::{Broker, SocketKind};
 use crate::sources::procfs;
 use crate::wire::dns::answer;
@@ -57,18 +57,18 @@ pub enum LookupError {
 /// # Errors
 /// When the query fails: the container has ended, the name is invalid, or the response is empty and truncated. A timeout is
 /// a result, not an error.
-pub async fn lookup(broker: &Broker, location: Location, name: &str) -> Result<NameAnswer, LookupError> {
+pub async fn lookup(broker: &Broker, location: Location, name: &str) -> Result<NameResponse, LookupError> {
     let (broker, Location { pid, netns }) = (broker.clone(), location);
     let open = move || broker.socket_in(netns, &procfs::netns_path(pid), SocketKind::UDP);
     resolve(NamespaceSockets { open: Arc::new(open), handle: TokioHandle::default() }, EMBEDDED, name).await
 }
 
-async fn resolve(sockets: NamespaceSockets, server: SocketAddr, name: &str) -> Result<NameAnswer, LookupError> {
+async fn resolve(sockets: NamespaceSockets, server: SocketAddr, name: &str) -> Result<NameResponse, LookupError> {
     // The final dot excludes search domains.
     let fqdn = Name::from_ascii(format!("{name}.")).map_err(|_| LookupError::Name { name: name.to_owned() })?;
     let resolver = resolver(sockets, server).map_err(LookupError::Query)?;
     match query(&resolver, fqdn.clone(), RecordType::A).await? {
-        NameAnswer::NoData => query(&resolver, fqdn, RecordType::AAAA).await,
+        NameResponse::NoData => query(&resolver, fqdn, RecordType::AAAA).await,
         other => Ok(other),
     }
 }
@@ -91,7 +91,7 @@ fn resolver(sockets: NamespaceSockets, server: SocketAddr) -> Result<Resolver<Si
     builder.build()
 }
 
-async fn query(resolver: &Resolver<SingleAttempt>, name: Name, kind: RecordType) -> Result<NameAnswer, LookupError> {
+async fn query(resolver: &Resolver<SingleAttempt>, name: Name, kind: RecordType) -> Result<NameResponse, LookupError> {
     match resolver.lookup(name, kind).await {
         Ok(found) => {
             let mut addresses: Vec<IpAddr> = found.answers().iter().filter_map(address).collect();
@@ -100,7 +100,7 @@ async fn query(resolver: &Resolver<SingleAttempt>, name: Name, kind: RecordType)
             addresses.dedup();
             Ok(answer(found.message().response_code, addresses))
         }
-        Err(NetError::Timeout) => Ok(NameAnswer::Silent),
+        Err(NetError::Timeout) => Ok(NameResponse::Silent),
         Err(NetError::Dns(DnsError::ResponseCode(code))) => Ok(answer(code, Vec::new())),
         Err(NetError::Dns(DnsError::NoRecordsFound(none))) => Ok(answer(none.response_code, Vec::new())),
         Err(error) => Err(LookupError::Query(error)),

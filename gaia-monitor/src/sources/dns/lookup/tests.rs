@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{LookupError, NamespaceSockets, TIMEOUT, resolve};
-use crate::model::event::NameAnswer;
+use crate::model::event::DnsResponse;
 
 const CORE: Ipv4Addr = Ipv4Addr::new(172, 28, 0, 2);
 const SPARE: Ipv4Addr = Ipv4Addr::new(172, 28, 0, 1);
@@ -24,11 +24,11 @@ const REPEAT_WINDOW: Duration = Duration::from_millis(400);
 type Responder = fn(RecordType) -> Option<(ResponseCode, Vec<RData>)>;
 
 /// The result of a lookup, and all queries that the server received, late ones included.
-fn lookup(respond: Responder) -> (Result<NameAnswer, LookupError>, Vec<Message>) {
+fn lookup(respond: Responder) -> (Result<DnsResponse, LookupError>, Vec<Message>) {
     lookup_with(respond, |_| {})
 }
 
-fn lookup_with(respond: Responder, change: fn(&mut Message)) -> (Result<NameAnswer, LookupError>, Vec<Message>) {
+fn lookup_with(respond: Responder, change: fn(&mut Message)) -> (Result<DnsResponse, LookupError>, Vec<Message>) {
     runtime().block_on(async {
         let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = server.local_addr().unwrap();
@@ -80,8 +80,8 @@ fn types(queries: &[Message]) -> Vec<RecordType> {
     queries.iter().map(|query| query.queries[0].query_type).collect()
 }
 
-fn addresses(found: &[IpAddr]) -> NameAnswer {
-    NameAnswer::Addresses(found.to_vec())
+fn addresses(found: &[IpAddr]) -> DnsResponse {
+    DnsResponse::Addresses(found.to_vec())
 }
 
 fn alias() -> RData {
@@ -100,9 +100,9 @@ fn sends_one_query_for_the_exact_name() {
 
 #[test]
 fn returns_each_error_code_after_one_query() {
-    let failed = |rcode: &str| NameAnswer::Failed { rcode: rcode.to_owned() };
-    let cases: [(Responder, NameAnswer); 6] = [
-        (|_| Some((ResponseCode::NXDomain, Vec::new())), NameAnswer::NoName),
+    let failed = |rcode: &str| DnsResponse::Failed { rcode: rcode.to_owned() };
+    let cases: [(Responder, DnsResponse); 6] = [
+        (|_| Some((ResponseCode::NXDomain, Vec::new())), DnsResponse::NoName),
         (|_| Some((ResponseCode::ServFail, Vec::new())), failed("SERVFAIL")),
         (|_| Some((ResponseCode::Refused, Vec::new())), failed("REFUSED")),
         (|_| Some((ResponseCode::FormErr, Vec::new())), failed("FORMERR")),
@@ -125,7 +125,7 @@ fn queries_ipv6_when_there_is_no_ipv4_address() {
     assert_eq!(found.unwrap(), addresses(&[Ipv6Addr::LOCALHOST.into()]));
     assert_eq!(types(&queries), [RecordType::A, RecordType::AAAA]);
     let (found, queries) = lookup(|_| Some((ResponseCode::NoError, Vec::new())));
-    assert_eq!(found.unwrap(), NameAnswer::NoData);
+    assert_eq!(found.unwrap(), DnsResponse::NoData);
     assert_eq!(types(&queries), [RecordType::A, RecordType::AAAA]);
 }
 
@@ -133,7 +133,7 @@ fn queries_ipv6_when_there_is_no_ipv4_address() {
 fn returns_silent_after_one_query_without_a_response() {
     let began = Instant::now();
     let (found, queries) = lookup(|_| None);
-    assert_eq!(found.unwrap(), NameAnswer::Silent);
+    assert_eq!(found.unwrap(), DnsResponse::Silent);
     assert_eq!(types(&queries), [RecordType::A]);
     assert!(began.elapsed() >= TIMEOUT);
 }
@@ -149,10 +149,10 @@ fn follows_an_alias_within_the_response_only() {
     assert_eq!(found.unwrap(), addresses(&[CORE.into()]));
     assert_eq!(types(&queries), [RecordType::A]);
     let (found, queries) = lookup(|_| Some((ResponseCode::NXDomain, vec![alias()])));
-    assert_eq!(found.unwrap(), NameAnswer::NoName);
+    assert_eq!(found.unwrap(), DnsResponse::NoName);
     assert_eq!(types(&queries), [RecordType::A]);
     let (found, queries) = lookup(|_| Some((ResponseCode::NoError, vec![alias()])));
-    assert_eq!(found.unwrap(), NameAnswer::NoData);
+    assert_eq!(found.unwrap(), DnsResponse::NoData);
     assert_eq!(types(&queries), [RecordType::A, RecordType::AAAA]);
 }
 
@@ -185,7 +185,7 @@ fn releases_the_namespace_after_a_lookup() {
         let left: Weak<_> = Arc::downgrade(&sockets.open);
         let respond: Responder = |_| Some((ResponseCode::NXDomain, Vec::new()));
         let (found, _) = tokio::join!(resolve(sockets, address, "gaia-core"), serve(&server, respond, |_| {}));
-        assert_eq!(found.unwrap(), NameAnswer::NoName);
+        assert_eq!(found.unwrap(), DnsResponse::NoName);
         let began = Instant::now();
         // The last task ends when it is polled again.
         while left.strong_count() > 0 {

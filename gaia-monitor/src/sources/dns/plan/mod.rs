@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::model::event::{ContainerInfo, DockerAction, Fact, NameAnswer};
+use crate::model::event::{ContainerInfo, DockerAction, Fact, DnsResponse};
 use crate::model::ids::{ContainerId, NetnsId, Pid};
 use crate::model::scope;
 use crate::model::settings::Scope;
@@ -57,7 +57,7 @@ struct Schedule {
     burst: Option<(Instant, usize)>,
     in_flight: bool,
     /// The response that was last reported.
-    reported: Option<NameAnswer>,
+    reported: Option<DnsResponse>,
 }
 
 #[derive(Debug)]
@@ -171,7 +171,7 @@ impl Plan {
     }
 
     /// Records the response to a query; `None`: it could not be sent. Returns the response if it differs from the last one.
-    pub fn complete(&mut self, query: &Query, answer: Option<NameAnswer>, now: Instant) -> Option<NameAnswer> {
+    pub fn complete(&mut self, query: &Query, answer: Option<DnsResponse>, now: Instant) -> Option<DnsResponse> {
         let schedule = self.queries.get_mut(query)?;
         schedule.in_flight = false;
         let changed = answer.filter(|answer| schedule.reported.as_ref() != Some(answer));
@@ -195,7 +195,7 @@ impl Plan {
             }
             None => {
                 schedule.burst = None;
-                let resolves = matches!(schedule.reported, Some(NameAnswer::Addresses(_)));
+                let resolves = matches!(schedule.reported, Some(DnsResponse::Addresses(_)));
                 schedule.due = now + if resolves { STEADY } else { STEADY_GONE };
             }
         }

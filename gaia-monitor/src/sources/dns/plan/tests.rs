@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{IN_FLIGHT, PER_SECOND, Plan, QUERIES, Query, STEADY, STEADY_GONE};
 use crate::model::event::{
-    ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, Fact, NameAnswer, NetworkAddress,
+    ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, Fact, DnsResponse, NetworkAddress,
 };
 use crate::model::ids::NetnsId;
 use crate::model::settings::Scope;
@@ -40,7 +40,7 @@ fn docker_event(plan: &mut Plan, number: u32, action: DockerAction, now: Instant
 }
 
 /// Sends and completes queries until `until`. Returns when `name` was queried, in milliseconds after `from`.
-fn run(plan: &mut Plan, name: &str, from: Instant, until: Duration, answer: impl Fn(u128) -> NameAnswer) -> Vec<u128> {
+fn run(plan: &mut Plan, name: &str, from: Instant, until: Duration, answer: impl Fn(u128) -> DnsResponse) -> Vec<u128> {
     let mut sent = Vec::new();
     while let Some(due) = plan.next().filter(|due| *due < from + until) {
         let due = due.max(from);
@@ -55,8 +55,8 @@ fn run(plan: &mut Plan, name: &str, from: Instant, until: Duration, answer: impl
     sent
 }
 
-fn resolved() -> NameAnswer {
-    NameAnswer::Addresses(vec!["172.28.0.3".parse().unwrap()])
+fn resolved() -> DnsResponse {
+    DnsResponse::Addresses(vec!["172.28.0.3".parse().unwrap()])
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn queries_every_20_ms_after_a_death_until_the_name_changes() {
     run(&mut plan, "core", now, Duration::from_millis(1), |_| resolved());
     let died = now + Duration::from_secs(1);
     docker_event(&mut plan, 2, DockerAction::Die { exit_code: Some(137) }, died);
-    let response = |after| if after < 70 { resolved() } else { NameAnswer::NoName };
+    let response = |after| if after < 70 { resolved() } else { DnsResponse::NoName };
     assert_eq!(run(&mut plan, "core", died, Duration::from_secs(9), response), [0, 20, 40, 60, 80]);
 }
 
@@ -152,7 +152,7 @@ fn reports_only_changed_responses() {
     assert_eq!(plan.complete(&query, Some(resolved()), now), Some(resolved()));
     assert_eq!(plan.complete(&query, Some(resolved()), now), None);
     assert_eq!(plan.complete(&query, None, now), None);
-    assert_eq!(plan.complete(&query, Some(NameAnswer::Silent), now), Some(NameAnswer::Silent));
+    assert_eq!(plan.complete(&query, Some(DnsResponse::Silent), now), Some(DnsResponse::Silent));
 }
 
 #[test]
