@@ -50,7 +50,7 @@ pub struct Measured {
     pub told_after_break_ns: Option<WallNanos>,
     /// From the client's first exception to the first line; negative where the line was earlier.
     pub told_after_exception_ns: Option<WallNanos>,
-    /// From the last fact to the line that says that nothing more comes.
+    /// From the last fact to the settled or closed line.
     pub settled_after_ns: Option<WallNanos>,
 }
 
@@ -69,8 +69,7 @@ impl Reference {
     }
 }
 
-/// All lines of a run against all that must come of the story. `before_stop` lines came before the monitor was asked to
-/// end.
+/// Compares all lines of a run with the expected incidents. `before_stop` lines arrived before the monitor was stopped.
 ///
 /// # Errors
 /// When a line is no incident line at all.

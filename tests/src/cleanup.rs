@@ -1,7 +1,7 @@
-//! Whose a container is, and how it goes: run ids, labels, Ctrl-C, and the sweep of what dead runs left behind.
+//! Ownership and removal of containers: run ids, labels, Ctrl-C, and the sweep of what dead runs left.
 //!
-//! Removal happens by label only, and only for the labels of this very run or of one whose process is gone. A run is
-//! identified by pid *and* start time *and* boot, so that a reused pid never shields or endangers anybody.
+//! Removal happens by label only, and only for the labels of this very run or of one that has no process any more. A run is
+//! identified by pid *and* start time *and* boot, so that a reused pid never protects or endangers another run.
 
 use std::process::id as own_pid;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -36,7 +36,7 @@ impl RunId {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let owner = owner_of(own_pid())?.context("this process has no entry in /proc")?;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        // The start time's last digits tell apart what a reused pid would name alike.
+        // The start time's last digits distinguish runs with a reused pid.
         let started = owner.rsplit(':').next().unwrap_or_default();
         let tail = started.get(started.len().saturating_sub(4)..).unwrap_or(started);
         Ok(Self { id: format!("gm-{purpose}-{}-{tail}-{count}", own_pid()), owner })
@@ -54,7 +54,7 @@ impl RunId {
         [format!("{RUN_LABEL}={}", self.id), format!("{OWNER_LABEL}={}", self.owner)]
     }
 
-    /// Removes every container and network of this run, and makes sure that they are gone.
+    /// Removes every container and network of this run, and ensures that they are removed.
     ///
     /// # Errors
     /// With what is left.
@@ -66,7 +66,7 @@ impl RunId {
 /// Removes what runs of dead processes left. Runs of living processes, on this or any other user's account, stay.
 ///
 /// # Errors
-/// When Docker does not answer.
+/// When Docker does not respond.
 pub fn sweep_dead() -> Result<()> {
     for owner in docker::label_values(OWNER_LABEL)? {
         if is_dead(&owner) {
@@ -82,7 +82,7 @@ fn remove(label: &str) -> Result<()> {
     let containers: Vec<&str> = containers.split_whitespace().collect();
     if !containers.is_empty() {
         let removed = docker::always(["rm", "--force", "--volumes"].iter().chain(&containers));
-        // A container may have gone by itself in between; what counts is that none is left.
+        // A container may have been removed meanwhile; what counts is that none is left.
         let left = docker::always(["ps", "--all", "--quiet", "--filter", &filter])?;
         if !left.trim().is_empty() {
             removed?;
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_lives_and_one_with_another_start_time_does_not() {
+    fn treats_a_reused_pid_as_dead() {
         let owner = owner_of(own_pid()).unwrap().unwrap();
         assert!(!is_dead(&owner));
         let (head, started) = owner.rsplit_once(':').unwrap();
@@ -171,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_that_cannot_be_read_is_left_alone() {
+    fn treats_an_unreadable_owner_as_alive() {
         assert!(!is_dead("unknown") && !is_dead("boot:not-a-pid:1"));
     }
 
     #[test]
-    fn two_runs_of_one_process_differ() {
+    fn distinguishes_two_runs_of_one_process() {
         assert_ne!(RunId::new("t").unwrap(), RunId::new("t").unwrap());
     }
 }

@@ -1,9 +1,9 @@
 //! The clients of the live suite: `workload/client.py` with the real httpx in a container of its own, and a plain socket
-//! on the host in the place of an operator's `curl`.
+//! on the host in place of an operator's `curl`.
 //!
 //! The Python client is a container's first process, never `docker exec`: what a process entered by exec does is, by
-//! contract, no incident. Commands reach it through a named pipe, its answers lie in a file of the case. It must never be
-//! asked to retry.
+//! contract, no incident. Commands reach it through a named pipe, its responses are in a file of the case. It must never
+//! retry.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -23,7 +23,7 @@ use crate::container::{Container, Recipe};
 use crate::wait;
 use crate::witness::{WallNanos, now};
 
-/// How long an answer of the client program may take beyond what the case itself makes it wait.
+/// How long a response of the client program may take beyond the waits of the case itself.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// The class of an outcome that the client did not live to see.
@@ -43,7 +43,7 @@ pub struct Outcome {
     /// Its socket's own address, where one was connected.
     pub local: Option<(IpAddr, u16)>,
     pub started: WallNanos,
-    /// When the exception was raised, or the answer complete.
+    /// When the exception was raised, or the response complete.
     pub at: WallNanos,
 }
 
@@ -68,7 +68,7 @@ impl Request {
         Self(json!({ "look_up": name }))
     }
 
-    /// So many at once.
+    /// So many concurrently.
     #[must_use]
     pub fn times(self, count: usize) -> Self {
         self.with("count", json!(count))
@@ -96,13 +96,13 @@ impl Request {
         self.with("retry", json!({ "fallback": fallback, "waits": [0.5, 1.0] }))
     }
 
-    /// As `ServiceClient`, which goes to the fallback after a lasting 502, 503 or 504 as well.
+    /// As `ServiceClient`, which uses the fallback after a lasting 502, 503 or 504 as well.
     #[must_use]
     pub fn retried_for_statuses(self, fallback: &str) -> Self {
         self.with("retry", json!({ "fallback": fallback, "waits": [0.5, 1.0], "statuses": true }))
     }
 
-    /// So many connections at once, each used again so many seconds after its first answer, give or take the spread.
+    /// So many concurrent connections, each reused so many seconds after its first response, plus or minus the spread.
     #[must_use]
     pub fn reused(self, count: usize, after: f64, spread: f64) -> Self {
         self.times(count).with("reuse", json!({ "after": after, "spread": spread }))
@@ -142,7 +142,7 @@ impl Request {
 
 /// The running client.
 pub struct Client {
-    /// Where it runs; of one on the host, whose files it uses.
+    /// Its container; for a client on the host, the container with its files.
     pub container: Container,
     on_host: Option<std::process::Child>,
     commands: Option<File>,
@@ -197,7 +197,7 @@ impl Client {
         self.on_host.is_none().then(|| self.container.name())
     }
 
-    /// Sends it off. The exchange goes on while the test does other things.
+    /// Sends it. The exchange continues while the test does other things.
     pub fn send(&self, request: Request) -> Result<Pending> {
         self.asked.set(self.asked.get() + 1);
         let pending = Pending { id: format!("r{}", self.asked.get()), count: request.count() };
@@ -207,12 +207,12 @@ impl Client {
         Ok(pending)
     }
 
-    /// Waits until the head of every answer has come.
+    /// Waits for the header section of every response.
     pub fn begun(&self, pending: &Pending) -> Result<()> {
         self.events("begun", Some(&pending.id), pending.count, ANSWER_LIMIT).map(drop)
     }
 
-    /// The sockets of requests whose client will not live to tell how they ended.
+    /// The sockets of requests whose client will not live to report their outcome.
     pub fn abandoned(&self, pending: &Pending) -> Result<Vec<Outcome>> {
         let events = self.events("sent", Some(&pending.id), pending.count, ANSWER_LIMIT)?;
         let abandoned = |event: Value| {
@@ -224,7 +224,7 @@ impl Client {
         events.into_iter().map(abandoned).collect()
     }
 
-    /// Waits until every request is over, and tells how.
+    /// Waits for the outcome of every request.
     pub fn ended(&self, pending: &Pending) -> Result<Vec<Outcome>> {
         let events = self.events("end", Some(&pending.id), pending.count, ANSWER_LIMIT)?;
         events.into_iter().map(|event| serde_json::from_value(event).context("an outcome")).collect()
@@ -308,18 +308,18 @@ impl HostRequest {
         let mut request = Open::connect(to)?;
         ensure!(request.stream.peek(&mut [0])? == 0, "{to} sent bytes unasked");
         request.stream.write_all(get(to, path).as_bytes())?;
-        // On loopback the RST that answers it is processed within the write: the next read gets the socket's error.
+        // On loopback the resulting RST is processed within the write: the next read returns the socket's error.
         Ok(Self(std::thread::spawn(|| request.ended())))
     }
 
-    /// The answer that came before the server closed.
+    /// The response that arrived before the server closed.
     pub fn answered(self) -> Result<String> {
         let outcome = self.ended()?;
         ensure!(outcome.errno.is_none(), "{outcome:?}");
         Ok(outcome.message)
     }
 
-    /// What httpx would have raised on what this socket got, for an answer that never became complete.
+    /// The exception that httpx would have raised on what this socket received, for a response that stayed incomplete.
     pub fn ended(self) -> Result<Outcome> {
         self.0.join().unwrap_or_else(|_| bail!("the thread of the host's request panicked"))
     }

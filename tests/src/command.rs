@@ -1,7 +1,7 @@
-//! Runs a program and keeps what it said, so that every failure can quote it.
+//! Runs a program and keeps its output, so that every failure can quote it.
 //!
-//! Programs get a process group of their own: Ctrl-C reaches this process alone, which then ends them in order
-//! instead of leaving half a container behind.
+//! Programs get a process group of their own: Ctrl-C reaches this process alone, which then ends them cleanly
+//! instead of leaving half a container.
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -95,7 +95,7 @@ fn drain<R: Read + Send + 'static>(pipe: Option<R>, done: mpsc::Sender<()>) -> t
     thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
-            // A broken pipe ends the text; the exit status tells the rest.
+            // A broken pipe ends the text; the exit status shows the rest.
             let _ = pipe.read_to_end(&mut bytes);
         }
         drop(done);
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_quotes_what_the_program_wrote_to_standard_error() {
+    fn quotes_standard_error_when_a_program_fails() {
         let error =
             run(Command::new("sh").args(["-c", "echo no such thing >&2; exit 7"]), OnInterrupt::End).unwrap_err();
         let text = error.to_string();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn both_streams_are_kept_apart() {
+    fn keeps_both_streams_apart() {
         let printed = run(Command::new("sh").args(["-c", "echo out; echo err >&2"]), OnInterrupt::End).unwrap();
         assert_eq!((printed.stdout.as_str(), printed.stderr.as_str()), ("out\n", "err\n"));
     }

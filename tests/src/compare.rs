@@ -1,6 +1,6 @@
 //! Comparison of one incident with the expected one, the clients' exceptions and the witness's records.
 //!
-//! It collects every difference, so that one run tells all of them.
+//! It collects every difference, so that one run reports all of them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,13 +18,13 @@ use crate::witness::{ExitStatus, Fact, Record, WallNanos, tcp_state};
 
 /// How far an instant may lie from the witness's record of the same fact.
 const TOLERANCE: WallNanos = 1_000_000;
-/// From a request's beginning to its first question to a name server, in a Python client on a loaded machine.
+/// From a request's begin to its first DNS query, in a Python client on a loaded machine.
 const ASKED_AFTER: WallNanos = 100_000_000;
 /// The witness writes line by line; what it saw is here within milliseconds.
 const RECORD_LIMIT: Duration = Duration::from_secs(5);
 
 impl Expected {
-    /// Did the case come about at all? By the witness alone: how the process ended, who signalled it, and that the
+    /// Did the case happen at all? By the witness alone: how the process ended, who signalled it, and that the
     /// moment is known.
     pub fn happened(&self, reference: &Reference) -> Result<()> {
         self.moment.instant(reference)?;
@@ -250,7 +250,7 @@ impl Broken {
         let at = wall(&entry.at)?;
         // No socket changes its state when bytes arrive or a name is unknown.
         if self.remote || self.phase == RESOLVING || self.how == MALFORMED {
-            // A look-up is unanswered five seconds after its question, which follows the request's beginning.
+            // A lookup is unanswered five seconds after its query, which follows the request's begin.
             let until = self.outcome.at + if self.how.class == "ConnectTimeout" { ASKED_AFTER } else { 0 };
             ensure!((self.outcome.started..=until).contains(&at), "outside the request that failed");
             return Ok(());

@@ -15,7 +15,7 @@ use crate::wait;
 /// The state of a listening socket in `/proc/net/tcp` (include/net/tcp_states.h: `TCP_LISTEN` is 10).
 const LISTEN: &str = "0A";
 
-/// What `docker run` is asked for.
+/// The arguments of `docker run`.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     name: String,
@@ -98,7 +98,7 @@ impl Recipe {
         self.option("--stop-timeout", &seconds.to_string())
     }
 
-    /// Publishes a port on a free port of 127.0.0.1; [`Container::published_port`] tells which.
+    /// Publishes a port on a free port of 127.0.0.1; [`Container::published_port`] returns it.
     #[must_use]
     pub fn publish(self, port: u16) -> Self {
         self.option("--publish", &format!("127.0.0.1::{port}"))
@@ -113,7 +113,7 @@ impl Recipe {
     /// Starts it with this command.
     ///
     /// # Errors
-    /// With Docker's own words.
+    /// With Docker's own message.
     pub fn start(self, command: &[&str]) -> Result<Container> {
         let Self { name, service, options, image } = self;
         let args: Vec<String> = ["run", "--detach", "--name", &name]
@@ -128,7 +128,7 @@ impl Recipe {
     }
 }
 
-/// A started container. It goes with its stack, not with this value.
+/// A started container. It is removed with its stack, not with this value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
     id: String,
@@ -154,10 +154,10 @@ impl Container {
         &self.service
     }
 
-    /// What `docker inspect` says under a Go template.
+    /// The output of `docker inspect` with a Go template.
     ///
     /// # Errors
-    /// With Docker's own words.
+    /// With Docker's own message.
     pub fn inspect(&self, template: &str) -> Result<String> {
         Ok(docker::docker(["inspect", "--type=container", "--format", template, &self.id])?.trim().to_owned())
     }
@@ -177,7 +177,7 @@ impl Container {
     /// Its address in the stack's network.
     ///
     /// # Errors
-    /// With Docker's own words.
+    /// With Docker's own message.
     pub fn ip(&self) -> Result<String> {
         self.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}")
     }
@@ -195,7 +195,7 @@ impl Container {
     /// Everything that it wrote so far.
     ///
     /// # Errors
-    /// With Docker's own words.
+    /// With Docker's own message.
     pub fn logs(&self) -> Result<Printed> {
         docker::both(["logs", &self.id])
     }
@@ -203,7 +203,7 @@ impl Container {
     /// `docker stop` with its own grace, or the given one.
     ///
     /// # Errors
-    /// With Docker's own words.
+    /// With Docker's own message.
     pub fn stop(&self, grace_seconds: Option<u32>) -> Result<()> {
         let grace = grace_seconds.map(|seconds| format!("--time={seconds}"));
         docker::docker(["stop"].into_iter().chain(grace.as_deref()).chain([self.id.as_str()]))?;
@@ -213,7 +213,7 @@ impl Container {
     /// `docker kill -s SIGNAL`.
     ///
     /// # Errors
-    /// With Docker's own words.
+    /// With Docker's own message.
     pub fn kill(&self, signal: &str) -> Result<()> {
         docker::docker(["kill", "--signal", signal, &self.id])?;
         Ok(())
@@ -222,7 +222,7 @@ impl Container {
     /// Any verb that takes just a container: `restart`, `pause`, `unpause`, `start` …
     ///
     /// # Errors
-    /// With Docker's own words.
+    /// With Docker's own message.
     pub fn verb(&self, verb: &str) -> Result<()> {
         docker::docker([verb, &self.id])?;
         Ok(())
@@ -231,7 +231,7 @@ impl Container {
     /// `docker exec`; what it printed.
     ///
     /// # Errors
-    /// With Docker's own words, or the command's standard error.
+    /// With Docker's own message, or the command's standard error.
     pub fn exec(&self, command: &[&str]) -> Result<String> {
         docker::docker(["exec", &self.id].iter().chain(command))
     }
@@ -239,7 +239,7 @@ impl Container {
     /// Waits until a socket of its network namespace listens on `port`, without connecting to it.
     ///
     /// # Errors
-    /// When it does not in time, or its first process is gone; quotes the container's last words.
+    /// When it does not in time, or its first process has ended; quotes the last lines of its log.
     pub fn wait_listening(&self, port: u16, within: Duration) -> Result<()> {
         let what = format!("{} to listen on port {port}", self.service);
         wait::until(&what, within, || {
@@ -252,7 +252,7 @@ impl Container {
     /// Waits until a log line contains `needle` and returns that line.
     ///
     /// # Errors
-    /// When there is none in time; quotes the container's last words.
+    /// When there is none in time; quotes the last lines of its log.
     pub fn wait_log(&self, needle: &str, within: Duration) -> Result<String> {
         let what = format!("{needle:?} in the log of {}", self.service);
         wait::until(&what, within, || {
@@ -262,7 +262,7 @@ impl Container {
         .with_context(|| self.last_words())
     }
 
-    /// Waits until it has ended and returns its exit code as Docker tells it.
+    /// Waits until it has ended and returns its exit code as Docker reports it.
     ///
     /// # Errors
     /// When it runs on.
@@ -287,10 +287,10 @@ impl Container {
     }
 }
 
-/// All containers of a run, by Docker's own list: what a test must find empty after its stack is gone.
+/// All containers of a run, by Docker's own list: a test must find it empty after its stack is removed.
 ///
 /// # Errors
-/// When Docker does not answer.
+/// When Docker does not respond.
 pub fn of_run(run: &str) -> Result<Vec<String>> {
     let filter = format!("label={RUN_LABEL}={run}");
     Ok(docker::docker(["ps", "--all", "--quiet", "--filter", &filter])?.lines().map(str::to_owned).collect())

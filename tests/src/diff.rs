@@ -1,5 +1,5 @@
-//! What a run got wrong, each difference with the promise that it breaks: a test fails with all of them in words, the
-//! matrix counts them by aspect. Nothing here decides what is right.
+//! Differences between a run and its expectation, each with the promise that it breaks: a test fails with all of them as
+//! text, the matrix counts them by aspect. Nothing here decides what is right.
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aspect {
-    /// The case did not come about, or could not be played.
+    /// The case did not happen, or could not be played.
     Story,
     /// A client's error: httpx's class, detail, errno, phase, and whether the policy retries it.
     Class,
@@ -32,7 +32,7 @@ pub struct Diff {
     pub text: String,
 }
 
-/// Collects every difference, so that one wrong run tells all of them.
+/// Collects every difference, so that one wrong run reports all of them.
 #[derive(Clone, Debug, Default)]
 pub struct Diffs {
     within: Vec<String>,
@@ -57,7 +57,7 @@ impl Diffs {
         self.found.push(Diff { aspect, text: words.join(": ") });
     }
 
-    /// What `look` finds is said to be about `what`.
+    /// Puts `what` in front of each difference that `look` finds.
     pub fn within(&mut self, what: String, look: impl FnOnce(&mut Self)) {
         self.within.push(what);
         look(self);

@@ -1,4 +1,4 @@
-//! The `docker` command, wrapped: an argument list in, standard output or a telling error out.
+//! The `docker` command, wrapped: an argument list in, standard output or an error with the reason out.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use crate::command::{OnInterrupt, Printed, run};
 /// Runs `docker ARGS` and returns its standard output. Ends early on Ctrl-C.
 ///
 /// # Errors
-/// With Docker's own words.
+/// With Docker's own message.
 pub fn docker<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<String> {
     Ok(both(args)?.stdout)
 }
@@ -19,7 +19,7 @@ pub fn docker<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Stri
 /// The same with both streams: `docker logs` keeps them apart.
 ///
 /// # Errors
-/// With Docker's own words.
+/// With Docker's own message.
 pub fn both<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Printed> {
     run(Command::new("docker").args(args), OnInterrupt::End)
 }
@@ -27,7 +27,7 @@ pub fn both<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Printe
 /// The same for cleaning up: Ctrl-C does not end it.
 ///
 /// # Errors
-/// With Docker's own words.
+/// With Docker's own message.
 pub fn always<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<String> {
     Ok(run(Command::new("docker").args(args), OnInterrupt::Finish)?.stdout)
 }
@@ -35,7 +35,7 @@ pub fn always<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Stri
 /// Is an engine answering? Returns its version.
 ///
 /// # Errors
-/// With one sentence that says what to do.
+/// With one sentence that names the remedy.
 pub fn version() -> Result<String> {
     let version = docker(["version", "--format", "{{.Server.Version}}"])
         .context("Docker does not answer: install and start it (Debian: `apt install docker.io`), and run as root")?;
@@ -45,7 +45,7 @@ pub fn version() -> Result<String> {
 /// All values that a label has on containers and networks.
 ///
 /// # Errors
-/// When Docker does not answer.
+/// When Docker does not respond.
 pub fn label_values(label: &str) -> Result<BTreeSet<String>> {
     let filter = format!("label={label}");
     let format = format!("{{{{.Label {label:?}}}}}");

@@ -1,5 +1,5 @@
-//! What must come of a story, as data. Every number has two sources that are independent of the monitor: the clients'
-//! exceptions and the witness's records; `compare` holds the incident against both.
+//! The expected incidents of a story, as data. Every number has two sources that are independent of the monitor: the
+//! clients' exceptions and the witness's records; `compare` compares the incident with both.
 
 use std::net::SocketAddr;
 
@@ -30,10 +30,10 @@ pub const NAME_UNSURE: Break = Break { class: "ConnectError", detail: Some("dns"
 pub const NAME_UNANSWERED: Break = Break { class: "ConnectTimeout", detail: Some("dns"), errno: Some("EAI_AGAIN") };
 pub const SYN_TIMEOUT: Break = Break { class: "ConnectTimeout", detail: Some("syn_timeout"), errno: None };
 pub const NO_DATA: Break = Break { class: "ReadTimeout", detail: Some("no_data"), errno: None };
-/// The client went by itself.
+/// The client cancelled.
 pub const LEFT: Break = Break { class: "none", detail: None, errno: None };
 
-/// What httpx's own account of an exchange says of the way in which it broke, and of its phase; none for an answer.
+/// The failure and its phase by httpx's own account of an exchange; `None` for a response.
 /// `uploading`: the request's body was not complete.
 pub fn seen(outcome: &Outcome, uploading: bool) -> Result<Option<(Break, &'static str)>> {
     let stage = outcome.stage.as_deref().unwrap_or_default();
@@ -112,7 +112,7 @@ pub fn broken_at_remote_client(
     Ok(Broken { how: Break { errno: None, ..how }, remote: true, ..entry })
 }
 
-/// An entry of a client that does not tell what it saw: a server with a backend of its own.
+/// An entry of a client that does not report its outcome: a server with a backend of its own.
 #[must_use]
 pub fn unseen(client: &Container, server: &Container, how: Break, phase: &'static str) -> Broken {
     let outcome = Outcome { class: ABANDONED.to_owned(), ..Outcome::default() };
@@ -120,13 +120,13 @@ pub fn unseen(client: &Container, server: &Container, how: Break, phase: &'stati
     Broken { how, phase, client, server, listen: None, outcome, remote: false }
 }
 
-/// The entry of a server's own look-up, as it tells it itself.
+/// The entry of a server's own lookup, as the server reports it.
 #[must_use]
 pub fn own_look_up(server: &Container, holder: &Container, outcome: Outcome, how: Break) -> Broken {
     Broken { outcome, ..unseen(server, holder, how, RESOLVING) }
 }
 
-/// The phase of a look-up.
+/// The phase of a lookup.
 pub const RESOLVING: &str = "resolving";
 
 pub(crate) fn entry(
@@ -139,7 +139,7 @@ pub(crate) fn entry(
     let fits = match how.class {
         // httpx raises nothing of its own when the task is cancelled.
         "none" => matches!(outcome.class.as_str(), "TimeoutError" | "CancelledError" | ABANDONED),
-        // Whose patience ends first decides between the two: httpx's own timeout has no number.
+        // The shorter timeout decides between the two: httpx's own timeout has no errno.
         "ConnectTimeout" if phase == RESOLVING => ["ConnectTimeout", "ConnectError"].contains(&outcome.class.as_str()),
         class => outcome.class == class && outcome.errno.as_deref() == how.errno,
     };
@@ -168,11 +168,11 @@ pub enum Moment {
     Syn { to: SocketAddr, after: WallNanos },
     /// Docker's event, by Docker's own time.
     Docker { fact: &'static str, at: WallNanos },
-    /// What `ip monitor` tells of an interface.
+    /// A line of `ip monitor` about an interface.
     Link { fact: &'static str, at: WallNanos },
     /// The generation of this signal for this process.
     Signal { pid: u32, signal: u32 },
-    /// Somewhere between the two; no tracepoint tells more.
+    /// Somewhere between the two; no tracepoint is more precise.
     Between { fact: &'static str, from: WallNanos, to: WallNanos },
 }
 
@@ -199,13 +199,13 @@ pub enum Until {
         port: u16,
         after: WallNanos,
     },
-    /// The first connect to this address that is answered after that instant.
+    /// The first connect to this address that succeeds after that instant.
     Connected {
         to: SocketAddr,
         after: WallNanos,
     },
     Docker(WallNanos),
-    /// As `ip monitor` tells of an interface.
+    /// By a line of `ip monitor` about an interface.
     Link(WallNanos),
     /// SIGCONT for this process, after this instant.
     Continued {
@@ -222,7 +222,7 @@ pub struct Expected {
     pub confidence: &'static str,
     /// None: no container's doing (a bridge's).
     pub subject: Option<Container>,
-    /// Primary or candidate of a pair, as `subject.role` must say.
+    /// Primary or candidate of a pair, the value of `subject.role`.
     pub role: &'static str,
     /// The subject's process; none where the contract leaves it open.
     pub pid: Option<u32>,
@@ -281,7 +281,7 @@ impl Expected {
         }
     }
 
-    /// The timeline says so.
+    /// The timeline contains an entry of this source with this text.
     #[must_use]
     pub fn saying(mut self, source: &'static str, text: impl Into<String>) -> Self {
         self.said.push((source, text.into()));
@@ -315,7 +315,7 @@ impl Expected {
         Self { caused_by: Some(kind), ..self }
     }
 
-    /// The container ended by itself so often in this incident.
+    /// The number of deaths in this incident.
     #[must_use]
     pub fn times(self, deaths: u32) -> Self {
         Self { deaths, ..self }
@@ -351,7 +351,7 @@ impl Expected {
         }
     }
 
-    /// The subject's container, or what stands for it.
+    /// The subject's container, or `none`.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.subject.as_ref().map(Container::name)

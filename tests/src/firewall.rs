@@ -1,6 +1,6 @@
-//! Rules of a packet filter, set for a case and always taken back.
+//! Rules of a packet filter, set for a case and always removed.
 //!
-//! A rule stands in a container's own network namespace, or on the host in Docker's chain for users. It matches addresses of
+//! A rule is in a container's own network namespace, or on the host in Docker's chain for users. It matches addresses of
 //! the case alone and carries the run's name; nothing else of the host's rules is touched.
 
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::command::{OnInterrupt, run};
 use crate::stack::Stack;
 
-/// Where a rule stands.
+/// The place of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The host, in the chain `DOCKER-USER`.
@@ -20,7 +20,7 @@ pub enum Place {
     Container(u32),
 }
 
-/// A rule that stands. It goes with this.
+/// An active rule. It is removed on drop.
 #[derive(Debug)]
 #[must_use = "the rule is taken back when this is dropped"]
 pub struct Rule {
@@ -81,7 +81,7 @@ impl Drop for Rule {
     }
 }
 
-/// The arguments that match one address pair, in iptables' words.
+/// The arguments that match one address pair, as iptables takes them.
 #[must_use]
 pub fn between(source: IpAddr, destination: IpAddr) -> [String; 6] {
     ["-p", "tcp", "-s", &source.to_string(), "-d", &destination.to_string()].map(str::to_owned)

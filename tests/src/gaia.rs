@@ -1,6 +1,6 @@
-//! A small GAIA: a primary, its candidate, a name server that knows no name, and a client that
-//! tries again and then asks the candidate, as gaia-web does.
-//! The first attempt must come to what the live case is about; what the others met is taken from httpx's own account.
+//! A small GAIA: a primary, its candidate, a DNS server without any name, and a client that retries and then uses the
+//! candidate, as gaia-web does.
+//! The first attempt must fail as the live case wants; the outcome of the others is taken from httpx's own account.
 
 use std::collections::BTreeSet;
 
@@ -21,12 +21,12 @@ pub struct Gaia {
     pub web: Client,
 }
 
-/// Who asks.
+/// The client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
-    /// As gaia-web: three attempts, then the candidate, which answers.
+    /// As gaia-web: three attempts, then the candidate, which responds.
     Retries,
-    /// The same, and the policy gives up at once.
+    /// The same, and the policy does not retry.
     Loses,
     /// One request, no pair.
     Plain,
@@ -75,7 +75,7 @@ impl Gaia {
 /// All but the primary.
 pub fn around(stage: &Stage) -> Result<(Server, Client)> {
     let [core, candidate] = ["core", "core-candidate"].map(|name| format!("http://{name}:{}", stage.port));
-    // Behind Docker's own: what a name that is gone comes to must not depend on where the suite runs.
+    // Upstream of Docker's own: the result for a missing name must not depend on where the suite runs.
     let names = stage.name_server(Says::NxDomain)?.to_string();
     let web = stage
         .recipe("web")
@@ -91,7 +91,7 @@ pub fn around(stage: &Stage) -> Result<(Server, Client)> {
     Ok((candidate.map_err(panicked)??, web.map_err(panicked)??))
 }
 
-/// What a retried request of `client` to `server` came to, whose first attempt broke in this way.
+/// The fate of a retried request of `client` to `server` whose first attempt failed in this way.
 pub fn fate(client: &Client, server: &Container, request: &Pending, how: Break, phase: &'static str) -> Result<Fate> {
     let (attempts, last) = client.attempts(request)?;
     let names = (client.name().map(str::to_owned), Some(server.name().to_owned()));
@@ -109,7 +109,7 @@ pub fn fate(client: &Client, server: &Container, request: &Pending, how: Break, 
 }
 
 impl Fate {
-    /// The candidate answered in the end.
+    /// The candidate responded in the end.
     pub fn by_the_candidate(self) -> Result<Vec<Broken>> {
         let requests = self.attempts.iter().map(|attempt| attempt.index).collect::<BTreeSet<_>>().len();
         ensure!(self.attempts.len() == 4 * requests, "three attempts and the fallback: {:?}", self.attempts);
@@ -123,14 +123,14 @@ impl Fate {
         Ok(self.broken)
     }
 
-    /// The primary answered before the attempts were over.
+    /// The primary responded before the attempts were over.
     pub fn by_the_primary(self) -> Result<Vec<Broken>> {
         ensure!((2..=3).contains(&self.attempts.len()), "{:?}", self.attempts);
         ensure!(self.last.status == Some(200), "the caller saw {:?}", self.last);
         Ok(self.broken)
     }
 
-    /// Its caller saw the first attempt's error at once: nothing that the policy retries.
+    /// Its caller received the first attempt's error immediately: the policy does not retry it.
     pub fn lost(self) -> Result<Vec<Broken>> {
         let [attempt] = self.attempts.as_slice() else { return Err(anyhow!("one attempt: {:?}", self.attempts)) };
         ensure!(self.last.class == attempt.class, "the caller saw {:?}", self.last);

@@ -1,4 +1,4 @@
-//! What the host needs besides Docker, and how it gets there: packages installed for root, asked for at a terminal; or
+//! What the host needs besides Docker, and how it is installed: packages, as root or after a question at a terminal; or
 //! unpacked into the target folder, where an installed one would start a service.
 
 use std::fs;
@@ -81,7 +81,7 @@ impl Need {
     }
 }
 
-/// Sees to it that all of `needs` are met: installs as root without a terminal, asks once at a terminal. What is only
+/// Ensures that all of `needs` are met: installs as root without a terminal, asks once at a terminal. What is only
 /// unpacked needs no leave.
 ///
 /// # Errors

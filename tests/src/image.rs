@@ -220,12 +220,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_requirement_is_pinned_by_hash() {
+    fn requirements_are_pinned_by_hash() {
         check_requirements().unwrap();
     }
 
     #[test]
-    fn the_hosts_own_mirror_serves_the_image_whatever_suite_the_host_follows() {
+    fn uses_the_hosts_mirror_for_any_suite_of_the_host() {
         let targets = "Google|main|https://packages.example/apt/\nDebian|contrib|http://m/debian/\n\
                        Debian|main|http://m/debian/\nDebian-Security|main|http://m/security/\n";
         assert_eq!(
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_no_debian_uses_the_default_mirror() {
+    fn uses_the_default_mirror_when_the_host_is_not_debian() {
         assert_eq!(source_lines("Ubuntu|main|http://u/\n"), ["deb http://deb.debian.org/debian/ bookworm main"]);
     }
 }

@@ -1,6 +1,7 @@
-//! The incident line as its readers know it: by the names of the contract, not by the monitor's own types.
+//! The incident line as its readers parse it: by the names of the contract, not by the monitor's own types.
 //!
-//! A second description on purpose: a field that is renamed in the product breaks here. It must never be generated.
+//! A second description on purpose: a field that is renamed in the product breaks here. It must never be generated. Names
+//! of earlier versions are accepted as aliases.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Interfaces of a stack's network, what a case does to them, and iproute2's `ip monitor` as the witness of it.
+//! Interfaces of a stack's network, what a case does to them, and iproute2's `ip monitor` as the witness.
 //!
 //! A name of an interface is taken from the kernel and checked before anything is done to it: it must be the bridge of
 //! the stack's own network, or a veth end that is a port of that bridge. Nothing here may ever touch the host's own.
@@ -146,13 +146,13 @@ impl Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Is the line of an interface that went? Bridges tell of their ports in lines without a queue (`qdisc`).
+/// Is the line about a removed interface? Lines of a bridge about its ports have no queue (`qdisc`).
 #[must_use]
 pub fn is_removal(line: &str) -> bool {
     line.contains("] Deleted ") && line.contains(" qdisc ")
@@ -198,17 +198,17 @@ mod tests {
     const DOWN: &str = "[2026-11-25T16:45:06.444265] 25: veth4e@if24: <BROADCAST,MULTICAST> mtu 1500 qdisc noqueue master br-5 state DOWN group default ";
 
     #[test]
-    fn lines_of_ip_monitor_are_told_apart() {
+    fn distinguishes_lines_of_ip_monitor() {
         assert!(is_down(DOWN, "veth4e") && !is_down(DOWN, "veth4"));
         let up = DOWN.replace("<BROADCAST", "<UP,BROADCAST").replace("state DOWN", "state UP");
         assert!(is_up(&up, "veth4e") && !is_down(&up, "veth4e"));
         assert!(is_removal(&DOWN.replace("] 25", "] Deleted 25")));
-        // A bridge says that a port has left it.
+        // A line of a bridge: a port has left it.
         assert!(!is_removal(&DOWN.replace("] 25", "] Deleted 25").replace("qdisc noqueue ", "")));
     }
 
     #[test]
-    fn the_time_is_utc() {
+    fn reads_the_time_as_utc() {
         assert_eq!(instant(DOWN).unwrap() % 1_000_000_000, 444_265_000);
     }
 }

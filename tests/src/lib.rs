@@ -1,8 +1,8 @@
 //! The harness: real containers and the built monitor, for `cargo xtask demo` and the live suites.
 //!
 //! It drives the `docker` command that every user has, and never pulls: [`image`] makes the one image on the spot.
-//! Whatever it creates carries a label of the run that made it and goes with that run: by `Drop`, on Ctrl-C, and at
-//! the latest when the next run sweeps what dead ones left. It must never touch a container that it did not make.
+//! Whatever it creates carries the label of its run and is removed with the run: by `Drop`, on Ctrl-C, and at the latest
+//! by the sweep of the next run. It must never touch a container that it did not make.
 
 pub mod check;
 pub mod cleanup;

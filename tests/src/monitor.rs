@@ -1,5 +1,5 @@
-//! The built `gaia-monitor run` as a child: waits until it is ready, collects its incident lines typed, ends it by
-//! SIGINT as a person would, and keeps what it wrote.
+//! The built `gaia-monitor run` as a child process: waits until it is ready, collects its incident lines typed, ends it
+//! by SIGINT as an operator would, and keeps its output.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,7 +26,7 @@ use crate::{host, wait};
 pub const BINARY_ENV: &str = "GAIA_MONITOR_BIN";
 /// Attaching the probe takes well under a second; reading a big inventory may take some.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// A monitor that was asked to end flushes and closes; then it is overdue.
+/// How long a monitor may flush and close after SIGINT.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 
 /// One line of the monitor's standard output.
@@ -49,7 +49,7 @@ pub struct Options {
     pub args: Vec<OsString>,
     /// The binary; none means [`binary`].
     pub binary: Option<PathBuf>,
-    /// Ends by itself after so long, should its owner be killed. Default: ten minutes.
+    /// Its `--duration`: it ends after this time if its owner is killed. Default: ten minutes.
     pub at_most: Option<Duration>,
 }
 
@@ -136,7 +136,7 @@ impl Monitor {
         })
         .with_context(|| format!("`{shown}` wrote:\n{}", monitor.stderr()))?;
         monitor.ready = serde_json::from_str(&ready).context("the ready file is no JSON")?;
-        // Every kernel that is supported has every probe; a monitor that lacks one is wrong by other rules.
+        // Every kernel that is supported has every probe; a monitor without one is judged by other rules.
         let missing = monitor.ready.get("missing");
         ensure!(missing == Some(&json!([])), "probes are missing here: {missing:?}");
         Ok(monitor)
@@ -303,7 +303,7 @@ pub fn binary() -> Result<PathBuf> {
     binary.clone().map_err(anyhow::Error::msg)
 }
 
-/// Makes this the binary of the whole process; the first choice stands.
+/// Makes this the binary of the whole process; the first call wins.
 pub fn use_binary(path: &Path) {
     let _already_chosen = BINARY.set(Ok(path.to_owned()));
 }

@@ -13,7 +13,7 @@ use crate::docker;
 /// Candidates are 10.213.0.0/24 … 10.213.255.0/24.
 const POOL: [u8; 2] = [10, 213];
 
-/// A network of one run; it goes with the run.
+/// A network of one run; it is removed with the run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
     name: String,
@@ -31,7 +31,7 @@ impl Network {
         let base = ["network", "create", "--label", &labels[0], "--label", &labels[1]];
         let routes = std::fs::read_to_string("/proc/net/route").context("cannot read /proc/net/route")?;
         for subnet in free_subnets(&routes, std::process::id()) {
-            // Another run may take it between the look and the call: Docker says so, and the next one is tried.
+            // Another run may take it between the look and the call: Docker reports it, and the next one is tried.
             match docker::docker(base.iter().chain(&["--subnet", &subnet, name.as_str()])) {
                 Ok(_) => return Ok(Self { name, subnet }),
                 Err(error) if is_overlap(&format!("{error:#}")) => {}
@@ -92,7 +92,7 @@ mod tests {
     const HEAD: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
 
     #[test]
-    fn a_subnet_that_a_bridge_already_has_is_not_offered() {
+    fn skips_subnets_of_existing_bridges() {
         let routes = format!("{HEAD}br-1\t0007D50A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n");
         let free = free_subnets(&routes, 7);
         assert_eq!(free.first().map(String::as_str), Some("10.213.8.0/24"));
@@ -100,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_routes_all_of_ten_leaves_the_choice_to_docker() {
+    fn leaves_the_choice_to_docker_when_the_host_routes_all_of_ten() {
         let routes = format!("{HEAD}tun0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n");
         assert!(free_subnets(&routes, 0).is_empty());
     }
 
     #[test]
-    fn a_default_route_takes_nothing() {
+    fn ignores_the_default_route() {
         let routes = format!("{HEAD}eth0\t00000000\t0100000A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n");
         assert_eq!(free_subnets(&routes, 255).len(), 16);
     }

@@ -23,11 +23,11 @@ use crate::recordings;
 use crate::stage::Stage;
 use crate::witness::Witness;
 
-/// Cases that run at once. Two keep two cores busy, and the lags still those of an idle host.
+/// Cases that run concurrently. Two keep two cores busy, and the lags still those of an idle host.
 const AT_ONCE: usize = 2;
 /// An incident comes to rest a second after its last fact; the longest back-off between revisions adds half a second.
 const REST_LIMIT: Duration = Duration::from_secs(12);
-/// The monitor ends by itself so long after the longest story, should this process be killed.
+/// The monitor ends this long after the longest story if this process is killed.
 const AT_MOST: Duration = Duration::from_secs(600);
 /// How long a false incident is waited for. A death that broke nothing is published after a second at the latest.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -36,7 +36,7 @@ const SILENCE: Duration = Duration::from_millis(1500);
 #[derive(Debug)]
 pub struct Played {
     pub verdict: Verdict,
-    /// Where recording, words and records of a wrong run lie.
+    /// The folder with recording, output and records of a wrong run.
     pub kept: Option<PathBuf>,
 }
 
@@ -62,7 +62,7 @@ pub fn right(name: &str, played: Played) -> Result<()> {
     report(name, &played.verdict.measured)?;
     let Some(kept) = played.kept else { return none_of(&played.verdict.wrong) };
     none_of(&played.verdict.wrong)
-        .with_context(|| format!("recording and words of the monitor are kept in {}", kept.display()))
+        .with_context(|| format!("recording and output of the monitor are kept in {}", kept.display()))
 }
 
 /// Plays `story` once. The verdict contains everything that went wrong, errors of the story included; a wrong run is kept in
@@ -84,7 +84,7 @@ pub fn play_into(
     }
 }
 
-/// The verdict on a run of which nothing else can be said.
+/// The verdict on a run that failed altogether.
 fn failed(error: &anyhow::Error) -> Verdict {
     let wrong = vec![Diff { aspect: Aspect::Story, text: format!("{error:#}") }];
     Verdict { wrong, ..Verdict::default() }
@@ -106,7 +106,7 @@ fn attempt(
     let mut output = String::new();
     let verdict = judge(&stage, monitor, story, &mut output).unwrap_or_else(|error| failed(&error));
     if !verdict.wrong.is_empty() {
-        // Its folder goes with the stack; what is in it tells why.
+        // Its folder is removed with the stack, and contains the reason.
         let kept = keep(folder, &stage, &output)?;
         return Ok(Played { verdict, kept: Some(kept) });
     }
@@ -118,7 +118,7 @@ fn attempt(
     Ok(Played { verdict, kept: None })
 }
 
-/// What is measured and not asserted: printed, and kept where a passing test's words are not swallowed.
+/// What is measured and not asserted: printed, and kept in a file, because the output of a passing test is not shown.
 fn report(name: &str, notes: &[Measured]) -> Result<()> {
     let path = host::target_dir().join("live-report.txt");
     let file = fs::File::options().create(true).append(true).open(&path);
@@ -243,7 +243,7 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A place among the cases that run at once.
+/// A place among the concurrent cases.
 struct Turn;
 
 static RUNNING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());

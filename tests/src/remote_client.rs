@@ -1,6 +1,6 @@
 //! A client on another host: a TCP stack in this process behind a TUN device, so that the kernel has no socket of it.
 //!
-//! The device has an address of the range for benchmarks (RFC 2544, 198.18.0.0/15) and goes with its user.
+//! The device has an address of the range for benchmarks (RFC 2544, 198.18.0.0/15) and is removed with its user.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd as _;
@@ -24,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The longest sleep of the stack: an order from the case waits no longer.
 const NAP: smoltcp::time::Duration = smoltcp::time::Duration::from_millis(5);
 const BUFFER: usize = 65_536;
-/// With the network's number added: the witness tells connections by this port.
+/// With the network's number added: the witness distinguishes connections by this port.
 const PORT: u16 = 49_152;
 
 /// Another host, on a network of its own with this one.
@@ -58,7 +58,7 @@ pub struct Asked {
 }
 
 impl RemoteClient {
-    /// `number` tells hosts that live at once apart.
+    /// `number` distinguishes concurrent hosts.
     ///
     /// # Errors
     /// When the kernel gives no device.
@@ -166,7 +166,7 @@ impl Asked {
     }
 }
 
-/// The class that httpx raises on what this socket got, once it has come; bytes of an answer go to `answer`.
+/// The class that httpx raises on what this socket received, if it is complete; bytes of a response go to `answer`.
 fn ended(socket: &mut Socket, answer: &mut String) -> Option<&'static str> {
     while socket.can_recv() {
         let taken = socket.recv(|bytes| (bytes.len(), String::from_utf8_lossy(bytes).into_owned()));

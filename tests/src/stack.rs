@@ -1,4 +1,4 @@
-//! One run's network and containers: begun together, gone together.
+//! One run's network and containers: created together, removed together.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::image::Image;
 use crate::network::Network;
 
 /// Owns a network, every container started in it, and a folder for files. Dropping it removes all of them; the
-/// folder stays where a test has failed, since a recording in it tells why.
+/// folder is kept if a test has failed: its recording shows why.
 #[derive(Debug)]
 pub struct Stack {
     run: RunId,
@@ -27,7 +27,7 @@ impl Stack {
     /// Sweeps what dead runs left, makes sure of the image, and creates the network.
     ///
     /// # Errors
-    /// When Docker does not answer or the image cannot be made.
+    /// When Docker does not respond or the image cannot be made.
     pub fn begin(purpose: &str, progress: &mut dyn FnMut(&str)) -> Result<Self> {
         cleanup::watch_signals()?;
         docker::version()?;
@@ -39,7 +39,7 @@ impl Stack {
         let network = match Network::create(&run, "net") {
             Ok(network) => network,
             Err(error) => {
-                // Interrupted or refused half-way: nothing may stay, and the first error is the one to tell.
+                // Interrupted or refused half-way: nothing may remain, and the first error is reported.
                 let _ = run.remove_all();
                 let _ = fs::remove_dir_all(&folder);
                 return Err(error);
@@ -81,7 +81,7 @@ impl Stack {
         Recipe::new(self, service)
     }
 
-    /// Removes containers and network now and says what could not be removed; `Drop` would only print it.
+    /// Removes containers and network now and returns what could not be removed; `Drop` would only print it.
     ///
     /// # Errors
     /// With what is left.

@@ -1,6 +1,6 @@
-//! The stage of one live case: real containers of its own, what happens to them, and how the kernel numbers them.
+//! The stage of one live case: its own containers, the actions on them, and their pids.
 //!
-//! It acts and waits; it never judges. What must come of it stands in `expect`.
+//! It acts and waits; it never judges. Expectations are in `expect`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub fn traffic_lasts(lasting: Duration) {
     let _already_set = LASTING.set(lasting);
 }
 
-/// What a story plays on.
+/// The stack and the witness of one story.
 pub struct Stage {
     pub stack: Stack,
     pub began: WallNanos,
@@ -108,7 +108,7 @@ impl Stage {
         Ok(Server { container, pid, address: SocketAddr::new(ip, self.port), events })
     }
 
-    /// Starts a name server that knows no name; its address.
+    /// Starts a DNS server without any name; returns its address.
     pub fn name_server(&self, says: Says) -> Result<IpAddr> {
         let container = self.recipe("names").start(&["python3", "/workload/resolver.py", says.word()])?;
         let (pid, ip) = (container.pid()?, container.ip()?.parse().context("the container's address")?);
@@ -166,7 +166,7 @@ impl Stage {
     }
 }
 
-/// What a name server says of every name.
+/// The response of a DNS server to every query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Says {
     NxDomain,
@@ -210,7 +210,7 @@ impl Server {
         Ok(pending)
     }
 
-    /// The look-up of its own that failed in a handler of `/look-up`.
+    /// Its own lookup that failed in a handler of `/look-up`.
     pub fn looked_up(&self) -> Result<Outcome> {
         let event = wait::until("the server's own look-up to fail", STEP_LIMIT, || {
             let text = std::fs::read_to_string(&self.events).unwrap_or_default();
@@ -245,7 +245,7 @@ impl Server {
         self.pids_of("enter", wanted, count, STEP_LIMIT)
     }
 
-    /// Waits until it has said `listening` so often in all its lives and workers; who said it.
+    /// Waits until it has reported `listening` so often, over all its runs and workers; returns their pids.
     pub fn listening(&self, count: usize) -> Result<Vec<u32>> {
         self.pids_of("listening", |_| true, count, START_LIMIT)
     }

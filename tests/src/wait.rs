@@ -46,13 +46,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_comes_is_named_in_the_error() {
+    fn names_the_condition_when_it_times_out() {
         let error = until::<()>("the moon", Duration::from_millis(30), || Ok(None)).unwrap_err();
         assert!(error.to_string().contains("the moon"), "{error}");
     }
 
     #[test]
-    fn a_failing_condition_ends_the_wait_at_once() {
+    fn ends_immediately_when_the_condition_fails() {
         let error = until::<()>("it", Duration::from_secs(60), || bail!("broken")).unwrap_err();
         assert_eq!(error.to_string(), "broken");
     }

@@ -1,5 +1,5 @@
 //! The command line of the built binary: exit codes, messages, help, broken files, closed pipes. Needs neither root nor
-//! Docker; as root it also plays an ordinary user.
+//! Docker; as root it also runs as an ordinary user.
 #![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
 
 use std::ffi::OsStr;
@@ -50,7 +50,7 @@ fn run<A: AsRef<OsStr>>(arguments: &[A]) -> Ended {
 }
 
 impl Ended {
-    /// It failed with this code, printed nothing, and said all of this in one line of standard error.
+    /// It failed with this code, printed nothing, and wrote one line with all of these parts to standard error.
     #[track_caller]
     fn failed_with(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{}", self.stderr);

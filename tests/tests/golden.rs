@@ -45,7 +45,7 @@ fn every_recording_prints_what_is_expected() {
 }
 
 #[test]
-fn a_replay_prints_the_same_bytes_each_time_in_both_forms() {
+fn a_replay_prints_the_same_bytes_each_time_in_both_formats() {
     for name in recordings::names().unwrap().0 {
         for arguments in [&["--output", "json"][..], &["--output", "pretty", "--explain"]] {
             let (one, other) = (replay(&name, arguments), replay(&name, arguments));

@@ -26,7 +26,7 @@ fn names(facts: &str) -> Result<Vec<String>> {
 const SERVED: &str = "container core listens=80\ncontainer web\ndns-probe web core ok\n";
 
 #[test]
-fn the_name_of_a_stopped_server_is_gone() -> Result<()> {
+fn shows_the_name_of_a_stopped_server_as_gone() -> Result<()> {
     let stopped = "+1s docker core kill SIGTERM\ndie core 0\n+20ms docker core die 0\ndocker core stop\n+60ms dns-probe web core nxdomain";
     assert_eq!(names(&format!("{SERVED}{stopped}"))?, ["core in web: gone"]);
     let back = "+1s start core\n+20ms dns-probe web core ok";
@@ -35,7 +35,7 @@ fn the_name_of_a_stopped_server_is_gone() -> Result<()> {
 }
 
 #[test]
-fn a_job_that_is_done_is_not_missed_but_one_that_was_stopped_is() -> Result<()> {
+fn ignores_a_finished_job_but_not_a_stopped_one() -> Result<()> {
     let job = "container job\ncontainer web\ndns-probe web job ok\n";
     let done = "+1s exit job 0\n+20ms docker job die 0\n+60ms dns-probe web job nxdomain";
     assert!(names(&format!("{job}{done}"))?.is_empty());
@@ -45,14 +45,14 @@ fn a_job_that_is_done_is_not_missed_but_one_that_was_stopped_is() -> Result<()> 
 }
 
 #[test]
-fn what_never_ran_is_missed_only_where_an_endpoint_has_it() -> Result<()> {
+fn shows_a_name_that_never_ran_only_when_an_endpoint_has_it() -> Result<()> {
     assert!(names("container web\ndns-probe web core nxdomain")?.is_empty());
     assert_eq!(names("container web endpoint=CORE:core\ndns-probe web core nxdomain")?, ["core in web: gone"]);
     Ok(())
 }
 
 #[test]
-fn nobody_misses_a_name_once_its_asker_is_gone_itself() -> Result<()> {
+fn drops_a_name_when_its_observer_is_gone() -> Result<()> {
     let gone = "+1s die core 3\n+20ms docker core die 3\n+60ms dns-probe web core nxdomain";
     let asker = "+1s exit web 0\n+20ms docker web die 0";
     assert!(names(&format!("{SERVED}{gone}\n{asker}"))?.is_empty());
@@ -60,7 +60,7 @@ fn nobody_misses_a_name_once_its_asker_is_gone_itself() -> Result<()> {
 }
 
 #[test]
-fn a_removed_server_is_missed_for_ten_minutes() -> Result<()> {
+fn shows_a_removed_server_as_gone_for_ten_minutes() -> Result<()> {
     let removed = "+1s docker core kill SIGKILL\ndie core SIGKILL\n+20ms docker core die 137\ndocker core destroy\n+60ms dns-probe web core nxdomain";
     assert_eq!(names(&format!("{SERVED}{removed}"))?, ["core in web: gone"]);
     assert!(names(&format!("{SERVED}{removed}\nwait 601s\nfork web.w"))?.is_empty());
@@ -68,7 +68,7 @@ fn a_removed_server_is_missed_for_ten_minutes() -> Result<()> {
 }
 
 #[test]
-fn whoever_was_asked_last_on_a_network_speaks_for_all_but_an_endpoint_for_itself() -> Result<()> {
+fn uses_the_last_observer_of_a_network_except_for_endpoints() -> Result<()> {
     let exchange = "+1s die core 3\n+20ms docker core die 3\n+60ms dns-probe web core nxdomain\ncontainer mcp\n+1s start core\n+1s dns-probe mcp core ok";
     assert_eq!(names(&format!("{SERVED}{exchange}"))?, ["core in mcp: up"]);
     let declared = SERVED.replace("container web", "container web endpoint=CORE:core");
@@ -77,7 +77,7 @@ fn whoever_was_asked_last_on_a_network_speaks_for_all_but_an_endpoint_for_itself
 }
 
 #[test]
-fn a_candidate_that_was_restarted_can_answer_although_its_interface_is_another_one() -> Result<()> {
+fn shows_a_restarted_candidate_as_active_when_its_interface_changed() -> Result<()> {
     let mut read = read(
         "container core listens=80\ncontainer core-candidate listens=80\nlinks\n\
          +1s docker core-candidate kill SIGTERM\ndie core-candidate 0\n+20ms docker core-candidate die 0\n\

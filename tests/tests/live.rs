@@ -1,5 +1,5 @@
-//! Live cases that are no live_cases: what cannot be said as a story and the incidents that it must come to. Needs root and
-//! Docker and fails without them. One case: `cargo xtask test --live -- NAME`.
+//! Live tests that are not live cases: they cannot be expressed as a story with its incidents. Needs root and Docker and
+//! fails without them. One case: `cargo xtask test --live -- NAME`.
 
 mod live {
     mod counters;

@@ -20,7 +20,7 @@ fn networks_of(run: &str) -> String {
 }
 
 #[test]
-fn a_server_is_reached_by_its_service_name_and_both_go_with_the_stack() {
+fn reaches_a_server_by_its_service_name_until_the_stack_is_removed() {
     let stack = begin();
     let server = stack
         .container("server")
@@ -44,7 +44,7 @@ fn a_server_is_reached_by_its_service_name_and_both_go_with_the_stack() {
 }
 
 #[test]
-fn a_stack_that_is_dropped_leaves_nothing() {
+fn removes_everything_when_a_stack_is_dropped() {
     let stack = begin();
     stack.container("idle").start(&["sleep", "1000"]).unwrap();
     let run = stack.project().to_owned();
@@ -55,7 +55,7 @@ fn a_stack_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
-fn what_a_dead_run_left_is_swept_and_what_a_living_one_has_stays() {
+fn sweeps_remains_of_dead_runs_only() {
     let living = begin();
     living.container("living").start(&["sleep", "1000"]).unwrap();
     // A process that has ended: its pid and start time belong to no process.
@@ -78,7 +78,7 @@ fn what_a_dead_run_left_is_swept_and_what_a_living_one_has_stays() {
 }
 
 #[test]
-fn a_command_that_docker_refuses_quotes_its_words() {
+fn quotes_docker_when_a_command_is_refused() {
     let stack = begin();
     let error = stack.container("x").option("--network", "no-such-network-here").start(&["true"]).unwrap_err();
     assert!(format!("{error:#}").contains("no-such-network-here"), "{error:#}");

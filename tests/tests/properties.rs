@@ -1,4 +1,4 @@
-//! What must hold whatever comes in: time alone changes nothing, slow sources change nothing that stands, loss never
+//! Properties of the engine for any input: time alone changes nothing, slow sources change no final verdict, loss never
 //! invents a cause, and no order of facts makes the engine fail.
 
 mod chaos;
@@ -78,7 +78,7 @@ fn ticks_change_nothing() -> Result<()> {
 }
 
 #[test]
-fn the_same_events_give_the_same_bytes() -> Result<()> {
+fn same_events_give_the_same_bytes() -> Result<()> {
     for (name, scenario) in scenarios()? {
         let lines = |played: &play::Played| -> Result<Vec<String>> {
             played.revisions().map(|(_, incident)| Ok(serde_json::to_string(incident)?)).collect()
@@ -92,7 +92,7 @@ fn the_same_events_give_the_same_bytes() -> Result<()> {
     Ok(())
 }
 
-/// The part of an incident that must not depend on who was faster: all but its name, its history and what was lost.
+/// The part of an incident that must not depend on the order of sources: all but its name, its history and its losses.
 fn verdicts(played: &play::Played) -> Result<Vec<serde_json::Value>> {
     let mut verdicts = BTreeMap::new();
     for incident in played.last().into_iter().filter(|incident| incident.state != State::Withdrawn) {
@@ -119,7 +119,7 @@ fn delayed(events: &[Event], delays: &[i64]) -> Vec<Event> {
         .iter()
         .cloned()
         .map(|mut event| {
-            // What the inventory found stands before everything.
+            // The inventory's facts precede everything.
             if is_dockers(&event.fact) && event.at > begin {
                 event.seen = event.seen.plus(Nanos(*delays.next().unwrap_or(&0))).max(last);
                 last = event.seen;

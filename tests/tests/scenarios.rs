@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use gaia_monitor_tests::scenario;
 
 #[test]
-fn every_scenario_comes_out_as_its_text_says() -> Result<()> {
+fn every_scenario_meets_its_expectations() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let only = std::env::var("SCENARIO").unwrap_or_default();
     let all = scenario::texts(&folder)?;

@@ -1,15 +1,15 @@
 """A client made of the real libraries. JSON lines in, JSON lines out; it ends when its input ends.
 
 A command: {"id", "url", "method"="GET", "library"="httpx"|"requests", "timeout"=seconds or {connect, read, write, pool},
-"count"=1 requests at once, "session"=name of a client that is kept for later commands, "cancel_after"=seconds,
+"count"=1 concurrent requests, "session"=name of a client that is kept for later commands, "cancel_after"=seconds,
 "upload"={"bytes", "piece", "pause"}, "headers"={}, "retry"={"fallback", "waits", "statuses"}}. {"id", "look_up": name}
 resolves a name. {"id", "url", "reuse"={"after", "spread", "hold"}, "count"} makes so many connections, each reused once.
 
-Answers, in order of time, each with "id" and "index": {"event": "sent"} when the request is on its way and the answer is
-awaited; {"event": "begun", "status"} when its head has come; {"event": "attempt", …} for each attempt of a retried
-request, as its end would be; {"event": "end", "class", "errno", "status", "bytes",
+Responses, in order of time, each with "id" and "index": {"event": "sent"} when the request is sent and its response is
+awaited; {"event": "begun", "status"} after the header section; {"event": "attempt", …} for each attempt of a retried
+request, with the fields of an end; {"event": "end", "class", "errno", "status", "bytes",
 "message", "stage", "local": [ip, port], "started", "at"}. Instants are CLOCK_REALTIME in nanoseconds, taken at the
-exception. "class" is "none" where nothing was raised. What was raised is logged to standard error in one line, as a
+exception. "class" is "none" without an exception. An exception is logged to standard error in one line, as a
 service would. It never retries by itself.
 """
 
@@ -78,11 +78,11 @@ async def upload_body(plan):
 
 
 async def by_httpx(command, ids, url=None):
-    """One exchange; what it came to."""
+    """One exchange and its outcome."""
     found = {"stage": None, "local": last_local.get(command.get("session"))}
 
     async def trace(name, info):
-        # httpcore closes the response after an error, too: that is no stage of the exchange.
+        # httpcore closes the response after an error, as well: that is no stage of the exchange.
         if name.endswith(".started") and not name.startswith("http11.response_closed"):
             found["stage"] = name.removesuffix(".started")
         if name == "connection.connect_tcp.complete":
@@ -141,15 +141,15 @@ async def by_httpx(command, ids, url=None):
 
 
 def sockets_of(client):
-    """The sockets of a client's connections, by what httpcore tells of its streams."""
+    """The sockets of a client's connections, from its streams in httpcore."""
     pool = client._transport._pool
     streams = [connection._connection._network_stream for connection in pool.connections]
     return [stream.get_extra_info("socket") for stream in streams]
 
 
 async def until_closed(hold, sock):
-    """The request was let go and is not written yet: httpcore found its connection open. Now the server closes it; a
-    thread that is `busy` does not see it, an event loop that runs `on` does."""
+    """The request was released and is not written yet: httpcore found its connection open. Now the server closes it; a
+    `busy` thread does not notice, an event loop that runs `on` does."""
     if hold == "busy":
         select.select([sock], [], [], NO_TIMEOUT_SECONDS)
         return
@@ -164,9 +164,9 @@ async def httpx_request(command, index):
 
 
 async def with_retry(command, index):
-    """gaia-web's `post_with_retry`, with waits of its caller's choice: tries again after `ConnectError`,
+    """gaia-web's `post_with_retry`, with waits of its caller's choice: retries after `ConnectError`,
     `RemoteProtocolError` and 502, 503, 504, then asks the fallback once, and raises the primary's last error if that
-    fails as well. After a lasting status it asks the fallback only with "statuses", as `ServiceClient` does."""
+    fails as well. After a lasting status it uses the fallback only with "statuses", as `ServiceClient` does."""
     ids = {"id": command["id"], "index": index}
     plan = command["retry"]
 
@@ -196,7 +196,7 @@ async def with_retry(command, index):
 
 
 async def reused(command, index):
-    """Makes a connection, keeps it, and asks once more over it after a while that varies from one to the other."""
+    """Makes a connection, keeps it, and sends a second request over it after a varying time."""
     ids = {"id": command["id"], "index": index}
     plan = command["reuse"]
     kept = {**command, "session": f"{command['id']}-{index}"}

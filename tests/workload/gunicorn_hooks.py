@@ -1,4 +1,4 @@
-"""gunicorn's hook: says `listening` as every other mode of the server does."""
+"""gunicorn's hook: reports `listening` like every other mode of the server."""
 
 
 def when_ready(server):

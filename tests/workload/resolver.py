@@ -1,4 +1,4 @@
-"""A name server that knows no name, and says so in one way: the upstream of Docker's own in the live suite.
+"""A DNS server without any name, and with one response for all: the upstream of Docker's own in the live suite.
 
     resolver.py nxdomain|servfail|refused|silent
 
@@ -15,7 +15,7 @@ CODES = {"servfail": 2, "nxdomain": 3, "refused": 5, "silent": None}
 
 
 def answer(question, code):
-    """The same header with the bits of an answer (RFC 1035, 4.1.1) and the question, nothing else."""
+    """The same header with the bits of a response (RFC 1035, 4.1.1) and the query, nothing else."""
     end = 12
     while question[end]:
         end += question[end] + 1

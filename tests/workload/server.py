@@ -1,4 +1,4 @@
-"""A server that ends, or lives, in every way the live suite asks for. One route, one behaviour.
+"""A server that ends, or stays alive, in every way that the live suite needs. One route, one behaviour.
 
     server.py http  [--port P] [--workers N] [--delay S] [--keep-alive S]   uvicorn; [--loop L] [--http P] its own options, [--tls],
                     [--limit N] requests of a worker, [--importing S] [--starting S] seconds that its application takes to import, to start
@@ -7,13 +7,13 @@
     server.py proxy [--port P] --to HOST:PORT                               a live server between a client and another server
     server.py front [--port P] --then MODE…                                 a parent that forks a server and can kill it
     server.py hoard [--port P] [--fill N]                                   listens with a queue of one and never accepts
-    server.py shell [--port P] --then MODE…                                 a shell that waits for a server, and ends as that one did
-    server.py die   --delay S --code C                                      no server: ends by itself
+    server.py shell [--port P] --then MODE…                                 a shell that waits for a server, and exits with its status
+    server.py die   --delay S --code C                                      no server: exits after the delay
 
-Each request prints one JSON line when its handler begins, so that a fault strikes a request that was really
-read: `{"event": "enter", "path": …, "pid": …}` with the pid inside the container. It prints `listening` when it is.
+Each request prints one JSON line when its handler begins, so that a fault happens after a request was really
+read: `{"event": "enter", "path": …, "pid": …}` with the pid inside the container. It prints `listening` when it listens.
 The same lines are appended to the file that GAIA_MONITOR_TEST_EVENTS names.
-It must never handle an exception that a case asks for: the process has to end as the case says.
+It must never handle an exception that a case needs: the process has to end as the case expects.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def allocate_until_killed():
 
 
 def end(path, arg):
-    """The ways in which a process ends by itself. Returns only for a path that is none of them."""
+    """Every way in which a process ends itself. Returns only for another path."""
     if path == "/exit":
         os._exit(int(arg("code", "0")))
     if path == "/abort":
@@ -72,7 +72,7 @@ def end(path, arg):
 
 
 def is_first(arg):
-    """Is it the first request that names this `once`, in all lives of the container? Without one, each is."""
+    """Is it the first request that names this `once`, in all runs of the container? Without one, each is."""
     if not arg("once", ""):
         return True
     try:
@@ -135,7 +135,7 @@ async def app(scope, receive, send):
             if message["type"] != "http.request" or not message.get("more_body"):
                 return
 
-    # `/upload` sleeps on a body that it never asks for: uvicorn stops reading, the bytes stay in the kernel.
+    # `/upload` sleeps on a body that it never reads: uvicorn stops reading, the bytes stay in the kernel.
     if path not in ("/upload", "/linger"):
         await read_all()
     say("enter", path=path)
@@ -206,7 +206,7 @@ async def app(scope, receive, send):
 
 
 async def web_socket(path, receive, send):
-    """Sends back what it gets; on `/goodbye` it closes instead."""
+    """Echoes each message; on `/goodbye` it closes instead."""
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
@@ -216,7 +216,7 @@ async def web_socket(path, receive, send):
 
 
 async def looked_up(arg, head, body, receive):
-    """Needs a name, and does what the request says when there is none."""
+    """Needs a name; without one it fails as the request demands."""
     then = arg("then", "500")
     started = time.time_ns()
     try:
@@ -275,7 +275,7 @@ def read_head(connection):
 
 
 def raw_connection(connection):
-    """One request; the path is what to do with the connection."""
+    """One request; the path selects what happens to the connection."""
     target = read_head(connection)
     if target is None:
         connection.close()
@@ -291,14 +291,14 @@ def raw_connection(connection):
         connection.sendall(b"this is not http\r\n\r\n")
         time.sleep(float(query.get("seconds", ["0.3"])[0]))
     elif parts.path == "/tls-alert":
-        # What a TLS server says to plain HTTP: fatal, protocol_version (RFC 8446, 6).
+        # The response of a TLS server to plain HTTP: fatal, protocol_version (RFC 8446, 6).
         connection.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
     elif parts.path == "/bad-status":
         connection.sendall(b"HTTP/1.1 abc OK\r\nContent-Length: 2\r\n\r\nok")
     elif parts.path == "/bad-header":
         connection.sendall(b"HTTP/1.1 200 OK\r\nbad header line\r\nContent-Length: 2\r\n\r\nok")
     elif parts.path == "/big-header":
-        # More than any client's parser takes (h11 and httpx: 100 KiB).
+        # More than any client's parser accepts (h11 and httpx: 100 KiB).
         connection.sendall(b"HTTP/1.1 200 OK\r\nX-Big: " + b"x" * (300 << 10))
         time.sleep(0.3)
     elif parts.path == "/bad-chunk":
@@ -315,7 +315,7 @@ def raw_connection(connection):
     elif parts.path == "/head":
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\nConnection: close\r\n\r\n")
     elif parts.path == "/unread-next":
-        # The connection is kept, and closed when the next request has come, without a look at it.
+        # The connection is kept, and closed when the next request has arrived, unread.
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         select.select([connection], [], [])
     elif parts.path == "/part-of-next":
@@ -328,7 +328,7 @@ def raw_connection(connection):
     elif parts.path == "/http10":
         connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the close")
     elif parts.path == "/idle-close":
-        # Closes the kept connection without a word, as a keep-alive timeout does.
+        # Closes the kept connection silently, as a keep-alive timeout does.
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         time.sleep(float(query.get("seconds", ["0"])[0]))
     elif parts.path == "/unread":
@@ -357,7 +357,7 @@ def serve_raw(options):
 
 
 def serve_proxy(options):
-    """Asks another server for each request, and hangs up when that one fails: nginx before a dead backend."""
+    """Forwards each request to another server, and closes when that one fails: nginx before a dead backend."""
     host, port = options.to.rsplit(":", 1)
     listener = listen(options.port)
 

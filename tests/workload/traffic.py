@@ -1,4 +1,4 @@
-"""Busy traffic of which nothing breaks: every shape that a healthy stack shows, many at a time, until its time is over.
+"""Busy traffic without a failure: every shape that a healthy stack shows, many concurrently, until its time is over.
 
     traffic.py SECONDS '{"core": URL, "tls": URL, "raw": URL, "fork": URL, "recycled": URL}'
 
@@ -44,7 +44,7 @@ def address(url):
 
 
 async def wire(url, request, read=True):
-    """Bytes over a plain socket, and all that comes back."""
+    """Bytes over a plain socket, and everything that is received."""
     reader, writer = await asyncio.open_connection(*address(url))
     writer.write(request)
     await writer.drain()
@@ -148,7 +148,7 @@ async def by_requests():
 
 
 async def leaves_early():
-    """Its own doing: counted, and no incident."""
+    """Cancelled by the client: counted, and no incident."""
     try:
         async with asyncio.timeout(0.2):
             await get(URLS["core"] + "/slow?seconds=0.4")
@@ -196,7 +196,7 @@ async def upgraded():
         for number in range(3):
             await one.send(f"message {number}")
             assert await one.recv() == f"message {number}"
-    # This time the server says goodbye first.
+    # This time the server closes first.
     async with websockets.connect(where + "/goodbye", proxy=None) as one:
         await one.send("are you there?")
         try:
@@ -240,7 +240,7 @@ SHAPES = [
 async def worker(number, until, counts, failed):
     turns = random.Random(number)
     while time.monotonic() < until:
-        # Each shape once before any comes again.
+        # Each shape once before any is repeated.
         for shape in turns.sample(SHAPES, len(SHAPES)):
             if time.monotonic() >= until:
                 break
@@ -257,7 +257,7 @@ async def main():
     await asyncio.gather(*(worker(number, until, counts, failed) for number in range(WORKERS)))
     with open(os.environ["GAIA_MONITOR_TEST_EVENTS"], "a") as events:
         events.write(json.dumps({"event": "done", "pid": os.getpid(), "counts": counts, "failed": failed[:20]}) + "\n")
-    # It stays: the end of the container is not the traffic's.
+    # It stays: the container must not end with the traffic.
     await asyncio.Event().wait()
 
 

@@ -1,11 +1,12 @@
-//! What stands in a recording: JSON Lines. A header, then events, and a gap wherever events are missing.
+//! Format of a recording: JSON Lines. A header, then events, and a gap line wherever events are missing. It may be
+//! compressed (`compression`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::settings::Settings;
 use crate::model::time::{Stamp, Utc};
 
-/// Every format's name begins like this; what follows is its number.
+/// Prefix of every format name; the number follows.
 pub const FAMILY: &str = "gaia-monitor.recording/";
 
 /// The format that this version writes and reads.
@@ -15,7 +16,7 @@ pub const FORMAT: &str = "gaia-monitor.recording/2";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     pub format: String,
-    /// Version of the gaia-monitor that recorded.
+    /// Version of the recording gaia-monitor.
     pub version: String,
     /// Release of the kernel that it ran on.
     pub kernel: String,
@@ -41,7 +42,7 @@ impl Header {
     }
 }
 
-/// The first line of any format, as far as every format has it.
+/// The part of the first line that every format has.
 #[derive(Debug, Deserialize)]
 pub struct AnyHeader {
     pub format: String,
@@ -60,8 +61,8 @@ pub struct GapLine {
     pub gap: Gap,
 }
 
-/// Tells a gap from an event: an event's line begins with its number.
+/// Distinguishes a gap from an event: the line of an event begins with its number.
 pub const GAP_PREFIX: &[u8] = b"{\"gap\":";
 
-/// The stage of the `Lost` event that a replay puts in the place of a gap.
+/// The stage of the `Lost` event that replaces a gap in a replay.
 pub const LOST_STAGE: &str = "recording";

@@ -1,6 +1,6 @@
 //! Record and replay: a recording is exactly the engine's input, one `Event` a line.
 //!
-//! Same recording and same version, same bytes out; nothing in here looks at what an event means.
+//! Same recording and same version, same bytes out; nothing here depends on the meaning of an event.
 
 mod compression;
 pub mod format;

@@ -1,4 +1,4 @@
-//! Iteration over a recording's events, with a `Lost` event in the place of each gap.
+//! Iteration over the events of a recording, with a `Lost` event in place of each gap.
 
 use std::io::BufRead;
 
@@ -7,7 +7,7 @@ use super::reader::{Entry, Reader, RecordingError};
 use crate::model::event::{Event, Fact};
 use crate::model::time::Stamp;
 
-/// What a recording turned out to hold.
+/// The content of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Played {
     pub events: u64,
@@ -19,11 +19,11 @@ pub struct Played {
 
 /// Feeds event after event until `feed` has enough (`false`) or the recording ends.
 ///
-/// The engine of the run saw the events that a gap lost, so a replay cannot print the same: it says what it lacks
-/// instead, and the engine lowers its confidence as for any other loss.
+/// The engine of the run received the events that a gap lost, so a replay cannot print the same: it reports the missing
+/// events, and the engine lowers its confidence as for any other loss.
 ///
 /// # Errors
-/// A line that cannot be read; what stands before it has been fed.
+/// A line that cannot be read; all lines before it have been fed.
 pub fn play<R: BufRead>(
     reader: &mut Reader<R>,
     mut feed: impl FnMut(&Event) -> bool,
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_becomes_a_loss_at_its_place() {
+    fn feeds_a_loss_in_place_of_a_gap() {
         let tick = |seq, seen| Event { seq, seen: Stamp(seen), at: Stamp(seen), fact: Fact::Tick };
         let (first, second) = (tick(1, 10), tick(4, 20));
         let json = |event| serde_json::to_string(event).unwrap();

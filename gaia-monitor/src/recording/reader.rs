@@ -1,5 +1,5 @@
-//! Reader of a recording, plain or compressed, entry by entry. A torn end is what a killed monitor leaves, and is no
-//! error; anything else that does not fit is an error that names the line and the remedy.
+//! Reader of a recording, plain or compressed, entry by entry. A torn end is no error: a killed monitor leaves one.
+//! Anything else that does not fit is an error that names the line and the remedy.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -196,7 +196,7 @@ mod tests {
     const TICK: &str = r#"{"seq":1,"seen":10,"at":10,"fact":"tick"}"#;
 
     #[test]
-    fn a_torn_last_line_is_forgiven_and_told() {
+    fn ends_at_a_torn_last_line_and_reports_it() {
         for cut in 1..TICK.len() {
             let mut reader = recording(&format!("{TICK}\n{}", &TICK[..cut])).unwrap();
             assert!(matches!(reader.next_entry(), Ok(Some(Entry::Event(_)))));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_that_only_lacks_its_end_counts() {
+    fn reads_a_last_line_without_a_newline() {
         let mut reader = recording(TICK).unwrap();
         assert!(matches!(reader.next_entry(), Ok(Some(Entry::Event(_)))));
         assert_eq!(reader.next_entry().unwrap(), None);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_an_error_that_names_it() {
+    fn names_the_line_that_is_invalid() {
         for bad in ["nonsense\n", "{\"gap\":1}\n", "\n", "{\"seq\":1}\n"] {
             let mut reader = recording(&format!("{TICK}\n{bad}")).unwrap();
             assert!(reader.next_entry().is_ok());
@@ -224,14 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_event_without_a_gap_line_is_an_error() {
+    fn rejects_a_missing_event_without_a_gap_line() {
         let mut reader = recording(&format!("{TICK}\n{}\n", TICK.replace("\"seq\":1", "\"seq\":3"))).unwrap();
         assert!(reader.next_entry().is_ok());
         assert!(reader.next_entry().unwrap_err().to_string().contains("event 3 stands where event 2 belongs"));
     }
 
     #[test]
-    fn a_gap_line_accounts_for_missing_events() {
+    fn accepts_missing_events_after_a_gap_line() {
         let text = format!("{TICK}\n{{\"gap\":{{\"count\":5}}}}\n{}\n", TICK.replace("\"seq\":1", "\"seq\":7"));
         let mut reader = recording(&text).unwrap();
         assert!(matches!(reader.next_entry(), Ok(Some(Entry::Event(_)))));
@@ -248,13 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn another_format_is_named_with_the_version_that_reads_it() {
+    fn names_the_version_that_reads_another_format() {
         let error = refusal("{\"format\":\"gaia-monitor.recording/7\",\"version\":\"2.1.0\",\"more\":1}\n");
         assert!(error.contains("format 7") && error.contains("gaia-monitor 2.1.0"), "{error}");
     }
 
     #[test]
-    fn what_is_no_recording_is_refused() {
+    fn rejects_files_that_are_not_recordings() {
         assert!(refusal("").contains("is empty"));
         assert!(refusal("{\"format\":\"gaia-mon").contains("broke off"));
         assert!(refusal("hello\n").contains("is not a recording"));

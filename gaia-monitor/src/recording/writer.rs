@@ -1,4 +1,4 @@
-//! Writer of a recording. It never stops the run: what the disk does not take is lost, counted, and leaves a gap line.
+//! Writer of a recording. It never stops the run: events that cannot be written are lost, counted, and leave a gap line.
 //!
 //! Whole lines or none: after a failed write the file is cut back to its last good line. Plain lines are handed to the
 //! kernel whenever the queue runs empty, so a killed monitor loses next to nothing; compressed ones after a second at
@@ -16,9 +16,9 @@ use crate::model::event::Event;
 use crate::model::time::{Nanos, Stamp};
 use crate::output::queue::{self, WriteError};
 
-/// Bytes that are gathered before they are written while the queue does not run empty.
+/// Size of a write while the queue does not run empty.
 const BATCH: usize = 64 * 1024;
-/// The same of a compressed recording: larger frames save little more.
+/// Size of a frame, uncompressed: larger frames save little more.
 const COMPRESSED_BATCH: usize = 256 * 1024;
 /// How long lines of a compressed recording are gathered, by the events' own `seen`.
 const GATHERED: Nanos = Nanos::from_secs(1);
@@ -28,9 +28,9 @@ const IDLE: Duration = Duration::from_secs(1);
 /// Events that may wait for the writer: about 20 MiB.
 pub const QUEUE: usize = 65_536;
 
-/// Where a recording can lie. The second implementation is the tests' disk that runs full.
+/// Storage of a recording. The second implementation is the tests' disk that runs full.
 pub trait Target: Write + Send + 'static {
-    /// Forgets everything behind the first `length` bytes.
+    /// Truncates to the first `length` bytes.
     fn cut(&mut self, length: u64) -> io::Result<()>;
     fn sync(&mut self) -> io::Result<()>;
 }
@@ -53,7 +53,7 @@ impl Target for File {
 pub struct Writer<T> {
     name: String,
     target: T,
-    /// Of a compressed recording.
+    /// `None`: a plain recording.
     frames: Option<Frames>,
     /// The header, until the first event: a run that fails to start leaves an earlier recording alone.
     header: Option<Vec<u8>>,
@@ -62,7 +62,7 @@ pub struct Writer<T> {
     since: Option<Stamp>,
     /// The queue ran empty before, and nothing came since.
     idle: bool,
-    /// Events that stand in `batch`, and those that its gap lines count.
+    /// Events in `batch`, and those that its gap lines count.
     batched: u64,
     batched_gaps: u64,
     /// Bytes of the target that are whole lines.
@@ -110,7 +110,7 @@ impl<T: Target> Writer<T> {
             Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
             Err(_) | Ok(()) => self.put(&header),
         };
-        // Without its first line a recording is none.
+        // Without its first line it is no recording.
         written.map_err(WriteError::Closed)
     }
 
@@ -153,7 +153,7 @@ impl<T: Target> Writer<T> {
         let mut batch = std::mem::take(&mut self.batch);
         let written = self.put(&batch);
         batch.clear();
-        // Its memory is used again.
+        // Its memory is reused.
         self.batch = batch;
         self.since = None;
         let lost = std::mem::take(&mut self.batched);
@@ -163,7 +163,7 @@ impl<T: Target> Writer<T> {
         self.missing += lost + gaps;
         match self.target.cut(self.good) {
             Ok(()) => Err(WriteError::Lost { count: lost, error }),
-            // Half a line may stand there for good, so nothing can follow it.
+            // Half a line may remain there, so nothing can follow it.
             Err(_) => Err(WriteError::Closed(error)),
         }
     }

@@ -140,7 +140,10 @@ mod tests {
         assert_eq!(response(ResponseCode::NoError, RecordType::A, Vec::new()), Some(DnsResponse::NoData));
         assert_eq!(response(ResponseCode::NXDomain, RecordType::A, Vec::new()), Some(DnsResponse::NoName));
         for (code, rcode) in [(ResponseCode::ServFail, "SERVFAIL"), (ResponseCode::Refused, "REFUSED")] {
-            assert_eq!(response(code, RecordType::A, Vec::new()), Some(DnsResponse::Failed { rcode: rcode.to_owned() }));
+            assert_eq!(
+                response(code, RecordType::A, Vec::new()),
+                Some(DnsResponse::Failed { rcode: rcode.to_owned() })
+            );
         }
     }
 
@@ -159,7 +162,9 @@ mod tests {
         let many = vec![RData::A(A(CORE)); 40];
         let bytes = packet(MessageType::Response, ResponseCode::NoError, RecordType::A, many).to_vec().unwrap();
         assert!(bytes.len() > 512);
-        let Some(DnsResponse::Addresses(found)) = message(&bytes[..512]).unwrap().answer else { panic!("no addresses") };
+        let Some(DnsResponse::Addresses(found)) = message(&bytes[..512]).unwrap().answer else {
+            panic!("no addresses")
+        };
         assert_eq!(found.len(), ADDRESSES);
     }
 

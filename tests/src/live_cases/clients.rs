@@ -1,4 +1,4 @@
-//! The client leaves first: never the server's fault.
+//! The client closes first: never a failure of the server.
 
 use crate::client::Request;
 use crate::expect::{Expected, LEFT, Moment, NO_DATA, broken};

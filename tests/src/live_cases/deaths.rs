@@ -1,4 +1,4 @@
-//! A container's first process dies with requests open: who killed it, when, and what each client saw.
+//! A container's first process dies with requests open: sender, moment, and each client's error.
 
 use crate::client::{Client, Pending, Request};
 use crate::container::Recipe;
@@ -211,12 +211,12 @@ const SIGSEGV: ExitStatus = ExitStatus::Signal(11);
 struct Death {
     container: fn(Recipe) -> Recipe,
     program: &'static [&'static str],
-    /// The server is not the first process but what an init stands for.
+    /// The server is not the first process but the child of an init.
     under_init: bool,
     request: fn(&Server) -> Request,
     path: &'static str,
     caller: Caller,
-    /// The fault strikes when the client has the head of its answer, not before.
+    /// The fault happens after the client has the header section of its response.
     answer_begun: bool,
     fault: Fault,
     kind: &'static str,
@@ -276,7 +276,7 @@ fn dies(death: Death) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
     }
 }
 
-/// Who will die; asked while it lives.
+/// The process that will die; read while it is alive.
 fn victim(death: &Death, server: &Server) -> Result<u32> {
     if !death.under_init {
         return Ok(server.pid);
@@ -332,7 +332,7 @@ fn client_killed(stage: &Stage) -> Result<Vec<Expected>> {
     let pid = client.container.pid()?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=3")))?;
     let open = client.abandoned(&request)?;
-    // Not by Docker: what Docker was asked for and broke nothing is no incident.
+    // Not by Docker: a request to Docker that breaks nothing is no incident.
     server.signal_from_host(pid, Signal::SIGKILL)?;
     let open = broken(&client, &server.container, open, LEFT, "awaiting_response")?;
     let death = Expected::death("process_killed", &client.container, pid, SIGKILL);

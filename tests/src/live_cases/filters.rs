@@ -1,4 +1,4 @@
-//! Packet filters in a container's namespace and on the host, before a connect, in a request and in the middle of an answer.
+//! Packet filters in a container's namespace and on the host, before a connect, in a request and in the middle of a response.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Answers that are no HTTP, by a server that lives.
+//! Responses of a live server that are not HTTP.
 
 use crate::client::Request;
 use crate::expect::{Expected, MALFORMED, Moment};

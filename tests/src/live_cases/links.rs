@@ -1,4 +1,4 @@
-//! Containers that are cut off while everything lives: by Docker's disconnect, by a veth or a bridge that goes down.
+//! Containers that are disconnected while every process is alive: by Docker's disconnect, a veth or a bridge.
 
 use crate::client::{Client, Pending, Request};
 use crate::container::Container;
@@ -46,7 +46,7 @@ pub fn live_cases() -> Vec<LiveCase> {
     ]
 }
 
-/// A request that is being worked on, or half answered, when the link goes.
+/// A request that is being processed, or has half of its response, when the link goes down.
 fn stuck(server: &Server, client: &Client, streams: bool) -> Result<(Pending, &'static str)> {
     if !streams {
         let request = Request::get(&server.url("/slow?seconds=60")).read_timeout(2.0);
@@ -116,7 +116,7 @@ fn client_disconnected(stage: &Stage) -> Result<Vec<Expected>> {
     taken_off(stage, &client.container, (&server, &client), request)
 }
 
-/// A request whose answer is sent after the way was cut, and before the client gives up.
+/// A request whose response is sent after the link was cut, and before the client times out.
 fn answered_meanwhile(server: &Server, client: &Client) -> Result<(Pending, &'static str)> {
     let request = Request::get(&server.url("/slow?seconds=1.5")).read_timeout(4.0);
     Ok((server.holds(client, "/slow", request)?, "awaiting_response"))

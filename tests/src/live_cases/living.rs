@@ -1,4 +1,4 @@
-//! The server lives, and the connection breaks all the same.
+//! The server is alive, and the connection breaks nevertheless.
 
 use crate::client::Request;
 use crate::expect::{Break, Broken, Expected, INCOMPLETE_BODY, NO_RESPONSE, RESET, broken};

@@ -1,5 +1,5 @@
-//! Names of containers that are gone, with every kind of name server behind Docker's own: whose look-up failed, what
-//! removed the name, and what a server's own failed look-up broke.
+//! Names of removed containers, with every kind of DNS server upstream of Docker's own: the failed lookup, what removed
+//! the name, and what a server's own failed lookup broke.
 
 use crate::client::{Client, Request};
 use crate::docker::docker;
@@ -66,7 +66,7 @@ pub fn live_cases() -> Vec<LiveCase> {
     ]
 }
 
-/// A primary, its client, and a standby that needs the primary's name; a name server that says the same of every name.
+/// A primary, its client, and a standby that needs the primary's name; a DNS server with the same response for every name.
 struct Scene {
     core: Server,
     web: Client,
@@ -85,7 +85,7 @@ fn scene(stage: &Stage, says: Says) -> Result<Scene> {
 }
 
 impl Scene {
-    /// Stops the primary in order, and waits until its name is gone. What a process looks up that entered the client's
+    /// Stops the primary cleanly, and waits until its name is removed. A lookup by a process that entered the client's
     /// container is no incident: the wait proves this as well.
     fn stop(&self, stage: &Stage, says: Says) -> Result<Expected> {
         self.core.container.stop(Some(10))?;
@@ -96,7 +96,7 @@ impl Scene {
         Ok(stopped.by(Killer::Docker("docker stop")))
     }
 
-    /// What the standby's own failed look-up broke.
+    /// The failure that the standby's own failed lookup caused.
     fn gone(&self, how: Break, outcomes: Vec<crate::client::Outcome>, phase: &'static str) -> Result<Expected> {
         let own = self.standby.looked_up()?;
         let moment = Moment::Between { fact: "dns_failed", from: own.started, to: own.at };
@@ -187,7 +187,7 @@ fn answered(then: &str, status: u16) -> impl Fn(&Stage) -> Result<Vec<Expected>>
 fn name_gone_alone(stage: &Stage) -> Result<Vec<Expected>> {
     let names = stage.name_server(Says::NxDomain)?;
     let core = stage.uvicorn("core")?;
-    // Asks another name server than Docker's, which never heard of the container.
+    // Queries another DNS server than Docker's, which does not know the container.
     let file = stage.stack.folder().join("resolv.conf");
     std::fs::write(&file, format!("nameserver {names}\noptions ndots:0\n")).context("writing a resolv.conf")?;
     let web = stage.client_of(stage.recipe("web").mount(&file, "/etc/resolv.conf"), "web")?;

@@ -1,4 +1,4 @@
-//! Ways between client and server other than one connection over the usual IPv4 bridge.
+//! Paths between client and server other than one connection over the usual IPv4 bridge.
 
 use anyhow::Result;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What no framing tells: TLS. Deaths stay deaths; the rest is what TCP shows, or silence.
+//! Traffic without framing: TLS. Deaths are reported as always; the rest is what TCP shows, or silence.
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
@@ -29,7 +29,7 @@ fn killed(streams: bool) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
     move |stage| {
         let (server, client) = begin(stage)?;
         let path = if streams { "/length?seconds=60" } else { "/slow?seconds=60" };
-        // The server's last words of the handshake may come behind the first request; nothing comes behind the second.
+        // The server's last message of the handshake may follow the first request; nothing follows the second.
         client.ask_well(Request::get(&url(&server, "/ok")).session("kept"))?;
         let request = client.send(Request::get(&url(&server, path)).session("kept"))?;
         server.entered(if streams { "/length" } else { "/slow" }, 1)?;
@@ -39,7 +39,7 @@ fn killed(streams: bool) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
         server.signal_from_host(server.pid, Signal::SIGKILL)?;
         let outcomes = client.ended(&request)?;
         ensure!(outcomes.iter().all(|outcome| outcome.class != "none"), "{outcomes:?}");
-        // What ssl makes of the end is its own word; TCP shows who was the last to send.
+        // ssl's own error for the end is not compared; TCP shows which side sent last.
         let how = if streams { INCOMPLETE_BODY } else { NO_RESPONSE };
         let phase = if streams { "receiving_body" } else { "awaiting_response" };
         let broken = outcomes.into_iter().map(|outcome| of_tcp(&client, &server, outcome.local, how, phase));

@@ -1,4 +1,4 @@
-//! Clients on another host: only the server's end has a socket here.
+//! Clients on another host: only the server has a socket here.
 
 use crate::expect::{Expected, Killer, Moment, NO_RESPONSE, RESET, broken_at_remote_client};
 use crate::live_case::{LiveCase, live_case};

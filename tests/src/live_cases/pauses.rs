@@ -1,4 +1,4 @@
-//! Containers that stand still: Docker's pause, and SIGSTOP.
+//! Frozen containers: Docker's pause, and SIGSTOP.
 
 use crate::client::{Client, Outcome, Request};
 use crate::expect::{Expected, Killer, Moment, NO_DATA, Until, broken};
@@ -32,7 +32,7 @@ fn paused(stage: &Stage) -> Result<Vec<Expected>> {
     by_docker(stage, &server, &client, outcomes)
 }
 
-/// Docker's pause, over by now, that outlasted the client's patience.
+/// Docker's pause, over by now, that was longer than the client's timeout.
 fn by_docker(stage: &Stage, server: &Server, client: &Client, outcomes: Vec<Outcome>) -> Result<Vec<Expected>> {
     let broken = broken(client, &server.container, outcomes, NO_DATA, "awaiting_response")?;
     let moment = Moment::Docker { fact: "docker_pause", at: stage.docker_event(&server.container, "pause")? };
@@ -46,7 +46,7 @@ fn paused_shortly(stage: &Stage) -> Result<Vec<Expected>> {
     let client = stage.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=0.3")))?;
     server.container.verb("pause")?;
-    // The answer was due meanwhile.
+    // The response was due meanwhile.
     let again = stage.client("again")?;
     server.container.verb("unpause")?;
     let outcomes = client.ended(&request)?;
@@ -60,7 +60,7 @@ fn client_paused(stage: &Stage) -> Result<Vec<Expected>> {
     let client = stage.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=0.5")))?;
     client.container.verb("pause")?;
-    // The answer came meanwhile.
+    // The response arrived meanwhile.
     let again = stage.client("again")?;
     again.ask_well(Request::get(&server.url("/slow?seconds=0.6")))?;
     client.container.verb("unpause")?;

@@ -1,4 +1,4 @@
-//! Where a server's process stands: below a shell, on the host's network, in another container's namespaces.
+//! Placements of a server's process: below a shell, on the host's network, in another container's namespaces.
 
 use std::net::SocketAddr;
 
@@ -37,7 +37,7 @@ pub fn live_cases() -> Vec<LiveCase> {
     ]
 }
 
-/// The process that stands for the server is killed while it works on this request.
+/// The process that represents the server is killed while it works on this request.
 fn killed_from_the_host(server: &Server, pid: u32, client: &Client, request: &Pending) -> Result<Vec<Expected>> {
     server.signal_from_host(pid, Signal::SIGKILL)?;
     let broken = broken(client, &server.container, client.ended(request)?, NO_RESPONSE, "awaiting_response")?;

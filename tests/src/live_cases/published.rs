@@ -1,4 +1,4 @@
-//! Published ports, asked from the host as an operator does first: through docker-proxy at 127.0.0.1, and by the bridge's
+//! Published ports, requested from the host as an operator does first: through docker-proxy at 127.0.0.1, and by the bridge's
 //! address, which the kernel translates without docker-proxy.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -174,7 +174,7 @@ fn published_port_dead_backend_by_httpx(stage: &Stage) -> Result<Vec<Expected>> 
     let all = published(stage, Way::Proxy, &["http", "--delay", "600"], false)?;
     let request = all.send("/ok")?;
     // It writes after the proxy has closed, or a little before, and reads the FIN before the RST or not: its own account
-    // tells which.
+    // shows which.
     let (attempts, _) = all.client.attempts(&request)?;
     let (how, phase) = seen(attempts.first().context("an attempt")?, false)?.context("it was served")?;
     let fate = all.fate(&request, how, phase)?;

@@ -1,4 +1,4 @@
-//! Answers that an operator may not like and that no connection broke for: statuses, and every orderly end of one.
+//! Responses that an operator may not like and that break no connection: statuses, and every clean end of a connection.
 
 use crate::client::Request;
 use crate::expect::Expected;

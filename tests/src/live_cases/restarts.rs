@@ -1,4 +1,4 @@
-//! Deaths that a restart policy answers.
+//! Deaths with a restart by policy.
 
 use std::time::Duration;
 

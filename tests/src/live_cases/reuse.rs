@@ -1,4 +1,4 @@
-//! Kept connections that are used again while the server closes them.
+//! Kept connections that are reused while the server closes them.
 
 use crate::client::{Client, Request};
 use crate::expect::{Broken, Expected, Moment, RESET, broken, entry, seen};
@@ -61,7 +61,7 @@ pub fn live_cases() -> Vec<LiveCase> {
 
 /// uvicorn closes a kept connection after this.
 const KEEP_ALIVE: f64 = 1.0;
-/// So many at once make a race likely enough to be met in some of the runs.
+/// So many concurrent connections make a race likely in some of the runs.
 const CONNECTIONS: usize = 60;
 /// Breaks with a longer silence between them are incidents of their own.
 const ONE_INCIDENT: WallNanos = 1_000_000_000;
@@ -115,7 +115,7 @@ fn closed(server: &Server, kind: &'static str, all: Vec<Broken>) -> Result<Vec<E
     Ok(vec![Expected::living(kind, &server.container, Some(server.pid), moment).breaking(all)])
 }
 
-/// What the request after an answered one meets on the kept connection.
+/// The fate of the second request on the kept connection.
 struct Next {
     path: &'static str,
     request: fn(&str) -> Request,

@@ -1,4 +1,4 @@
-//! Ordinary traffic, in all its shapes, says nothing.
+//! Ordinary traffic, in all its shapes, makes no incident.
 
 use anyhow::Result;
 use std::time::Duration;

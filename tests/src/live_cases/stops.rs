@@ -1,4 +1,4 @@
-//! What is asked of Docker: silent where it broke nothing, one incident for all that it broke where it did.
+//! Requests to Docker: silent if nothing broke, otherwise one incident for everything that broke.
 
 use std::thread;
 
@@ -143,7 +143,7 @@ fn recreated(stage: &Stage) -> Result<Vec<Expected>> {
     let server = stage.uvicorn("core")?;
     let client = stage.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
-    // As Compose does it with `up --force-recreate`: the old one is renamed, and goes when the new one stands.
+    // As Compose does it with `up --force-recreate`: the old one is renamed, and is removed when the new one runs.
     server.container.stop(Some(1))?;
     let outcomes = client.ended(&request)?;
     let old = format!("{}_{}", &server.container.id()[..12], server.container.name());

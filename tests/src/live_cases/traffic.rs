@@ -1,4 +1,4 @@
-//! Busy traffic of which nothing breaks, for two minutes or as long as it is asked for: any incident is a false one.
+//! Busy traffic of which nothing breaks, for two minutes or as long as requested: any incident is a false one.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![live_case("busy-traffic", "two minutes of everything that a healthy stack does are silent", busy_traffic)]
 }
 
-/// The traffic ends by itself; its last shapes may take so long.
+/// The traffic ends on its own; its last shapes may take this long.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 const RESTARTS_WITHIN: Duration = Duration::from_secs(40);
-/// What is asked of Docker comes about so often.
+/// The interval of requests to Docker.
 const PAUSE: Duration = Duration::from_secs(2);
 
 struct Stack {

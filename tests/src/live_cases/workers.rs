@@ -19,7 +19,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         live_case(
             "uvicorn-worker-killed",
             "a killed worker of uvicorn is reported while its parent is alive",
-            // Each of the two workers says that it listens.
+            // Each of the two workers reports that it listens.
             killed_worker("http", 2),
         ),
         live_case(

@@ -1,4 +1,4 @@
-//! Who plays: containers, their processes, and processes of the host, each with the numbers that the kernel gives it.
+//! Actors of a scenario: containers, their processes, and processes of the host, each with its ids in the kernel.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -43,7 +43,7 @@ pub struct Actor {
 #[derive(Debug, Default)]
 pub struct Actors {
     pub players: BTreeMap<String, Player>,
-    /// `core` (what stands for the container), `core.init`, `core.w1`, `host.bash`.
+    /// `core` (the process that represents the container), `core.init`, `core.w1`, `host.bash`.
     pub by_name: BTreeMap<String, Actor>,
     next_host: u32,
 }

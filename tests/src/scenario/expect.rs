@@ -1,4 +1,4 @@
-//! What must come out. Only what is named is compared, but every incident must be named: one too many is an error.
+//! Expectations of a scenario. Only named fields are compared, but every incident must be named: one too many is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ struct Wanted {
     alias: Option<String>,
     entries: Vec<Entry>,
     notes: Vec<String>,
-    /// What no line of the timeline says.
+    /// Texts that no timeline entry contains.
     unsaid: Vec<String>,
 }
 

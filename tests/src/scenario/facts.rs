@@ -9,7 +9,7 @@ use gaia_monitor::model::time::{Nanos, Stamp};
 pub const BASE: Stamp = Stamp(1_735_689_600_000_000_000);
 /// Kernel facts of one story follow each other this closely.
 const STEP: Nanos = Nanos(10_000);
-/// The ring is drained every 2 ms, or at once for what decides.
+/// The ring is drained every 2 ms, or immediately for deciding records.
 const KERNEL_LAG: Nanos = Nanos(500_000);
 /// From Docker's own instant to its event being read.
 const DOCKER_LAG: Nanos = Nanos::from_millis(2);
@@ -21,7 +21,7 @@ pub struct Facts {
     pub late: Nanos,
     gathered: Vec<(Stamp, Stamp, Fact)>,
     pub labels: BTreeMap<String, Stamp>,
-    /// The instant of the statement's first fact, unless the statement says which one its label means.
+    /// The instant of the statement's first fact, unless the statement defines another one.
     pub marked: Option<Stamp>,
 }
 

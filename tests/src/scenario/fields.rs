@@ -15,7 +15,7 @@ fn name_or_none<T: Serialize>(value: Option<&T>) -> String {
     value.map_or_else(|| NONE.to_owned(), name_of)
 }
 
-/// A field of an incident, in one word.
+/// A field of an incident as text.
 pub fn of_incident(incident: &Incident, key: &str) -> Result<String> {
     let cause = &incident.cause;
     let condition = incident.condition.as_ref();
@@ -67,7 +67,7 @@ fn sender(sender: &Sender) -> String {
     format!("{}@{place}", sender.comm.as_deref().unwrap_or("?"))
 }
 
-/// A field of an entry of `affected`, in one word.
+/// A field of an entry of `affected` as text.
 pub fn of_entry(entry: &Affected, key: &str) -> Result<String> {
     let error = &entry.client_error;
     Ok(match key {

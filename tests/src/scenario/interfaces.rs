@@ -1,4 +1,4 @@
-//! Network interfaces of a scenario: one bridge on the host, and a veth pair for each container, which rtnetlink tells of
+//! Network interfaces of a scenario: one bridge on the host, and a veth pair for each container, which rtnetlink reports
 //! from `links` on.
 
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ impl Script {
         Ok(())
     }
 
-    /// Docker takes a container off the network, before it says so; the label means the instant of the removal.
+    /// Docker takes a container off the network, before its event; the label means the instant of the removal.
     pub fn take_off(&mut self, name: &str) -> Result<()> {
         if self.interfaces.is_none() {
             return Ok(());

@@ -30,28 +30,28 @@ pub fn check(played: &Played) -> Result<()> {
             before = Some((seen, incident));
         }
     }
-    let (counted, standing) = broken(played);
-    let (counted, standing): (u64, u64) = (counted.values().sum(), standing.values().sum());
-    ensure!(counted == standing, "{counted} counted as broken, {standing} in the incidents");
+    let (counted, listed) = broken(played);
+    let (counted, listed): (u64, u64) = (counted.values().sum(), listed.values().sum());
+    ensure!(counted == listed, "{counted} counted as broken, {listed} in the incidents");
     Ok(())
 }
 
-/// What was counted as broken is what stands in the incidents, under the cause and class that stand. A fact that comes
-/// after a connection was counted may change them: a counter takes nothing back.
+/// The counters of failures equal the entries of the incidents, by cause and class. Not with a fact that arrives after a
+/// failure was counted and changes either: a counter takes nothing back.
 pub fn counts(played: &Played) -> Result<()> {
-    let (counted, standing) = broken(played);
-    ensure!(counted == standing, "counted as broken: {counted:?}, in the incidents: {standing:?}");
+    let (counted, listed) = broken(played);
+    ensure!(counted == listed, "counted as broken: {counted:?}, in the incidents: {listed:?}");
     Ok(())
 }
 
 type Broken = BTreeMap<(CauseKind, HttpxClass), u64>;
 
-/// What was counted, and what stands in the incidents.
+/// The counted failures, and those in the incidents.
 fn broken(played: &Played) -> (Broken, Broken) {
-    let mut standing: BTreeMap<(CauseKind, HttpxClass), u64> = BTreeMap::new();
+    let mut listed: BTreeMap<(CauseKind, HttpxClass), u64> = BTreeMap::new();
     for incident in played.last().into_iter().filter(|incident| incident.state != State::Withdrawn) {
         for (class, count) in &incident.affected_by_class {
-            *standing.entry((incident.cause.kind, *class)).or_default() += count;
+            *listed.entry((incident.cause.kind, *class)).or_default() += count;
         }
     }
     let mut counted: BTreeMap<(CauseKind, HttpxClass), u64> = BTreeMap::new();
@@ -60,7 +60,7 @@ fn broken(played: &Played) -> (Broken, Broken) {
             *counted.entry((*cause, *httpx)).or_default() += 1;
         }
     }
-    (counted, standing)
+    (counted, listed)
 }
 
 /// An incident as a failing test prints it.

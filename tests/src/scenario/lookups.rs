@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
-use gaia_monitor::model::event::{DnsSocketClosed, Fact, DnsMessage, DnsContent, DnsResponse, DnsProbe, Socket};
+use gaia_monitor::model::event::{DnsContent, DnsMessage, DnsProbe, DnsResponse, DnsSocketClosed, Fact, Socket};
 use gaia_monitor::model::ids::Cookie;
 use gaia_monitor::model::time::Nanos;
 
@@ -15,7 +15,7 @@ use super::actors::{Actors, HOST_CGROUP, HOST_NETNS};
 use super::script::Script;
 use super::words::{Words, span};
 
-/// Docker's name server answers after this time (median).
+/// Docker's resolver responds after this time (median).
 const ANSWERS_AFTER: Nanos = Nanos(400_000);
 const SERVER: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11)), 53);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -31,7 +31,7 @@ struct Asker {
 #[derive(Debug, Default)]
 pub struct Resolvers {
     askers: BTreeMap<String, Asker>,
-    /// The last id of each process's question for a name and type.
+    /// The last id of each process's query for a name and type.
     ids: BTreeMap<(String, String, &'static str), u16>,
     next: u16,
 }
@@ -78,7 +78,7 @@ impl Script {
         self.tell(name, socket, result, ip)
     }
 
-    /// `ask CLIENT NAME SOCKET [A|AAAA] [again]`: only the questions.
+    /// `dns-query CLIENT NAME SOCKET [A|AAAA] [again]`: queries only.
     pub(super) fn dns_query(&mut self, words: &mut Words) -> Result<()> {
         let again = words.flag("again");
         let client = words.next("the client")?;
@@ -108,7 +108,7 @@ impl Script {
         }
     }
 
-    /// `unask SOCKET [dying]`: it is closed with a question open.
+    /// `dns-close SOCKET [dying]`: it is closed with a query outstanding.
     pub(super) fn dns_close(&mut self, words: &mut Words) -> Result<()> {
         let dying = words.flag("dying");
         let socket = words.next("the socket")?;
@@ -118,7 +118,7 @@ impl Script {
         Ok(())
     }
 
-    /// `checked OBSERVER NAME RESULT [ip=]`: the monitor's own look-up inside a container's namespace.
+    /// `dns-probe OBSERVER NAME RESULT [ip=]`: the monitor's own lookup inside a container's namespace.
     pub(super) fn dns_probe(&mut self, words: &mut Words) -> Result<()> {
         let ip = words.value("ip").map(|ip| ip.parse()).transpose()?;
         let observer = words.next("the observer")?;
@@ -154,7 +154,7 @@ impl Script {
         self.answer_for(name, socket, "A", of_a, ip)?;
         self.answer_for(name, socket, "AAAA", of_aaaa, ip)?;
         if of_a == "ok" {
-            // An address is an answer.
+            // An address is a result.
             self.facts.marked = Some(first);
         }
         Ok(())
@@ -172,7 +172,7 @@ impl Script {
         let Some(answer) = self.said(name, qtype, result, ip)? else { return Ok(()) };
         let key = (asker.actor.clone(), name.to_owned(), qtype);
         let id = *self.resolvers.ids.get(&key).with_context(|| format!("{name} was not asked for"))?;
-        // The client has it with its last answer.
+        // The client has it with the last response.
         self.facts.marked = Some(self.facts.now);
         self.facts.kernel(lookup_message(&asker, None, id, name, qtype, DnsContent::Response(answer)));
         Ok(())

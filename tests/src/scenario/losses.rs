@@ -1,9 +1,9 @@
-//! Statements about packets that do not arrive: dropped, refused by ICMP, sent again, met by a full queue.
+//! Statements about packets that do not arrive: dropped, rejected by ICMP, retransmitted, refused by a full accept queue.
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
-    Fact, Handshake, Hook, IcmpSent, AcceptQueueCounts, AcceptQueueFull, PacketDropped, Retransmitted, Socket, TcpState,
-    Unreachable,
+    AcceptQueueCounts, AcceptQueueFull, Fact, Handshake, Hook, IcmpSent, PacketDropped, Retransmitted, Socket,
+    TcpState, Unreachable,
 };
 use gaia_monitor::model::ids::NetnsId;
 use gaia_monitor::model::time::Nanos;
@@ -48,7 +48,7 @@ impl Script {
         Ok(())
     }
 
-    /// `icmp C client|server [in=…] [code=port]`: a packet of this end is answered with an ICMP error.
+    /// `icmp C client|server [in=…] [code=port]`: a packet of this endpoint is rejected with an ICMP error.
     pub(super) fn icmp(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         let side = which(words)?;
@@ -116,7 +116,7 @@ impl Script {
         }
     }
 
-    /// Where a packet of this end comes from, and where it goes.
+    /// Source and destination of a packet of this endpoint.
     fn ends(&mut self, wire: &str, side: Which) -> Result<(std::net::SocketAddr, std::net::SocketAddr)> {
         let wire = self.wires.get(wire)?;
         let turned = |socket: Socket| (socket.remote, socket.local);

@@ -1,7 +1,7 @@
-//! Offline scenarios: a small text says which facts come in and which incidents must come out. No Docker, no kernel,
+//! Offline scenarios: a small text with the facts that come in and the incidents that must come out. No Docker, no kernel,
 //! no clock; the engine is driven as the pipeline drives it. `tests/scenarios/README.md` describes the language.
 //!
-//! A statement is what happened to a container, a process or a connection; [`script`] turns it into the kernel's and
+//! A statement is an event of a container, a process or a connection; [`script`] turns it into the kernel's and
 //! Docker's facts in the order and with the lags that were measured, so that a scenario stays a few lines long.
 
 mod actors;
@@ -71,14 +71,14 @@ pub fn read(text: &str) -> Result<Scenario> {
         taken.with_context(|| format!("line {}: {line}", number + 1))?;
     }
     if !expected.is_begun() {
-        bail!("a scenario expects something, or says `silent`");
+        bail!("a scenario needs expectations, or `silent`");
     }
     let (settings, events, names) = script.finish();
     expected.names = names;
     Ok(Scenario { settings, events, expected })
 }
 
-/// Plays a scenario and says what is not as expected.
+/// Plays a scenario and returns the first difference.
 pub fn check(scenario: &Scenario) -> Result<()> {
     let played = play::play(&scenario.settings, &scenario.events);
     invariants::check(&played)?;
@@ -100,13 +100,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_named_is_compared() {
+    fn compares_only_named_fields() {
         assert_eq!(outcome("expect process_exited core"), "as expected");
         assert_eq!(outcome("expect process_exited core code=3 at=@died total=0"), "as expected");
     }
 
     #[test]
-    fn a_difference_fails_and_is_named() {
+    fn names_the_difference_when_a_scenario_fails() {
         assert_eq!(outcome("silent"), "one too many: process_exited core");
         assert_eq!(outcome("expect process_killed core"), "no process_killed core");
         assert_eq!(outcome("expect process_exited core code=4"), "process_exited core: code is 3, not 4");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_line_is_an_error() {
+    fn rejects_misspelt_lines() {
         for line in ["dei core 3", "die core 3 exitlast", "docker core hangs"] {
             assert_ne!(outcome(&format!("{line}\nexpect process_exited core")), "as expected", "{line}");
         }

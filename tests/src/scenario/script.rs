@@ -1,4 +1,4 @@
-//! The statements of a scenario, each turned into the facts that sources would bring.
+//! The statements of a scenario, each turned into the facts that sources would emit.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -246,7 +246,7 @@ impl Script {
         Ok(socket)
     }
 
-    /// Docker starts a container: the kernel's facts first, then Docker's word, then what an inspection shows.
+    /// Docker starts a container: the kernel's facts first, then Docker's event, then the result of an inspection.
     fn start(&mut self, words: &mut Words) -> Result<()> {
         let name = words.next("the container")?;
         if self.actors.player(&name)?.info.exit_code.is_some() || words.flag("again") {
@@ -340,7 +340,7 @@ impl Script {
     fn exit(&mut self, words: &mut Words) -> Result<()> {
         let actor = self.actor(words)?;
         let status = status(&words.next("the status")?)?;
-        // The last thread to go gives the record its name, and its namespaces are gone by then.
+        // The last thread to exit gives the record its name; its namespaces are released by then.
         let comm = words.value("thread").unwrap_or(actor.process.comm.clone());
         let process = gaia_monitor::model::event::Process { comm, ..actor.process };
         let listens = words.flag("listens");
@@ -350,7 +350,7 @@ impl Script {
         Ok(())
     }
 
-    /// `log CONTAINER [stdout] "TEXT"`: a line that was asked for; Docker's stamp is the statement's own time.
+    /// `log CONTAINER [stdout] "TEXT"`: a requested line; Docker's stamp is the statement's own time.
     fn log(&mut self, words: &mut Words) -> Result<()> {
         let stream = if words.flag("stdout") { LogStream::Stdout } else { LogStream::Stderr };
         let name = words.next("the container")?;
@@ -380,7 +380,7 @@ impl Script {
         Ok(())
     }
 
-    /// A process ends: its exit, then its connections and listeners close. `exit-last`: as kernels before 6.16 tell it.
+    /// A process ends: its exit, then its connections and listeners close. `exit-last`: in the order of kernels before 6.16.
     fn die(&mut self, words: &mut Words) -> Result<()> {
         let name = words.first().context("who dies?")?.to_owned();
         let last = words.flag("exit-last");
@@ -452,7 +452,7 @@ impl Script {
                 self.take_off(&name)?;
                 DockerAction::NetworkDisconnect { network: "gaia-network".to_owned() }
             }
-            // After a death: the interface has gone with the container.
+            // After a death: the interface was removed with the container.
             "let-go" => DockerAction::NetworkDisconnect { network: "gaia-network".to_owned() },
             other => bail!("Docker does not say {other}"),
         };

@@ -1,4 +1,4 @@
-//! Statements about connections: who connects, asks, answers, closes and is reset.
+//! Statements about connections: connect, request, response, close and reset.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -14,7 +14,7 @@ use super::words::Words;
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 impl Script {
-    /// `CLIENT SERVER NAME [port=N] [via=PUBLISHED [translated]]`: who connects and where to.
+    /// `CLIENT SERVER NAME [port=N] [via=PUBLISHED [translated]]`: client and server.
     pub(super) fn target(&mut self, words: &mut Words) -> Result<((String, IpAddr), Target, String)> {
         let client = words.next("the client")?;
         let server = words.next("the server")?;
@@ -106,14 +106,14 @@ impl Script {
         let ((client, ip), target, wire) = self.target(words)?;
         self.wires.connecting(&wire, &mut self.facts, &mut self.actors, (&client, ip), &target)?;
         if words.flag("filtered") {
-            // A packet filter answers in the kernel's place, which tells nothing of it.
+            // A packet filter rejects it before the kernel's TCP, which emits nothing.
             return self.wires.reset_arrives(&wire, &mut self.facts, &mut self.actors, Which::Client);
         }
         let netns = if target.via.is_some() && !target.translated { HOST_NETNS } else { target.netns };
         self.wires.reset_syn(&wire, &mut self.facts, &mut self.actors, Which::Client, netns)
     }
 
-    /// A connect ends unanswered: the client's own patience, or the kernel's with an error.
+    /// A connect ends unanswered: by the client's timeout, or by the kernel's with an error.
     pub(super) fn abandon(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         if words.flag("dying") {
@@ -203,12 +203,12 @@ impl Script {
         self.wires.close(&wire, &mut self.facts, &mut self.actors, side, &closing)
     }
 
-    /// An RST reaches an end without the other end's closing: an answer to a late packet, or a packet filter's.
+    /// An RST arrives without a close of the peer: a response to a late packet, or a packet filter's.
     pub(super) fn reset(&mut self, words: &mut Words) -> Result<()> {
         let wire = words.next("the connection")?;
         let side = which(words)?;
         if let Some(errno) = words.maybe() {
-            // The kernel's own patience with retransmissions ends.
+            // The kernel's retransmission timeout.
             let socket = self.wires.get(&wire)?.end(side)?.socket;
             self.wires.turn(&wire, &mut self.facts, &mut self.actors, side, TcpState::Close, Some(&errno))?;
             self.facts.kernel(Fact::SocketError(SocketError { socket, state: TcpState::Close, errno }));

@@ -1,4 +1,4 @@
-//! Connections and what the kernel shows of them, both ends, in the order in which its tracepoints fire
+//! Connections and the facts that the kernel emits about both endpoints, in the order in which its tracepoints fire
 //! (net/ipv4/tcp_input.c `tcp_reset`, tcp.c `__tcp_close`, measured on 6.18).
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
-    Fact, HttpFact, HttpWhat, SocketRead, ResetReceived, ResetSent, Socket, SocketError, Task, TcpState, TcpStateChange,
+    Fact, HttpFact, HttpWhat, ResetReceived, ResetSent, Socket, SocketError, SocketRead, Task, TcpState, TcpStateChange,
 };
 use gaia_monitor::model::ids::{CgroupId, Cookie, NetnsId};
 use gaia_monitor::model::time::Stamp;
@@ -40,7 +40,7 @@ pub struct Wire {
     pub server: Option<End>,
     /// docker-proxy's ends: towards the client, towards the container.
     pub hop: Option<(End, End)>,
-    /// The server's own address, where the kernel translates the one that the client asked for.
+    /// The server's own address, where the kernel translates the one that the client used.
     behind: Option<SocketAddr>,
 }
 
@@ -69,7 +69,7 @@ pub struct Wires {
     next: u16,
 }
 
-/// Where a connect goes.
+/// The destination of a connect.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The process that accepts, by its name.
@@ -79,7 +79,7 @@ pub struct Target {
     pub via: Option<SocketAddr>,
     /// The published port is the kernel's to translate: no docker-proxy between.
     pub translated: bool,
-    /// The address of a container, even if it is gone by now.
+    /// The address of a container, even if it has ended.
     pub ip: IpAddr,
     pub netns: NetnsId,
     pub cgroup: CgroupId,
@@ -158,7 +158,7 @@ impl Wires {
         self.turn(name, facts, actors, Which::Client, TcpState::SynSent, None)
     }
 
-    /// The handshake, and docker-proxy's own where it stands between.
+    /// The handshake, and docker-proxy's own if it is between.
     pub fn established(
         &mut self,
         name: &str,
@@ -234,7 +234,7 @@ impl Wires {
         self.reset_arrives(name, facts, actors, which)
     }
 
-    /// An RST reaches an end: the tracepoint, the state with the error, the report to the process.
+    /// An RST arrives at an endpoint: the tracepoint, the state with the error, the report to the process.
     pub fn reset_arrives(&mut self, name: &str, facts: &mut Facts, actors: &mut Actors, which: Which) -> Result<()> {
         let at = self.get(name)?.end(which)?.clone();
         let errno = match at.state {
@@ -309,7 +309,7 @@ impl Wires {
         Ok(())
     }
 
-    /// An end's process closes: FIN, or RST with unread bytes, SO_LINGER 0 or on request; the other end sees it, and
+    /// An endpoint's process closes: FIN, or RST with unread bytes, SO_LINGER 0 or on request; the peer sees it, and
     /// docker-proxy passes it on as a FIN.
     pub fn close(
         &mut self,
@@ -452,7 +452,7 @@ pub enum Met {
     Nothing,
 }
 
-/// How an end is closed.
+/// How an endpoint is closed.
 #[derive(Clone, Debug, Default)]
 pub struct Closing {
     /// Another process than the one that reads.

@@ -8,7 +8,7 @@ use gaia_monitor::model::time::Nanos;
 #[derive(Clone, Debug, Default)]
 pub struct Words {
     plain: std::collections::VecDeque<String>,
-    /// A key may stand more than once.
+    /// A key may occur more than once.
     pairs: BTreeMap<String, Vec<String>>,
     pub label: Option<String>,
 }
@@ -46,7 +46,7 @@ impl Words {
         self.plain.pop_front()
     }
 
-    /// Takes a plain word out, wherever it stands.
+    /// Removes a plain word, wherever it is.
     pub fn flag(&mut self, word: &str) -> bool {
         let before = self.plain.len();
         self.plain.retain(|other| other != word);
@@ -76,7 +76,7 @@ impl Words {
         self.pairs.iter().flat_map(|(key, values)| values.iter().map(move |value| (key.as_str(), value.as_str())))
     }
 
-    /// Nothing may be left: a misspelt word must not pass for agreement.
+    /// Nothing may be left: a misspelt word must be an error.
     pub fn end(self) -> Result<()> {
         if !self.is_empty() {
             bail!("not understood: {:?} {:?}", self.plain, self.pairs);

@@ -1,8 +1,8 @@
-//! The independent witness of the live suite: bpftrace, attached to the kernel's own tracepoints, writes down who
-//! exited when, which socket changed its state, and who sent a reset or a signal. What the monitor says is compared with it.
+//! The independent witness of the live suite: bpftrace, attached to the kernel's own tracepoints, records exits, socket
+//! states, resets and signals. The monitor's lines are compared with its records.
 //!
 //! It must never share code, probe or clock with the monitor: the offset between the kernel's clock and the wall clock is
-//! measured here, once more. One witness serves a whole test process; it ends with it, however that ends.
+//! measured here a second time. One witness serves a whole test process and ends with it, even by SIGKILL.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -88,7 +88,7 @@ impl Witness {
         let program = program()?;
         let mut child = spawn(&program)?;
         let out = child.stdout.take().context("bpftrace has no standard output")?;
-        // The pipe to the shell's standard input stays open as long as this process lives; see `spawn`.
+        // The pipe to the shell's standard input stays open as long as this process runs; see `spawn`.
         std::mem::forget(child.stdin.take());
         let witness: &'static Witness =
             Box::leak(Box::new(Witness { records: Mutex::new(Vec::new()), news: Condvar::new() }));
@@ -158,7 +158,7 @@ impl Witness {
         }
     }
 
-    /// When the socket `local` → `remote` made its first FIN or RST, as its own state tells.
+    /// When the socket `local` → `remote` made its first FIN or RST, by its own state.
     pub fn first_close(
         &self,
         local: SocketAddr,
@@ -230,7 +230,7 @@ fn mount_tracefs() -> Result<()> {
 }
 
 /// Runs bpftrace under a shell that waits for the end of its own standard input: it comes when this test process ends,
-/// also by SIGKILL, and the witness goes with it.
+/// also by SIGKILL, and the witness ends with it.
 fn spawn(program: &str) -> Result<Child> {
     Command::new("sh")
         .args([

@@ -1,4 +1,4 @@
-//! The witness's script, and the way back from a line that it printed to a record.
+//! The witness's script, and the parser of its output.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -173,7 +173,7 @@ mod tests {
     use crate::witness::{ExitStatus, Fact};
 
     #[test]
-    fn an_exit_by_signal_and_one_with_a_code_are_told_apart() {
+    fn distinguishes_an_exit_by_signal_from_one_with_a_code() {
         let exit = |status| Fact::Exit { pid: 7, status, comm: "Web Content 1".to_owned() };
         assert_eq!(parse("exit 5 7 9 Web Content 1").unwrap(), Line::Record(5, exit(ExitStatus::Signal(9))));
         assert_eq!(parse("exit 5 7 139 Web Content 1").unwrap(), Line::Record(5, exit(ExitStatus::Signal(11))));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_address_is_written_as_ipv4_in_both_layouts() {
+    fn reads_a_mapped_address_as_ipv4_in_both_layouts() {
         let wanted = |line: &str, want_from: &str, want_to: &str| match parse(line).unwrap() {
             Line::Record(_, Fact::ResetSent { from, to }) => {
                 assert_eq!((from.to_string().as_str(), to.to_string().as_str()), (want_from, want_to));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_the_script_did_not_print_is_no_record() {
+    fn rejects_lines_that_the_script_did_not_print() {
         assert_eq!(parse("Attaching 7 probes...").unwrap(), Line::Other);
         assert!(parse("exit 5 seven 9 x").is_err());
     }

@@ -1,13 +1,13 @@
-//! Facts at random, about so few containers, processes and connections that they meet each other all the time.
+//! Random facts about so few containers, processes and connections that they interact all the time.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gaia_monitor::model::event::{
-    DnsSocketClosed, BodyFraming, ContainerInfo, CoreDump, DockerAction, DockerEvent, Event, ExitStatus, Fact, Handshake,
-    Hook, HttpFact, HttpWhat, IcmpSent, AcceptQueueCounts, AcceptQueueFull, LogLine, LogStream, DnsMessage, DnsContent,
-    MemoryUse, DnsResponse, DnsProbe, NetworkAddress, PacketDropped, Process, ProcessExec, ProcessExited,
-    ProcessSeen, ProcessStarted, PublishedPort, SocketRead, ResetReceived, ResetSent, Retransmitted, Signal, SignalSender,
-    Socket, SocketError, SocketSeen, Task, TcpState, TcpStateChange, Unreachable,
+    AcceptQueueCounts, AcceptQueueFull, BodyFraming, ContainerInfo, CoreDump, DnsContent, DnsMessage, DnsProbe,
+    DnsResponse, DnsSocketClosed, DockerAction, DockerEvent, Event, ExitStatus, Fact, Handshake, Hook, HttpFact,
+    HttpWhat, IcmpSent, LogLine, LogStream, MemoryUse, NetworkAddress, PacketDropped, Process, ProcessExec,
+    ProcessExited, ProcessSeen, ProcessStarted, PublishedPort, ResetReceived, ResetSent, Retransmitted, Signal,
+    SignalSender, Socket, SocketError, SocketRead, SocketSeen, Task, TcpState, TcpStateChange, Unreachable,
 };
 use gaia_monitor::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use gaia_monitor::model::time::{Nanos, Stamp};
@@ -327,7 +327,9 @@ fn any_fact() -> BoxedStrategy<Fact> {
                 Fact::AcceptQueueFull(AcceptQueueFull { netns: socket.netns, packet })
             }
             2 => Fact::Retransmitted(Retransmitted { socket, state: TcpState::Established }),
-            3 => Fact::AcceptQueueCounts(AcceptQueueCounts { netns: socket.netns, since: BASE, overflows: 1, drops: 2 }),
+            3 => {
+                Fact::AcceptQueueCounts(AcceptQueueCounts { netns: socket.netns, since: BASE, overflows: 1, drops: 2 })
+            }
             _ => Fact::PacketDropped(PacketDropped {
                 netns: socket.netns,
                 source: socket.local,

@@ -31,7 +31,7 @@ fn journal(text: &str) -> tempfile::TempDir {
 }
 
 #[test]
-fn an_incident_is_found_by_the_second_and_by_what_failed() {
+fn finds_an_incident_by_second_and_error() {
     let moment = moment();
     let time_of_day = &moment[11..19];
     for at in [&moment[..], &moment[..19].replace('T', " "), time_of_day] {
@@ -46,7 +46,7 @@ fn an_incident_is_found_by_the_second_and_by_what_failed() {
 }
 
 #[test]
-fn nothing_that_fits_ends_with_6_and_says_what_there_is() {
+fn ends_with_6_and_lists_incidents_when_none_fits() {
     let moment = moment();
     explain(&["--server", "gaia-mcp"]).failed_with(6, &["nothing matches --server gaia-mcp among 1 incident", &moment]);
     explain(&["--error", "ReadError"]).failed_with(6, &["--error ReadError"]);
@@ -54,7 +54,7 @@ fn nothing_that_fits_ends_with_6_and_says_what_there_is() {
 }
 
 #[test]
-fn a_journal_is_read_up_to_its_torn_last_line() {
+fn reads_a_journal_up_to_its_torn_last_line() {
     let line = last_revision();
     let place = journal(&format!("{line}\n{}", &line[..line.len() / 2]));
     let ended = run(&["explain", "--journal", place.path().to_str().unwrap(), "--output", "json"]);
@@ -63,7 +63,7 @@ fn a_journal_is_read_up_to_its_torn_last_line() {
 }
 
 #[test]
-fn a_damaged_line_of_a_journal_costs_that_line() {
+fn skips_a_damaged_line_of_a_journal() {
     let place = journal(&format!("nonsense\n{}\n", last_revision()));
     let ended = run(&["explain", "--journal", place.path().to_str().unwrap(), "--output", "json"]);
     assert_eq!(ended.code, Some(0));
@@ -72,7 +72,7 @@ fn a_damaged_line_of_a_journal_costs_that_line() {
 }
 
 #[test]
-fn a_directory_without_journal_ends_with_4() {
+fn ends_with_4_when_the_directory_has_no_journal() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().to_str().unwrap();
     run(&["explain", "--journal", path]).failed_with(4, &["there is no journal in", path]);

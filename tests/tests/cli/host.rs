@@ -1,16 +1,16 @@
-//! What needs privileges, without them.
+//! Commands that need privileges, run without them.
 
 use crate::{as_ordinary_user, lines};
 
 #[test]
-fn run_by_an_ordinary_user_ends_with_3_and_one_sentence() {
+fn ends_with_3_and_one_sentence_when_an_ordinary_user_runs() {
     let place = tempfile::tempdir().unwrap();
     let ended = as_ordinary_user(place.path(), &["run", "--duration", "5"]);
     ended.failed_with(3, &["missing CAP_BPF", "run it as root", "gaia-monitor doctor"]);
 }
 
 #[test]
-fn a_run_that_cannot_start_leaves_an_earlier_recording_alone() {
+fn leaves_an_earlier_recording_alone_when_a_run_cannot_start() {
     let place = tempfile::tempdir().unwrap();
     let earlier = place.path().join("earlier.jsonl");
     std::fs::write(&earlier, "earlier\n").unwrap();
@@ -21,7 +21,7 @@ fn a_run_that_cannot_start_leaves_an_earlier_recording_alone() {
 }
 
 #[test]
-fn files_that_cannot_be_written_are_told_before_anything_starts() {
+fn reports_unwritable_files_before_the_start() {
     let place = tempfile::tempdir().unwrap();
     for option in ["--record", "--journal"] {
         let ended = as_ordinary_user(place.path(), &["run", option, "/proc/nothing/here"]);
@@ -30,7 +30,7 @@ fn files_that_cannot_be_written_are_told_before_anything_starts() {
 }
 
 #[test]
-fn doctor_by_an_ordinary_user_fails_its_preflight_and_names_the_fix() {
+fn doctor_names_the_fix_when_an_ordinary_user_fails_its_preflight() {
     let place = tempfile::tempdir().unwrap();
     let ended = as_ordinary_user(place.path(), &["doctor", "--output", "json"]);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);

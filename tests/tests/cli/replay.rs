@@ -25,7 +25,7 @@ fn text() -> String {
 }
 
 #[test]
-fn json_is_one_incident_a_line_and_fits_the_schema() {
+fn prints_one_incident_a_line_that_fits_the_schema() {
     let ended = replay(&recording(), &["--output", "json"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let revisions = lines(&ended.stdout);
@@ -54,7 +54,7 @@ fn pretty_names_process_signal_and_nanosecond_without_colour_in_a_pipe() {
 }
 
 #[test]
-fn a_torn_last_line_is_replayed_up_to_it_and_told() {
+fn replays_up_to_a_torn_last_line_and_reports_it() {
     let text = text();
     let whole: Vec<&str> = text.lines().collect();
     let (last, before) = whole.split_last().unwrap();
@@ -87,7 +87,7 @@ fn replays_the_whole_frames_of_a_torn_compressed_recording() {
 }
 
 #[test]
-fn a_damaged_line_ends_with_4_and_names_it() {
+fn ends_with_4_and_names_a_damaged_line() {
     let mut damaged: Vec<String> = text().lines().map(str::to_owned).collect();
     damaged[4] = damaged[4].replace("\"seq\"", "\"sqe\"");
     let ended = replay_text(&(damaged.join("\n") + "\n"));
@@ -95,7 +95,7 @@ fn a_damaged_line_ends_with_4_and_names_it() {
 }
 
 #[test]
-fn what_stands_before_a_damaged_line_is_printed() {
+fn prints_everything_before_a_damaged_line() {
     let text = text() + "{}\n";
     let ended = replay_text(&text);
     assert_eq!(ended.code, Some(4), "{}", ended.stderr);
@@ -103,7 +103,7 @@ fn what_stands_before_a_damaged_line_is_printed() {
 }
 
 #[test]
-fn a_missing_event_is_damage_unless_a_gap_accounts_for_it() {
+fn rejects_a_missing_event_without_a_gap() {
     let all = text();
     let mut holed: Vec<&str> = all.lines().collect();
     holed.remove(3);
@@ -117,7 +117,7 @@ fn a_missing_event_is_damage_unless_a_gap_accounts_for_it() {
 }
 
 #[test]
-fn foreign_files_are_refused_with_4() {
+fn ends_with_4_when_the_file_is_not_a_recording() {
     let later = text().replacen("gaia-monitor.recording/2", "gaia-monitor.recording/9", 1);
     replay_text(&later).failed_with(4, &["format 9", "reads format 1 only"]);
     replay_text("hello\n").failed_with(4, &["is not a recording of gaia-monitor"]);
@@ -128,7 +128,7 @@ fn foreign_files_are_refused_with_4() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_ends_the_replay_quietly() {
+fn ends_a_replay_silently_when_the_reader_closes_early() {
     for output in ["json", "pretty"] {
         let ended = with_closed_pipe(&["replay", recording().to_str().unwrap(), "--output", output], false);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));

@@ -1,4 +1,4 @@
-//! A request's whole story, in `explain` and at the end of a replay: from a recording that a scenario's text makes.
+//! The story of a request, in `explain` and at the end of a replay, from a recording made from a scenario's text.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use gaia_monitor_tests::scenario;
 
 use crate::{Ended, lines, run};
 
-/// GAIA's case: the primary is stopped, the helper asks three times, then the candidate, which dies of an upload.
+/// GAIA's case: the primary is stopped, the helper tries three times, then the candidate, which dies during an upload.
 const FAILED_FAILOVER: &str = "\
 container web name=gaia-web endpoint=CORE:gaia-core fallback=CORE:gaia-core-candidate
 container core name=gaia-core listens=6415
@@ -53,8 +53,8 @@ fn explain(arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn explain_tells_what_the_caller_saw_and_what_was_swallowed() {
-    // The error that reached the caller and the one that stands in the helper's line lead to the same story.
+fn explain_prints_the_callers_error_and_the_swallowed_one() {
+    // The caller's error and the error in the helper's line lead to the same story.
     for error in ["ConnectError", "ReadError"] {
         let ended = explain(&["--client", "gaia-web", "--error", error]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -66,7 +66,7 @@ fn explain_tells_what_the_caller_saw_and_what_was_swallowed() {
 }
 
 #[test]
-fn explain_writes_stories_behind_the_incidents_told_apart_by_their_schema() {
+fn explain_prints_stories_after_incidents_with_their_own_schema() {
     let ended = explain(&["--error", "ReadError", "--output", "json"]);
     let all = lines(&ended.stdout);
     let [incident, story] = &all[..] else { panic!("{}", ended.stdout) };
@@ -81,7 +81,7 @@ fn explain_writes_stories_behind_the_incidents_told_apart_by_their_schema() {
 }
 
 #[test]
-fn the_summary_of_a_replay_tells_it_too() {
+fn the_summary_of_a_replay_contains_the_story() {
     let file = recording();
     let ended = run(&["replay", file.path().to_str().unwrap()]);
     assert_eq!(ended.code, Some(0));

@@ -1,4 +1,4 @@
-//! What can be typed wrongly, and the help against it.
+//! Usage errors, and the messages about them.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ fn help_names_every_verb_and_every_exit_code() {
 }
 
 #[test]
-fn the_help_of_a_verb_teaches_by_examples() {
+fn help_of_a_verb_has_examples() {
     for verb in ["run", "replay", "explain"] {
         let ended = run(&[verb, "--help"]);
         assert_eq!(ended.code, Some(0));
@@ -28,14 +28,14 @@ fn the_help_of_a_verb_teaches_by_examples() {
 }
 
 #[test]
-fn without_a_verb_it_shows_the_help_and_fails() {
+fn shows_the_help_and_fails_without_a_verb() {
     let ended = run::<&str>(&[]);
     assert_eq!(ended.code, Some(2));
     ended.says(&["Usage: gaia-monitor <COMMAND>"]);
 }
 
 #[test]
-fn wrong_usage_ends_with_2_and_says_what_is_right() {
+fn ends_with_2_and_names_the_remedy_on_wrong_usage() {
     let cases: [(&[&str], &str); 12] = [
         (&["fly"], "unrecognized subcommand"),
         (&["run", "--speed"], "unexpected argument"),
@@ -59,7 +59,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_right() {
 }
 
 #[test]
-fn explain_must_be_told_where_to_look() {
+fn explain_requires_a_source() {
     let ended = run(&["explain", "--at", "12:00:00"]);
     assert_eq!(ended.code, Some(2));
     ended.says(&["--journal <DIR>", "--recording <FILE>"]);
@@ -73,7 +73,7 @@ fn config(text: &str) -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn a_bad_configuration_ends_with_2_and_names_line_and_column() {
+fn ends_with_2_and_names_line_and_column_of_a_bad_configuration() {
     let (_place, path) = config("include_cancelled = true\n\n[scope]\n  project = [\"gaia\"]\n");
     let ended = run(&["run", "--config", &path]);
     ended.failed_with(2, &[&format!("{path}:4:3: unknown field `project`"), "gaia-monitor assets config"]);
@@ -81,7 +81,7 @@ fn a_bad_configuration_ends_with_2_and_names_line_and_column() {
 }
 
 #[test]
-fn the_printed_configuration_joins_file_and_flags_and_reads_back() {
+fn prints_a_configuration_of_file_and_flags_that_reads_back() {
     let (place, path) =
         config("[scope]\nprojects = [\"a\"]\nlabels = [\"k=v\"]\n[policy.services]\nweb = [\"ReadError\"]\n");
     let ended = run(&["run", "--config", &path, "--project", "b", "--include-cancelled", "--print-config"]);
@@ -126,7 +126,7 @@ const OPTIONS: [(&str, &str, [&str; 3], &str); 16] = [
 ];
 
 #[test]
-fn a_flag_goes_over_the_variable_and_both_over_the_file_for_every_option() {
+fn flags_override_variables_and_both_override_the_file() {
     for (flag, variable, [file, other, wanted], line) in OPTIONS {
         let printed = |flagged: &str, set: &str| {
             let mut first = command(&["run", "--print-config", &format!("{flag}={flagged}")]);
@@ -136,7 +136,7 @@ fn a_flag_goes_over_the_variable_and_both_over_the_file_for_every_option() {
         let ended = printed(wanted, other);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{flag}");
         assert!(ended.stdout.lines().any(|printed| printed == line), "{flag} over {variable}: {}", ended.stdout);
-        // What was printed is a file; the variable goes over it.
+        // The printed text is a file; the variable overrides it.
         let (_place, path) = config(&printed(file, other).stdout);
         let mut over_file = command(&["run", "--print-config", "--config", &path]);
         over_file.env(variable, wanted);
@@ -149,7 +149,7 @@ fn a_flag_goes_over_the_variable_and_both_over_the_file_for_every_option() {
 }
 
 #[test]
-fn every_flag_of_a_run_is_in_the_help_with_its_variable() {
+fn help_of_run_names_the_variable_of_every_flag() {
     let help = run(&["run", "--help"]).stdout;
     let flags: Vec<&str> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
     // These are about the configuration itself, or end the command.
@@ -164,7 +164,7 @@ fn every_flag_of_a_run_is_in_the_help_with_its_variable() {
 }
 
 #[test]
-fn assets_print_what_they_name_and_nothing_else() {
+fn assets_print_only_the_named_file() {
     let schema = run(&["assets", "incident-schema"]);
     assert_eq!(schema.code, Some(0));
     let schema: serde_json::Value = serde_json::from_str(&schema.stdout).unwrap();
@@ -175,7 +175,7 @@ fn assets_print_what_they_name_and_nothing_else() {
 }
 
 #[test]
-fn completions_know_the_verbs() {
+fn completions_contain_all_verbs() {
     for shell in ["bash", "zsh", "fish"] {
         let ended = run(&["completions", shell]);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
@@ -184,7 +184,7 @@ fn completions_know_the_verbs() {
 }
 
 #[test]
-fn a_reader_that_leaves_early_is_no_failure() {
+fn succeeds_when_the_reader_closes_early() {
     for arguments in [&["--help"][..], &["--version"], &["assets", "incident-schema"], &["completions", "bash"]] {
         let ended = with_closed_pipe(arguments, false);
         assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
@@ -194,7 +194,7 @@ fn a_reader_that_leaves_early_is_no_failure() {
 }
 
 #[test]
-fn the_offline_build_does_not_know_tokio() {
+fn the_offline_build_has_no_tokio() {
     let output = std::process::Command::new(env!("CARGO"))
         .args(["tree", "-p", "gaia-monitor", "-e", "normal", "--no-default-features", "--prefix", "none"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -16,7 +16,7 @@ use gaia_monitor_tests::witness::Witness;
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(15);
 
 #[test]
-fn a_full_queue_is_counted_by_the_kernel_as_often_as_the_probe_sees_it() {
+fn the_kernel_counts_a_full_queue_as_often_as_the_probe() {
     if let Err(error) = counted() {
         panic!("{error:#}");
     }
@@ -27,7 +27,7 @@ fn counted() -> Result<()> {
     let mut monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
     let server = stage.server(stage.recipe("core"), "core", &["hoard", "--fill", "2"])?;
     let client = stage.client("web")?;
-    // The SYN is sent again a second after the first, and once more two seconds later.
+    // The SYN is retransmitted a second after the first, and once more two seconds later.
     client.ask(Request::get(&server.url("/ok")).connect_timeout(4.0))?;
     let netns = netns_of(server.pid)?;
     let (seen, overflows) = wait::until("the last packet to be counted", PUBLISHED_WITHIN, || {

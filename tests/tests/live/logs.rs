@@ -1,4 +1,4 @@
-//! A log that Docker cannot give back.
+//! A log that Docker cannot read.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use gaia_monitor_tests::witness::Witness;
 const SETTLES_WITHIN: Duration = Duration::from_secs(12);
 
 #[test]
-fn a_log_that_docker_cannot_give_back_is_said_once_and_costs_nothing_else() {
+fn reports_an_unreadable_log_once_and_loses_nothing_else() {
     if let Err(error) = unreadable() {
         panic!("{error:#}");
     }

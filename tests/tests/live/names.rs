@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use gaia_monitor::model::event::{DockerAction, Event, Fact, DnsResponse};
+use gaia_monitor::model::event::{DnsResponse, DockerAction, Event, Fact};
 use gaia_monitor::model::time::{Nanos, Stamp};
 use gaia_monitor_tests::monitor::{Monitor, Options, events_of};
 use gaia_monitor_tests::play::replays;
@@ -12,11 +12,11 @@ use gaia_monitor_tests::wait;
 use gaia_monitor_tests::witness::Witness;
 
 const KNOWN_WITHIN: Duration = Duration::from_secs(20);
-/// What happens to a container makes its names be asked for often for two seconds, and every ten seconds otherwise.
+/// An event of a container makes its names be probed often for two seconds, and every ten seconds otherwise.
 const PROMPTLY: Nanos = Nanos::from_secs(3);
 
 #[test]
-fn a_name_that_nobody_asks_for_is_known_to_go_and_to_come_back() {
+fn probes_record_that_a_name_disappears_and_returns() {
     if let Err(error) = goes_and_comes_back() {
         panic!("{error:#}");
     }

@@ -1,4 +1,4 @@
-//! What a running monitor may still do: each thread what the page says of it, and that is enough for its work.
+//! Privileges of a running monitor: each thread keeps what the page lists, and that is enough for its work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,13 +19,13 @@ use serde_json::Value;
 
 const TOLD_WITHIN: Duration = Duration::from_secs(15);
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
-/// A user whose processes root cannot look into without a privilege.
+/// A user with processes that root cannot inspect without a privilege.
 const STRANGER: &str = "1000";
 /// Numbers from include/uapi/linux/capability.h.
 const NUMBERS: [(&str, u32); 4] =
     [("CAP_DAC_READ_SEARCH", 2), ("CAP_SYS_PTRACE", 19), ("CAP_SYS_ADMIN", 21), ("CAP_DAC_OVERRIDE", 1)];
 
-/// What `docs/privileges.md` says that each thread keeps, as a mask.
+/// The capabilities of each thread by `docs/privileges.md`, as a mask.
 fn page() -> Result<BTreeMap<String, u64>> {
     let path = host::workspace().join("gaia-monitor/docs/privileges.md");
     let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -82,7 +82,7 @@ fn check(pid: u32) -> Result<()> {
     Ok(())
 }
 
-/// A line of a recording that says that the process listens there.
+/// Is this line of a recording a listening socket of the process at this address?
 fn listens(line: &Value, port: u16, pid: u32) -> bool {
     match serde_json::from_value::<Event>(line.clone()).map(|event| event.fact) {
         Ok(Fact::SocketSeen(seen)) => {
@@ -95,7 +95,7 @@ fn listens(line: &Value, port: u16, pid: u32) -> bool {
 }
 
 #[test]
-fn every_thread_has_the_capabilities_of_the_page_and_they_are_enough() {
+fn threads_have_exactly_the_documented_capabilities() {
     if let Err(error) = reduced() {
         panic!("{error:#}");
     }
@@ -104,7 +104,7 @@ fn every_thread_has_the_capabilities_of_the_page_and_they_are_enough() {
 fn reduced() -> Result<()> {
     let stage = Stage::begin(Witness::get()?)?;
     fs::set_permissions(stage.stack.folder(), fs::Permissions::from_mode(0o777))?;
-    // Older than the monitor, and with more rights than it keeps; the other by a user who is not root.
+    // Older than the monitor, and with more rights than it keeps; the other by a user other than root.
     let server = stage.server(stage.recipe("core"), "core", &["http"])?;
     let client = stage.client("web")?;
     let older = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;

@@ -1,4 +1,4 @@
-//! From a crash to its alert, and from the alert to the incident, by a real Prometheus; and what promtool says of it all.
+//! From a crash to its alert, and from the alert to the incident, by a real Prometheus; and the checks of promtool.
 
 mod server;
 
@@ -25,7 +25,7 @@ const FIRES_WITHIN: Duration = Duration::from_secs(30);
 const WITHIN: Duration = Duration::from_secs(30);
 /// Where the alerts' commands look for the journal.
 const JOURNAL: &str = "/var/lib/gaia-monitor";
-/// Alerts that this story may set off: what breaks, who died, and the names and the pair that go with them.
+/// Alerts that this story may fire: failures, deaths, and the names and the pair of these containers.
 const OF_THE_STORY: [&str; 5] =
     ["GaiaConnectionsDropped", "GaiaUnprotectedFailure", "GaiaProcessDied", "GaiaNameGone", "GaiaPairFailed"];
 /// Queries of the dashboard, by a part of them, that this story leaves without data.
@@ -53,7 +53,7 @@ fn tool(name: &str) -> Result<PathBuf> {
 }
 
 #[test]
-fn promtool_has_no_complaint_about_the_rules_and_every_alert_fires_and_stays_silent_when_it_must() {
+fn the_rules_pass_promtool_and_their_unit_tests() {
     passes(rules_are_sound());
 }
 
@@ -89,7 +89,7 @@ fn rules_are_sound() -> Result<()> {
 }
 
 #[test]
-fn a_crash_sets_off_its_alerts_within_30_s_which_lead_to_its_incident() {
+fn a_crash_fires_its_alerts_within_30_s_that_lead_to_its_incident() {
     passes(from_crash_to_incident());
 }
 
@@ -102,7 +102,7 @@ fn from_crash_to_incident() -> Result<()> {
     let (core, candidate) = (stage.uvicorn("core")?, stage.uvicorn("core-candidate")?);
     let client = stage.client("web")?;
 
-    // An ordinary day: answers, a 503 or two, a restart that breaks nothing.
+    // An ordinary day: responses, a 503 or two, a restart that breaks nothing.
     candidate.container.verb("restart")?;
     candidate.listening(2)?;
     for path in ["/pid", "/status?code=503", "/status?code=503", "/pid"] {
@@ -161,7 +161,7 @@ fn from_crash_to_incident() -> Result<()> {
     dashboard_has_data(&prometheus)?;
     metrics_are_clean(&stage, &get(&format!("http://{listen}/metrics"), &[])?)?;
 
-    // What is not there any more has neither failed nor gone.
+    // A removed container is neither failed nor missing.
     stage.stack.run().remove_all()?;
     wait::until("the alerts of the removed pair to end", WITHIN, || {
         let lasting = ["GaiaPairFailed", "GaiaNameGone"];
@@ -204,7 +204,7 @@ fn leads_to(alert: &Alert, journal: &Path, container: &str, cause: CauseKind) ->
     Ok(())
 }
 
-/// Every query of the dashboard, as Grafana asks it.
+/// Every query of the dashboard, as Grafana sends it.
 fn dashboard_has_data(prometheus: &Prometheus) -> Result<()> {
     let dashboard: Value = serde_json::from_str(&asset("grafana-dashboard")?)?;
     let now = format!("{:.3}", std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs_f64());

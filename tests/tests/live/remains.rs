@@ -1,4 +1,4 @@
-//! What a monitor that is killed leaves behind: a recording, and nothing else.
+//! Remains of a killed monitor: a recording, and nothing else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,11 +17,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
-/// The kernel frees programs and links after the last reference is gone and a grace period is over.
+/// The kernel frees programs and links after the last reference is dropped and a grace period is over.
 const FREED_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
-fn a_killed_monitor_leaves_a_recording_that_replays_and_nothing_in_the_kernel() {
+fn leaves_a_readable_recording_and_nothing_in_the_kernel_when_killed() {
     if let Err(error) = killed() {
         panic!("{error:#}");
     }

@@ -1,4 +1,4 @@
-//! The files that `assets` prints for operators, judged by the tools that read them and tried as they are meant.
+//! The files that `assets` prints for operators, checked by the tools that read them and used as intended.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,9 +21,9 @@ use nix::sys::signal::Signal;
 const WITHIN: Duration = Duration::from_secs(30);
 /// Where the unit expects the program.
 const INSTALLED: &str = "/usr/local/bin/gaia-monitor";
-/// A sign of life to the service manager.
+/// A watchdog message to the service manager.
 const ALIVE: &str = "WATCHDOG=1\n";
-/// What `systemd-analyze security` may say at most, in tenths.
+/// The highest permitted score of `systemd-analyze security`, in tenths.
 const EXPOSURE: &str = "--threshold=40";
 
 fn asset(name: &str) -> Result<String> {
@@ -43,7 +43,7 @@ fn passes(result: Result<()>) {
 }
 
 #[test]
-fn systemd_has_no_complaint_about_the_unit_and_finds_it_little_exposed() {
+fn the_unit_passes_systemd_analyze() {
     passes(unit_is_sound());
 }
 
@@ -58,7 +58,7 @@ fn unit_is_sound() -> Result<()> {
     no_complaint(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&unit))?;
     let security = ["security", "--offline=true", "--no-pager", EXPOSURE];
     run(Command::new("systemd-analyze").args(security).arg(&unit), OnInterrupt::End)?;
-    // A unit without the hardening must fail the same question, or it asks nothing.
+    // A unit without the hardening must fail the same check, or the check is void.
     fs::write(&unit, "[Service]\nExecStart=/bin/true\n")?;
     let (status, _) = run_any(Command::new("systemd-analyze").args(security).arg(&unit), OnInterrupt::End)?;
     ensure!(!status.success(), "any unit passes");
@@ -66,7 +66,7 @@ fn unit_is_sound() -> Result<()> {
 }
 
 #[test]
-fn the_units_capabilities_are_enough_and_the_service_manager_is_told_how_it_goes() {
+fn runs_with_the_units_capabilities_and_notifies_the_service_manager() {
     passes(as_the_unit_does());
 }
 
@@ -131,11 +131,11 @@ fn pins_a_kill(stage: &Stage, mut monitor: Monitor) -> Result<()> {
 }
 
 #[test]
-fn the_compose_service_watches_the_stack_from_a_container_and_pins_a_kill() {
+fn the_compose_service_reports_a_kill_from_its_container() {
     passes(in_a_container());
 }
 
-/// The service in a project of its own; gone, with image and volume, when it is dropped.
+/// The service in a project of its own; removed, with image and volume, on drop.
 struct Composed {
     files: [PathBuf; 2],
     project: String,
@@ -187,7 +187,7 @@ fn in_a_container() -> Result<()> {
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
     server.signal_from_host(server.pid, Signal::SIGKILL)?;
     client.ended(&request)?;
-    // As an operator asks: by the journal, in the container.
+    // As an operator does: with the journal, in the container.
     let explain = [
         "gaia-monitor",
         "explain",
@@ -212,7 +212,7 @@ fn in_a_container() -> Result<()> {
     stage.stack.remove()
 }
 
-/// The shipped files in the case's folder as the header of the Compose file says, and next to them what a test needs:
+/// The shipped files in the case's folder as in the header of the Compose file, and next to them what a test needs:
 /// names and labels of its own, its scope, no port that an operator's monitor may have.
 fn compose(stage: &Stage) -> Result<Composed> {
     let place = stage.stack.folder().join("composed");

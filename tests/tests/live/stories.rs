@@ -1,4 +1,4 @@
-//! A request's whole story by real containers: a failed failover, as GAIA's helper makes it.
+//! The story of a request by real containers: a failed failover, as GAIA's helper makes it.
 
 use std::process::Command;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use nix::sys::signal::Signal;
 const SETTLES_WITHIN: Duration = Duration::from_secs(12);
 
 #[test]
-fn a_failed_failover_is_told_as_one_request_whose_last_error_was_swallowed() {
+fn reports_a_failed_failover_as_one_request_with_a_swallowed_error() {
     if let Err(error) = failed_failover() {
         panic!("{error:#}");
     }
@@ -24,7 +24,7 @@ fn a_failed_failover_is_told_as_one_request_whose_last_error_was_swallowed() {
 
 fn failed_failover() -> Result<()> {
     let stage = Stage::begin(Witness::get()?)?;
-    // The harness's helper waits for less than GAIA's: the configuration says so.
+    // The harness's helper waits for less time than GAIA's, by the configuration.
     let config = stage.stack.folder().join("policy.toml");
     std::fs::write(&config, "[policy]\nwaits = ['500ms', '1s']\n").context("writing the configuration")?;
     let options = Options::default().project(stage.stack.project()).arg("--config").arg(&config);

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::event::{DockerAction, DnsResponse, DnsProbe};
+use crate::model::event::{DnsProbe, DnsResponse, DockerAction};
 use crate::model::ids::ContainerId;
 use crate::model::time::{Nanos, Stamp};
 

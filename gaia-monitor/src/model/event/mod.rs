@@ -19,16 +19,18 @@ mod source;
 use serde::{Deserialize, Serialize};
 
 pub use docker::{ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, NetworkAddress, PublishedPort};
-pub use drops::{Handshake, Hook, IcmpSent, AcceptQueueCounts, AcceptQueueFull, PacketDropped, Retransmitted, Unreachable};
+pub use drops::{
+    AcceptQueueCounts, AcceptQueueFull, Handshake, Hook, IcmpSent, PacketDropped, Retransmitted, Unreachable,
+};
 pub use http::{BodyFraming, HttpFact, HttpWhat};
 pub use links::{AddressChange, Link, LinkChange, LinkKind, LinkState, LinksRead, NeighbourChange};
-pub use names::{DnsSocketClosed, DnsMessage, DnsContent, DnsResponse, DnsProbe};
+pub use names::{DnsContent, DnsMessage, DnsProbe, DnsResponse, DnsSocketClosed};
 pub use process::{
     ExitStatus, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Task,
 };
 pub use source::Source;
 pub use tcp::{
-    ProxySeen, SocketRead, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, TcpState, TcpStateChange,
+    ProxySeen, ResetReceived, ResetSent, Socket, SocketError, SocketRead, SocketSeen, TcpState, TcpStateChange,
 };
 pub use traces::{CoreDump, LogLine, LogStream, LogsUnread, MemoryUse};
 

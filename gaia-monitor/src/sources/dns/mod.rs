@@ -17,7 +17,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use crate::model::event::{DockerAction, Fact, DnsProbe, Observation};
+use crate::model::event::{DnsProbe, DockerAction, Fact, Observation};
 use crate::model::settings::Scope;
 use crate::model::time::Stamp;
 use crate::pipeline::channel::EventSender;

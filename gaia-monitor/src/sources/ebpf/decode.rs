@@ -11,8 +11,9 @@ use gaia_monitor_abi::{
 use super::names::{self, Names};
 use super::{drops, http};
 use crate::model::event::{
-    DnsSocketClosed, ExitStatus, Fact, DnsMessage, DnsContent, Observation, Process, ProcessExec, ProcessExited,
-    ProcessStarted, SocketRead, ResetReceived, ResetSent, Signal, SignalSender, Socket, SocketError, Task, TcpStateChange,
+    DnsContent, DnsMessage, DnsSocketClosed, ExitStatus, Fact, Observation, Process, ProcessExec, ProcessExited,
+    ProcessStarted, ResetReceived, ResetSent, Signal, SignalSender, Socket, SocketError, SocketRead, Task,
+    TcpStateChange,
 };
 use crate::model::ids::{CgroupId, Cookie, NetnsId, Pid};
 use crate::model::time::Stamp;

@@ -7,7 +7,9 @@ use gaia_monitor_abi::{
 
 use super::decode::socket;
 use super::names::Names;
-use crate::model::event::{Fact, Handshake, Hook, IcmpSent, AcceptQueueFull, PacketDropped, Retransmitted, Unreachable};
+use crate::model::event::{
+    AcceptQueueFull, Fact, Handshake, Hook, IcmpSent, PacketDropped, Retransmitted, Unreachable,
+};
 
 pub(super) fn dropped(record: &PacketDroppedRecord, names: &Names) -> Fact {
     /// Bit of the header's flags (RFC 9293).

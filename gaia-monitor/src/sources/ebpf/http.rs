@@ -38,9 +38,11 @@ fn what(record: &HttpRecord, fact: Facts) -> Option<HttpWhat> {
         Facts::COMPLETE if is_response => HttpWhat::ResponseComplete,
         Facts::COMPLETE => HttpWhat::RequestComplete,
         Facts::INFORMATIONAL => HttpWhat::Informational { status: record.status },
-        Facts::HEADERS => {
-            HttpWhat::ResponseHeaders { status: record.status, body: body(record), close: record.flags & HTTP_CLOSE != 0 }
-        }
+        Facts::HEADERS => HttpWhat::ResponseHeaders {
+            status: record.status,
+            body: body(record),
+            close: record.flags & HTTP_CLOSE != 0,
+        },
         Facts::UPGRADED => HttpWhat::Upgraded,
         Facts::MALFORMED => HttpWhat::Malformed,
         Facts::OPAQUE => HttpWhat::Opaque,

@@ -15,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::model::event::{ContainerInfo, DockerAction, Fact, AcceptQueueCounts, Observation};
+use crate::model::event::{AcceptQueueCounts, ContainerInfo, DockerAction, Fact, Observation};
 use crate::model::ids::{ContainerId, NetnsId, Pid};
 use crate::model::time::Stamp;
 use crate::pipeline::channel::EventSender;

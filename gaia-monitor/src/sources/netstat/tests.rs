@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::{Counts, NAMESPACES, Watch, counts_of, parse};
-use crate::model::event::{ContainerInfo, DockerAction, DockerEvent, Fact, AcceptQueueCounts};
+use crate::model::event::{AcceptQueueCounts, ContainerInfo, DockerAction, DockerEvent, Fact};
 use crate::model::ids::{NetnsId, Pid};
 use crate::model::time::Stamp;
 use crate::sources::test_fixtures::{self, id};

@@ -64,7 +64,7 @@ impl Prometheus {
         Ok(prometheus)
     }
 
-    /// The `data` of an answer of the API.
+    /// The `data` of a response of the API.
     pub fn api(&self, path: &str, query: &[(&str, &str)]) -> Result<Value> {
         let text = get(&format!("http://{}/api/v1/{path}", self.address), query)?;
         let mut answer: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
@@ -98,7 +98,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// One alert, as the API tells it.
+/// One alert, as the API returns it.
 #[derive(Clone, Debug)]
 pub struct Alert(Value);
 
@@ -116,7 +116,7 @@ impl Alert {
     }
 }
 
-/// What a page answers, or what it says is wrong.
+/// The body of a response, or its error.
 pub fn get(url: &str, query: &[(&str, &str)]) -> Result<String> {
     let request = ureq::get(url).query_pairs(query.iter().copied());
     let request = request.config().timeout_global(Some(ANSWERS_WITHIN)).http_status_as_error(false).build();

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::event::{DnsSocketClosed, DnsMessage, DnsContent, DnsResponse, Task};
+use crate::model::event::{DnsContent, DnsMessage, DnsResponse, DnsSocketClosed, Task};
 use crate::model::ids::{Cookie, Pid};
 use crate::model::time::{Nanos, Stamp};
 

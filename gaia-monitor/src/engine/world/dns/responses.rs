@@ -2,7 +2,7 @@
 //!
 //! Invariants: only names of interest are recorded, and no response of a lookup in which events were lost.
 
-use crate::model::event::{DnsMessage, DnsContent, DnsResponse, DnsProbe};
+use crate::model::event::{DnsContent, DnsMessage, DnsProbe, DnsResponse};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
 

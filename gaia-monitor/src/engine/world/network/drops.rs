@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
-use crate::model::event::{Handshake, Hook, IcmpSent, AcceptQueueCounts, AcceptQueueFull, PacketDropped, Unreachable};
+use crate::model::event::{AcceptQueueCounts, AcceptQueueFull, Handshake, Hook, IcmpSent, PacketDropped, Unreachable};
 use crate::model::ids::{ContainerId, NetnsId};
 use crate::model::time::{Nanos, Stamp};
 

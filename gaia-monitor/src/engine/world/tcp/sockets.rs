@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use crate::model::event::{
-    BodyFraming, HttpFact, HttpWhat, SocketRead, ResetReceived, ResetSent, Socket, SocketError, SocketSeen, Task, TcpState,
+    BodyFraming, HttpFact, HttpWhat, ResetReceived, ResetSent, Socket, SocketError, SocketRead, SocketSeen, Task,
+    TcpState,
 };
 use crate::model::ids::{Cookie, NetnsId};
 use crate::model::time::Stamp;

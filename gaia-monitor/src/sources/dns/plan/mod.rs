@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::model::event::{ContainerInfo, DockerAction, Fact, DnsResponse};
+use crate::model::event::{ContainerInfo, DnsResponse, DockerAction, Fact};
 use crate::model::ids::{ContainerId, NetnsId, Pid};
 use crate::model::scope;
 use crate::model::settings::Scope;

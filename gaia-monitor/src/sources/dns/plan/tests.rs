@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{IN_FLIGHT, PER_SECOND, Plan, QUERIES, Query, STEADY, STEADY_GONE};
 use crate::model::event::{
-    ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, Fact, DnsResponse, NetworkAddress,
+    ContainerInfo, DeclaredEndpoint, DnsResponse, DockerAction, DockerEvent, Fact, NetworkAddress,
 };
 use crate::model::ids::NetnsId;
 use crate::model::settings::Scope;
