@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::engine::Engine;
-use crate::engine::effect::{Effect, Wanted};
+use crate::engine::effect::{Effect, Request};
 use crate::model::event::Event;
 use crate::model::settings::Settings;
 use crate::model::time::Stamp;
@@ -24,7 +24,7 @@ pub struct Driver<'a> {
     /// Reused by every step.
     effects: Vec<Effect>,
     /// Requested by the engine during the last event.
-    wanted: Vec<Wanted>,
+    wanted: Vec<Request>,
 }
 
 /// The result of a finished run.
@@ -69,8 +69,8 @@ impl<'a> Driver<'a> {
         self.engine.step(event, &mut self.effects);
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Wanted(wanted) => self.wanted.push(wanted),
-                emitted @ (Effect::Incident(_) | Effect::Explained { .. } | Effect::Counted(_)) => {
+                Effect::Enrich(wanted) => self.wanted.push(wanted),
+                emitted @ (Effect::Incident(_) | Effect::Explained { .. } | Effect::Count(_)) => {
                     self.outputs.emit(emitted, event.seen);
                 }
             }
@@ -79,7 +79,7 @@ impl<'a> Driver<'a> {
 
     /// Takes the enrichment that the engine requested during the last event.
     #[must_use]
-    pub fn wanted(&mut self) -> Vec<Wanted> {
+    pub fn wanted(&mut self) -> Vec<Request> {
         std::mem::take(&mut self.wanted)
     }
 

@@ -11,14 +11,14 @@ use gaia_monitor_tests::scenario::{self, Scenario};
 
 /// The reader wants an expectation; none is checked here.
 fn read(facts: &str) -> Result<Scenario> {
-    scenario::read(&format!("# Levels.\n{facts}\nsilent\n"))
+    scenario::read(&format!("# Gauges.\n{facts}\nsilent\n"))
 }
 
 /// Each name with its asker, and whether it is up, after these facts.
 fn names(facts: &str) -> Result<Vec<String>> {
     let read = read(facts)?;
     let (mut engine, _) = drive(&read.settings, &read.events);
-    let levels = engine.levels().unwrap_or_default();
+    let levels = engine.gauges().unwrap_or_default();
     let shown = |up: bool| if up { "up" } else { "gone" };
     Ok(levels.names.iter().map(|level| format!("{} in {}: {}", level.name, level.observer, shown(level.up))).collect())
 }
@@ -103,7 +103,7 @@ fn shows_a_restarted_candidate_as_active_when_its_interface_changed() -> Result<
     let fact = Fact::LinksRead(LinksRead { netns, host: false, links: vec![eth0], addresses });
     read.events.push(Event { seq: last.seq + 1, fact, ..last });
     let (mut engine, _) = drive(&read.settings, &read.events);
-    let pairs: BTreeMap<_, _> = engine.levels().unwrap_or_default().pairs;
+    let pairs: BTreeMap<_, _> = engine.gauges().unwrap_or_default().pairs;
     assert_eq!(pairs.into_values().collect::<Vec<_>>(), [PairState::Active]);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::engine::effect::Wanted;
+use crate::engine::effect::Request;
 use crate::model::event::{Fact, Observation};
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
@@ -30,9 +30,9 @@ impl Enrichment {
         (Self { clock, sender: sender.with_stage("pipeline.postmortem"), reader, logs }, requests)
     }
 
-    pub(super) fn request(&self, request: Wanted) {
+    pub(super) fn request(&self, request: Request) {
         match request {
-            Wanted::Logs { subject, clients, since } => {
+            Request::Logs { subject, clients, since } => {
                 let subject = subject.into_iter().map(|container| (container, Lines::All));
                 let clients = clients.into_iter().map(|container| (container, Lines::Errors));
                 for (container, lines) in subject.chain(clients) {
@@ -43,10 +43,10 @@ impl Enrichment {
                     }
                 }
             }
-            Wanted::Memory { container, victim } => {
+            Request::Memory { container, victim } => {
                 self.read(move || postmortem::memory(&container, victim).map(Fact::Memory));
             }
-            Wanted::Core { pid } => {
+            Request::Core { pid } => {
                 self.read(move || postmortem::core(pid).map(|dump| Fact::CoreDump(Box::new(dump))));
             }
         }

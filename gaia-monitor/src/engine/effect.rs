@@ -12,14 +12,14 @@ pub enum Effect {
     /// Why a rule applied or did not; only `replay --explain` prints it.
     Explained { at: Stamp, text: String },
     /// A count of something that is not an incident.
-    Counted(Counted),
+    Count(Counter),
     /// A request for facts that enrich an incident. A live run collects them; a recording already contains them.
-    Wanted(Wanted),
+    Enrich(Request),
 }
 
 /// A request for enrichment. Nothing waits for the result; a late or missing one is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Request {
     /// Log lines of the subject since an instant, and lines of its clients that name an error.
     Logs { subject: Option<ContainerId>, clients: Vec<ContainerId>, since: Stamp },
     /// Memory use of a container, right after the OOM killer selected one of its processes.
@@ -30,7 +30,7 @@ pub enum Wanted {
 
 /// An increment of a counter. Names of clients, servers and services are the labels of metrics.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Counted {
+pub enum Counter {
     /// A client disconnected before its response.
     ClientCancelled { client: String, server: String },
     /// A server closed an idle connection.

@@ -91,7 +91,7 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for JsonLines<W> {
                 }
                 Ok(())
             }
-            Effect::Counted(_) | Effect::Wanted(_) => Ok(()),
+            Effect::Count(_) | Effect::Enrich(_) => Ok(()),
         }
     }
 

@@ -74,7 +74,7 @@ impl<'a> Outputs<'a> {
         match effect {
             Effect::Incident(_) | Effect::Explained { .. } => {}
             // For folds only. A flood of them would wake every writer for nothing and crowd incidents out of its queue.
-            Effect::Counted(_) | Effect::Wanted(_) => return,
+            Effect::Count(_) | Effect::Enrich(_) => return,
         }
         let effect = Arc::new(effect);
         for queue in &mut self.queues {

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 
 use super::Fold;
 use super::queue::OutputLoss;
-use crate::engine::effect::{Counted, Effect};
+use crate::engine::effect::{Counter, Effect};
 use crate::model::ids::IncidentId;
 use crate::model::incident::{CauseKind, HttpxClass, Incident, State, name_of};
 use crate::model::settings::Waits;
@@ -201,23 +201,23 @@ impl Fold for Summary {
     fn fold(&mut self, effect: &Effect, _seen: Stamp) {
         match effect {
             Effect::Incident(incident) => self.fold_incident(incident),
-            Effect::Explained { .. } | Effect::Wanted(_) => {}
-            Effect::Counted(Counted::ClientCancelled { .. }) => self.cancelled += 1,
-            Effect::Counted(Counted::IdleClose { .. }) => self.idle_closes += 1,
-            Effect::Counted(Counted::LogsUnread { container, why }) => {
+            Effect::Explained { .. } | Effect::Enrich(_) => {}
+            Effect::Count(Counter::ClientCancelled { .. }) => self.cancelled += 1,
+            Effect::Count(Counter::IdleClose { .. }) => self.idle_closes += 1,
+            Effect::Count(Counter::LogsUnread { container, why }) => {
                 if self.unread.len() < SERVICES {
                     self.unread.insert(container.clone(), why.clone());
                 }
             }
-            Effect::Counted(Counted::Lost { stage, count }) => {
+            Effect::Count(Counter::Lost { stage, count }) => {
                 *self.lost.entry(stage.clone()).or_default() += count;
             }
             // Broken connections are counted with their incidents.
-            Effect::Counted(
-                Counted::Broken { .. }
-                | Counted::Restarted { .. }
-                | Counted::OomKill { .. }
-                | Counted::ServedAgain { .. },
+            Effect::Count(
+                Counter::Broken { .. }
+                | Counter::Restarted { .. }
+                | Counter::OomKill { .. }
+                | Counter::ServedAgain { .. },
             ) => {}
         }
     }
@@ -239,7 +239,7 @@ fn connections(broken: &Broken) -> String {
 #[cfg(test)]
 mod tests {
     use super::{Fold as _, Summary};
-    use crate::engine::effect::{Counted, Effect};
+    use crate::engine::effect::{Counter, Effect};
     use crate::model::incident::{CauseKind, Incident, State};
     use crate::model::time::Stamp;
     use crate::output::queue::OutputLoss;
@@ -259,7 +259,7 @@ mod tests {
         incident.revision = 2;
         incident.state = State::Closed;
         fold(&mut summary, &incident);
-        summary.fold(&Effect::Counted(Counted::Lost { stage: "ring".into(), count: 7 }), Stamp(0));
+        summary.fold(&Effect::Count(Counter::Lost { stage: "ring".into(), count: 7 }), Stamp(0));
         let text = summary.text(&[OutputLoss { output: "standard output".into(), count: 1, closed: false }]);
         assert_eq!(
             text,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
-use gaia_monitor::engine::effect::{Counted, Effect, Wanted as Request};
+use gaia_monitor::engine::effect::{Counter, Effect, Request};
 use gaia_monitor::model::ids::IncidentId;
 use gaia_monitor::model::incident::{Affected, Incident, name_of};
 use gaia_monitor::model::time::Stamp;
@@ -16,7 +16,7 @@ use super::words::{Words, span};
 
 #[derive(Clone, Debug, Default)]
 pub struct Expected {
-    incidents: Vec<Wanted>,
+    incidents: Vec<ExpectedIncident>,
     silent: bool,
     counted: BTreeMap<String, usize>,
     /// Instants and pids that expectations name.
@@ -25,7 +25,7 @@ pub struct Expected {
 
 /// One incident.
 #[derive(Clone, Debug)]
-struct Wanted {
+struct ExpectedIncident {
     kind: String,
     /// The container's name; `none` without one.
     subject: String,
@@ -76,8 +76,15 @@ impl Expected {
                 let kind = words.next("the cause")?;
                 let subject = words.next("the subject")?;
                 let fields = words.pairs().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-                let wanted =
-                    Wanted { kind, subject, fields, alias, entries: Vec::new(), notes: Vec::new(), unsaid: Vec::new() };
+                let wanted = ExpectedIncident {
+                    kind,
+                    subject,
+                    fields,
+                    alias,
+                    entries: Vec::new(),
+                    notes: Vec::new(),
+                    unsaid: Vec::new(),
+                };
                 self.incidents.push(wanted);
                 ensure!(words.maybe().is_none(), "too many words");
                 return Ok(());
@@ -92,7 +99,7 @@ impl Expected {
             let last: Vec<String> = played.last().into_iter().map(shown).collect();
             let reasons = played.0.iter().filter_map(|emitted| match &emitted.effect {
                 Effect::Explained { text, .. } => Some(format!("explained: {text}")),
-                Effect::Incident(_) | Effect::Counted(_) | Effect::Wanted(_) => None,
+                Effect::Incident(_) | Effect::Count(_) | Effect::Enrich(_) => None,
             });
             let reasons: Vec<String> = reasons.collect();
             anyhow::anyhow!("{error:#}\n{}\n{}", reasons.join("\n"), last.join("\n"))
@@ -102,7 +109,7 @@ impl Expected {
     fn compare(&self, played: &Played) -> Result<()> {
         let last = played.last();
         let mut aliases: BTreeMap<&str, &IncidentId> = BTreeMap::new();
-        let mut found: Vec<(&Wanted, &Incident)> = Vec::new();
+        let mut found: Vec<(&ExpectedIncident, &Incident)> = Vec::new();
         let mut used = BTreeSet::new();
         for wanted in &self.incidents {
             let fits = |incident: &&&Incident| {
@@ -132,17 +139,17 @@ impl Expected {
         for (key, wanted) in &self.counted {
             let count = played.0.iter().filter(|emitted| {
                 let name = match &emitted.effect {
-                    Effect::Counted(Counted::ClientCancelled { .. }) => "cancelled",
-                    Effect::Counted(Counted::IdleClose { .. }) => "idle",
-                    Effect::Counted(Counted::Lost { .. }) => "lost",
-                    Effect::Counted(Counted::LogsUnread { .. }) => "unread",
-                    Effect::Wanted(Request::Logs { .. }) => "requested_logs",
-                    Effect::Wanted(Request::Memory { .. }) => "requested_memory",
-                    Effect::Wanted(Request::Core { .. }) => "requested_core",
-                    Effect::Counted(Counted::Broken { .. }) => "broken",
-                    Effect::Counted(Counted::Restarted { .. }) => "restarts",
-                    Effect::Counted(Counted::OomKill { .. }) => "ooms",
-                    Effect::Counted(Counted::ServedAgain { .. }) => "served_again",
+                    Effect::Count(Counter::ClientCancelled { .. }) => "cancelled",
+                    Effect::Count(Counter::IdleClose { .. }) => "idle",
+                    Effect::Count(Counter::Lost { .. }) => "lost",
+                    Effect::Count(Counter::LogsUnread { .. }) => "unread",
+                    Effect::Enrich(Request::Logs { .. }) => "requested_logs",
+                    Effect::Enrich(Request::Memory { .. }) => "requested_memory",
+                    Effect::Enrich(Request::Core { .. }) => "requested_core",
+                    Effect::Count(Counter::Broken { .. }) => "broken",
+                    Effect::Count(Counter::Restarted { .. }) => "restarts",
+                    Effect::Count(Counter::OomKill { .. }) => "ooms",
+                    Effect::Count(Counter::ServedAgain { .. }) => "served_again",
                     Effect::Incident(_) | Effect::Explained { .. } => "",
                 };
                 name == key
@@ -154,7 +161,7 @@ impl Expected {
 
     fn incident(
         &self,
-        wanted: &Wanted,
+        wanted: &ExpectedIncident,
         incident: &Incident,
         played: &Played,
         aliases: &BTreeMap<&str, &IncidentId>,
@@ -259,7 +266,7 @@ impl Expected {
     }
 }
 
-impl Wanted {
+impl ExpectedIncident {
     fn line(&mut self, words: &mut Words) -> Result<()> {
         let first = words.next("an entry")?;
         if first == "note" {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use gaia_monitor::engine::effect::{Counted, Effect};
+use gaia_monitor::engine::effect::{Counter, Effect};
 use gaia_monitor::model::incident::{CauseKind, HttpxClass, Incident, SCHEMA, State};
 use gaia_monitor::model::time::{Nanos, Stamp};
 
@@ -56,7 +56,7 @@ fn broken(played: &Played) -> (Broken, Broken) {
     }
     let mut counted: BTreeMap<(CauseKind, HttpxClass), u64> = BTreeMap::new();
     for emitted in &played.0 {
-        if let Effect::Counted(Counted::Broken { httpx, cause, .. }) = &emitted.effect {
+        if let Effect::Count(Counter::Broken { httpx, cause, .. }) = &emitted.effect {
             *counted.entry((*cause, *httpx)).or_default() += 1;
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::driver::Driver;
-use crate::engine::effect::Wanted;
+use crate::engine::effect::Request;
 use crate::model::event::{Event, Fact, Observation};
 use crate::model::time::Stamp;
 use crate::pipeline::channel::{Batch, Losses};
@@ -29,7 +29,7 @@ pub(super) struct Dispatcher<'a, 'o, P, F, E> {
     enrich: E,
 }
 
-impl<'a, 'o, P: Fn(u16), F: Fn(&Fact), E: Fn(Wanted)> Dispatcher<'a, 'o, P, F, E> {
+impl<'a, 'o, P: Fn(u16), F: Fn(&Fact), E: Fn(Request)> Dispatcher<'a, 'o, P, F, E> {
     pub(super) fn new(
         driver: &'a mut Driver<'o>,
         clock: Arc<Clock>,

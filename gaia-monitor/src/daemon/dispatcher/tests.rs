@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Dispatcher;
 use crate::driver::Driver;
-use crate::engine::effect::Wanted;
+use crate::engine::effect::Request;
 use crate::model::event::{
     ContainerInfo, DockerAction, DockerEvent, Event, Fact, Observation, Process, ProcessExec, ProcessSeen,
 };
@@ -62,7 +62,7 @@ fn recorded(driver: Driver<'_>, events: &Receiver<Event>) -> Vec<Event> {
 }
 
 /// A dispatcher without sources that take anything.
-type Plain<'a, P> = Dispatcher<'a, 'static, P, fn(&Fact), fn(Wanted)>;
+type Plain<'a, P> = Dispatcher<'a, 'static, P, fn(&Fact), fn(Request)>;
 
 fn dispatcher<'a, P: Fn(u16)>(driver: &'a mut Driver<'static>, losses: Losses, publish: P) -> Plain<'a, P> {
     Dispatcher::new(driver, Arc::new(Clock::new()), losses, publish, |_| {}, |_| {})
@@ -116,7 +116,7 @@ fn passes_a_requested_enrichment_on_once() {
     dispatcher.take(container(Pid(7)).map(observed).to_vec());
     dispatcher.take(vec![victim(7), victim(1)]);
     let container = ContainerId("c".repeat(64));
-    assert_eq!(*asked.borrow(), [Wanted::Memory { container, victim: Pid(7) }]);
+    assert_eq!(*asked.borrow(), [Request::Memory { container, victim: Pid(7) }]);
 }
 
 fn victim(pid: u32) -> Observation {

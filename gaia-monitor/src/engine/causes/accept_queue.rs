@@ -13,7 +13,7 @@ use crate::engine::types::cause::{Attribution, CaseKey};
 use crate::engine::types::evidence::Evidence;
 use crate::engine::types::verdict::{Judgement, Verdict};
 use crate::engine::world::World;
-use crate::engine::world::network::drops::Counted;
+use crate::engine::world::network::drops::QueueCounts;
 use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Confidence, MomentFact};
@@ -51,7 +51,7 @@ fn connecting<'a>(world: &'a World, failure: &Failure) -> Option<&'a Endpoint> {
 
 /// What the kernel itself had counted of dropped handshakes, one of which may have been this one.
 #[must_use]
-pub fn counted(world: &World, failure: &Failure) -> Option<Counted> {
+pub fn counted(world: &World, failure: &Failure) -> Option<QueueCounts> {
     let is_full_queue = matches!(failure.evidence, Evidence::AcceptQueue { .. });
     let may_be = is_full_queue || failure.symptom == Symptom::SynUnanswered;
     let endpoint = connecting(world, failure).filter(|_| may_be)?;

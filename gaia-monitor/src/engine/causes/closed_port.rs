@@ -74,7 +74,7 @@ impl Cause for ClosedPort {
         let base = base_verdict(ctx, case, CauseKind::BackendUnreachable, container);
         let proxy = ctx.failures_of(case).next().and_then(|failure| failure.route.proxy.as_ref());
         let leg = proxy.and_then(|proxy| proxy.backend_leg).and_then(|cookie| ctx.world.sockets.get(cookie));
-        let at = leg.and_then(|leg| leg.gone).unwrap_or(base.at);
+        let at = leg.and_then(|leg| leg.ended).unwrap_or(base.at);
         Verdict { at, fact: MomentFact::Refused, ..base }
     }
 

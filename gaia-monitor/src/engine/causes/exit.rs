@@ -353,7 +353,7 @@ pub fn sent_by_docker(container: Option<&Container>, seen: &SignalSeen) -> bool 
     let runtime = sender.comm.starts_with("runc") || sender.comm.starts_with("crun");
     runtime
         || container.is_some_and(|container| {
-            container.said.iter().any(|event| {
+            container.docker_events.iter().any(|event| {
                 let near = event.at.since(seen.at).0.abs() <= KILL_EVENT.0;
                 near && matches!(&event.action, DockerAction::Kill { signal } if *signal == seen.signal)
                     && sender.comm.starts_with("containerd")

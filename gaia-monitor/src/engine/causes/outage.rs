@@ -187,7 +187,7 @@ impl Cause for Outage {
         let outage = find(ctx.world, &case.key)?;
         let ended = outage.container.as_ref().and_then(|id| terminated_after(ctx, id, verdict.at));
         let kind = if outage.docker.is_some() { ConditionKind::Detached } else { ConditionKind::LinkDown };
-        lasting(kind, verdict.at, outage.mended().or(ended))
+        lasting(kind, verdict.at, outage.restored().or(ended))
     }
 
     fn is_awaited(&self, ctx: Context, case: &Case, judgement: &Judgement) -> bool {

@@ -118,7 +118,7 @@ fn reset(world: &World, failure: &Failure, endpoint: &Endpoint) -> Option<DropEv
     }
     match near(at) {
         Some(dropped) => drop_evidence(world, failure, endpoint, (dropped, true), &packets),
-        None => (server.gone.is_none() && server.state == TcpState::Established).then(|| rejection_alone(failure)),
+        None => (server.ended.is_none() && server.state == TcpState::Established).then(|| rejection_alone(failure)),
     }
 }
 

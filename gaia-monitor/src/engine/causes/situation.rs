@@ -84,7 +84,7 @@ impl<'a> Situation<'a> {
             if failure.route.container.is_none() {
                 return Err("docker-proxy of an unknown container");
             }
-            return situation(Row::ProxyWithoutBackend, backend_leg.map_or(at, |leg| leg.gone.unwrap_or(leg.opened)));
+            return situation(Row::ProxyWithoutBackend, backend_leg.map_or(at, |leg| leg.ended.unwrap_or(leg.opened)));
         }
         match (server, close) {
             (None, _) => situation(Row::ServerNotSeen, at),

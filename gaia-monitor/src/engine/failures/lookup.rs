@@ -28,7 +28,7 @@ pub fn detect(world: &World, id: LookupId) -> Option<FailedLookup> {
         LookupState::Refused => Symptom::NameRefused,
         LookupState::Unanswered if lookup.doubtful => return None,
         LookupState::Unanswered => Symptom::NameUnanswered,
-        LookupState::Open | LookupState::Given | LookupState::Abandoned => return None,
+        LookupState::Open | LookupState::Resolved | LookupState::Abandoned => return None,
     };
     if world.processes.get(lookup.task.pid).is_some_and(|process| process.entered) {
         return None;

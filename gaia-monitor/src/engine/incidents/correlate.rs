@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::causes::{self, dns, termination, worker};
-use crate::engine::effect::{Counted, Effect};
+use crate::engine::effect::{Counter, Effect};
 use crate::engine::failures::detect::{Detected, Detection, detect};
 use crate::engine::failures::table::{Failure, Symptom};
 use crate::engine::failures::{happy_eyeballs, lookup, record, retry_policy};
@@ -81,7 +81,7 @@ impl Engine {
             }
             Change::LogsUnread(unread) => {
                 let container = retry_policy::service_label(&self.world, Some(&unread.container));
-                effects.push(Effect::Counted(Counted::LogsUnread { container, why: unread.why.clone() }));
+                effects.push(Effect::Count(Counter::LogsUnread { container, why: unread.why.clone() }));
             }
             Change::Signalled(pid) | Change::OomMarked(pid) => {
                 if matches!(change, Change::OomMarked(_)) {
@@ -105,7 +105,7 @@ impl Engine {
             }
             Change::Docker(container) => self.container_changed(container, effects),
             Change::Lost { stage, count } => {
-                effects.push(Effect::Counted(Counted::Lost { stage: stage.clone(), count: *count }));
+                effects.push(Effect::Count(Counter::Lost { stage: stage.clone(), count: *count }));
                 for id in self.cases.open().map(|case| case.id).collect::<Vec<_>>() {
                     self.change_case(id, |case| {
                         let lost = case.losses.entry(stage.clone()).or_default();
@@ -144,7 +144,7 @@ impl Engine {
         let server = self.world.route(client, at).and_then(|route| route.container);
         if let Some(container) = server.and_then(|id| self.world.containers.get(&id)) {
             let server = container.service_or_name().to_owned();
-            effects.push(Effect::Counted(Counted::IdleClose { server }));
+            effects.push(Effect::Count(Counter::IdleClose { server }));
         }
     }
 
@@ -183,7 +183,7 @@ impl Engine {
         if case.is_some_and(|case| matches!(case.key, CaseKey::Client { .. })) {
             let client = self.client_label(failure);
             let server = retry_policy::service_label(&self.world, failure.route.container.as_ref());
-            effects.push(Effect::Counted(Counted::ClientCancelled { client, server }));
+            effects.push(Effect::Count(Counter::ClientCancelled { client, server }));
         }
     }
 
@@ -440,7 +440,7 @@ impl Engine {
                 self.timers.set(Timer::LookupOverdue(id), Some(due));
                 self.take_back(id);
             }
-            LookupChange::Given(id) => {
+            LookupChange::Resolved(id) => {
                 self.timers.set(Timer::LookupOverdue(id), None);
                 self.take_back(id);
                 if let Some(known) = self.pending.lookups.remove(&id) {

@@ -5,7 +5,7 @@
 
 use crate::engine::causes::exit::CRASH;
 use crate::engine::context::Context;
-use crate::engine::effect::{Effect, Wanted};
+use crate::engine::effect::{Effect, Request};
 use crate::engine::failures::table::{Failure, Failures};
 use crate::engine::types::ids::FailureId;
 use crate::engine::types::verdict::Judgement;
@@ -68,7 +68,7 @@ pub fn plan(ctx: Context, case: &Case) -> Option<LogPlan> {
 
 /// The subject's log, and those of the clients that failed.
 #[must_use]
-pub fn log_request(ctx: Context, case: &Case, judgement: &Judgement) -> Option<Wanted> {
+pub fn log_request(ctx: Context, case: &Case, judgement: &Judgement) -> Option<Request> {
     let verdict = &judgement.verdict;
     let since = case.log_requests.at.unwrap_or(verdict.at.min(case.opened)).minus(LEAD);
     let mut clients: Vec<ContainerId> = Vec::new();
@@ -78,14 +78,14 @@ pub fn log_request(ctx: Context, case: &Case, judgement: &Judgement) -> Option<W
         }
     }
     let subject = verdict.container.clone();
-    (subject.is_some() || !clients.is_empty()).then_some(Wanted::Logs { subject, clients, since })
+    (subject.is_some() || !clients.is_empty()).then_some(Request::Logs { subject, clients, since })
 }
 
 /// The memory of an OOM victim's container is read immediately: it is returned within milliseconds.
 #[must_use]
 pub fn memory_request(world: &World, victim: Pid) -> Option<Effect> {
     let container = world.container_of(victim)?;
-    Some(Effect::Wanted(Wanted::Memory { container, victim }))
+    Some(Effect::Enrich(Request::Memory { container, victim }))
 }
 
 /// The path of a core file is read while the process still exists, and at the latest when it has dumped one.
@@ -100,7 +100,7 @@ pub fn core_request(world: &World, pid: Pid) -> Option<Effect> {
     });
     let wanted = process.exit.as_ref().map_or(is_crashing, |exit| has_dumped(&exit.status));
     world.container_of(pid).filter(|_| wanted)?;
-    Some(Effect::Wanted(Wanted::Core { pid }))
+    Some(Effect::Enrich(Request::Core { pid }))
 }
 
 /// The failure of this client that a log line fits best, and the error that the line names.

@@ -38,7 +38,7 @@ pub fn passed_by_connect(ctx: Context, at: Stamp, client: Cookie) -> Vec<CaseId>
     let world = ctx.world;
     let Some((endpoint, route)) = world.sockets.get(client).zip(world.route(client, at)) else { return Vec::new() };
     let (remote, netns, leg) = (endpoint.socket.remote, endpoint.socket.netns, world.is_proxy_leg(client));
-    let container: Option<ContainerId> = world.container_of_end(client);
+    let container: Option<ContainerId> = world.container_of_endpoint(client);
     let alike = |failure: &Failure| {
         let same_server = match &failure.route.container {
             Some(id) => route.container.as_ref() == Some(id) && route.address.port() == failure.route.address.port(),

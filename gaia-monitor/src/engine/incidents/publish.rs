@@ -186,7 +186,7 @@ impl Engine {
         let Some(plan) = enrich::plan(self.context(), case) else { return };
         if plan.now {
             let request = enrich::log_request(self.context(), case, judgement);
-            effects.extend(request.map(Effect::Wanted));
+            effects.extend(request.map(Effect::Enrich));
             let now = self.world.now;
             if let Some(case) = self.cases.get_mut(id) {
                 case.log_requests.made(now, plan.dies);
@@ -201,7 +201,7 @@ impl Engine {
     pub(in crate::engine) fn request_logs_again(&mut self, id: CaseId, effects: &mut Vec<Effect>) {
         let Some(case) = self.cases.get(id) else { return };
         let judgement = causes::judge(self.context(), case);
-        effects.extend(enrich::log_request(self.context(), case, &judgement).map(Effect::Wanted));
+        effects.extend(enrich::log_request(self.context(), case, &judgement).map(Effect::Enrich));
         let now = self.world.now;
         if let Some(case) = self.cases.get_mut(id) {
             case.log_requests.after = Some(case.last_fact);

@@ -111,8 +111,8 @@ fn pids(ctx: Context, case: &Case, verdict: &Verdict) -> Vec<Pid> {
 
 fn docker(container: &Container, from: Stamp, lines: &mut Vec<Line>) {
     let name = &container.info.name;
-    for said in container.events_since(from) {
-        let text = match &said.action {
+    for docker_events in container.events_since(from) {
+        let text = match &docker_events.action {
             DockerAction::Create => format!("{name} created"),
             DockerAction::Start => format!("{name} started"),
             DockerAction::Die { exit_code: Some(code) } => format!("{name} died, exit code {code}"),
@@ -129,7 +129,7 @@ fn docker(container: &Container, from: Stamp, lines: &mut Vec<Line>) {
             DockerAction::NetworkConnect { network } => format!("{name} joined the network {network}"),
             DockerAction::NetworkDisconnect { network } => format!("{name} left the network {network}"),
         };
-        lines.push((said.at, TimelineSource::Docker, text));
+        lines.push((docker_events.at, TimelineSource::Docker, text));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::model::ids::ContainerId;
 use crate::model::time::{Nanos, Stamp};
 
 use crate::engine::stats::container_state::ContainerStates;
-use crate::engine::stats::gauges::NameLevel;
+use crate::engine::stats::gauges::NameGauge;
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
 use crate::engine::world::failover_pairs::{FailoverPairs, names_of};
@@ -80,7 +80,7 @@ impl DnsProbes {
         world: &World,
         inside: impl Fn(&Container) -> bool,
         container_states: &ContainerStates,
-    ) -> Vec<NameLevel> {
+    ) -> Vec<NameGauge> {
         let all: Vec<&Container> = world.containers.all().collect();
         let pairs = FailoverPairs::among(&all, &world.names);
         // Containers of one service resolve the same name, which is up only if it is up for all of them.
@@ -100,7 +100,7 @@ impl DnsProbes {
                 *level &= result.up;
             }
         }
-        let level = |((name, observer), up): ((&str, &str), bool)| NameLevel {
+        let level = |((name, observer), up): ((&str, &str), bool)| NameGauge {
             name: name.to_owned(),
             observer: observer.to_owned(),
             up,
@@ -129,14 +129,14 @@ impl DnsProbes {
         let mut own = names_of(container).filter(|own| is_same(own, name));
         (container_states.has_run(id) || self.departed.contains_key(id))
             && !is_completed_job(container)
-            && own.any(|own| pairs.meant(observer, own).any(|meant| meant.info.id == *id))
+            && own.any(|own| pairs.matching(observer, own).any(|matching| matching.info.id == *id))
     }
 }
 
 /// Whether the container never listened and exited with code 0 without a request to Docker.
 fn is_completed_job(container: &Container) -> bool {
     let since_start = || {
-        let newest = container.said.iter().rev().map(|said| &said.action);
+        let newest = container.docker_events.iter().rev().map(|event| &event.action);
         newest.take_while(|action| !matches!(action, DockerAction::Start))
     };
     container.ports.is_empty()

@@ -71,8 +71,8 @@ impl Failovers {
         }
         let Some(client) = world.sockets.peer(server) else { return };
         let Some(begun) = client.http.begun_at else { return };
-        let Some(responder) = world.container_of_end(server) else { return };
-        if world.container_of_end(client.socket.cookie).as_ref() == Some(&responder) {
+        let Some(responder) = world.container_of_endpoint(server) else { return };
+        if world.container_of_endpoint(client.socket.cookie).as_ref() == Some(&responder) {
             return;
         }
         let Some(responder) = world.containers.get(&responder) else { return };

@@ -12,7 +12,7 @@ use crate::model::incident::EXTERNAL;
 use crate::model::time::{Nanos, Stamp};
 
 use crate::engine::Engine;
-use crate::engine::effect::{Counted, Effect};
+use crate::engine::effect::{Counter, Effect};
 use crate::engine::failures::retry_policy;
 use crate::engine::timers::Timer;
 use crate::engine::types::ids::CaseId;
@@ -86,7 +86,7 @@ impl Engine {
             return;
         };
         let error = &failure.entry.client_error;
-        effects.push(Effect::Counted(Counted::Broken {
+        effects.push(Effect::Count(Counter::Broken {
             client: self.label(failure.client_container.as_ref(), failure.client_pid.is_some()),
             server: self.label(failure.route.container.as_ref(), failure.route.server.is_some()),
             httpx: error.httpx,

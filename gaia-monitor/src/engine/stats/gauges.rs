@@ -15,14 +15,14 @@ use crate::model::settings::Scope;
 
 /// The values of all gauges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Levels {
-    pub containers: Vec<ContainerLevel>,
+pub struct Gauges {
+    pub containers: Vec<ContainerGauge>,
     pub pairs: BTreeMap<PairNames, PairState>,
-    pub names: Vec<NameLevel>,
+    pub names: Vec<NameGauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContainerLevel {
+pub struct ContainerGauge {
     pub container: String,
     pub service: String,
     pub role: Role,
@@ -75,28 +75,28 @@ impl PairState {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NameLevel {
+pub struct NameGauge {
     pub name: String,
     /// The service of the container in whose network namespace the lookup was made.
     pub observer: String,
     pub up: bool,
 }
 
-pub(super) fn of(world: &World, limits: &Scope, container_states: &ContainerStates, dns_probes: &DnsProbes) -> Levels {
+pub(super) fn of(world: &World, limits: &Scope, container_states: &ContainerStates, dns_probes: &DnsProbes) -> Gauges {
     let inside = |container: &&Container| scope::contains(limits, &container.info);
     let present: Vec<&Container> =
         world.containers.all().filter(|container| container_states.is_there(&container.info.id)).collect();
     let pairs = FailoverPairs::among(&present, &world.names);
-    let containers = present.iter().copied().filter(inside).map(|container| ContainerLevel {
+    let containers = present.iter().copied().filter(inside).map(|container| ContainerGauge {
         container: container.info.name.clone(),
         service: container.service_or_name().to_owned(),
         role: pairs.role_of(container),
         up: container_states.is_up(&container.info.id),
     });
     // A replaced container may still have the name of its successor. The running one is last, so its value is kept.
-    let mut containers: Vec<ContainerLevel> = containers.collect();
+    let mut containers: Vec<ContainerGauge> = containers.collect();
     containers.sort_by_key(|level| level.up);
-    Levels {
+    Gauges {
         containers,
         pairs: states(world, &present, pairs, |container| inside(&container), container_states),
         names: dns_probes.gauges(world, |container| inside(&container), container_states),
@@ -134,8 +134,8 @@ fn states(
             states.insert(names, PairState::of(ok(first), ok(second)));
         };
     for (client, primary, candidate) in pairs.declared() {
-        let first: Vec<&Container> = pairs.meant(client, primary).collect();
-        let second: Vec<&Container> = pairs.meant(client, candidate).collect();
+        let first: Vec<&Container> = pairs.matching(client, primary).collect();
+        let second: Vec<&Container> = pairs.matching(client, candidate).collect();
         let names = (shown(primary, &first), shown(candidate, &second));
         declared.insert(names.clone());
         add(client.service_or_name(), (names.0, &first), (names.1, &second), inside(client));

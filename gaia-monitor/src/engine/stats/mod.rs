@@ -22,7 +22,7 @@ use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::time::Stamp;
 
 use crate::engine::Engine;
-use crate::engine::effect::{Counted, Effect};
+use crate::engine::effect::{Counter, Effect};
 use crate::engine::world::containers::Container;
 use crate::engine::world::terminations::TerminationId;
 use crate::engine::world::{Change, World};
@@ -32,7 +32,7 @@ use container_state::ContainerStates;
 use dns_probes::DnsProbes;
 use failover::Failovers;
 use failures::Pending;
-use gauges::Levels;
+use gauges::Gauges;
 use traffic::Traffic;
 pub use traffic::{Class, Direction, Unavailable};
 
@@ -52,7 +52,7 @@ pub struct Stats {
 
 /// The growth of a counter since it was last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow<'a> {
+pub enum CounterDelta<'a> {
     Events { source: Source, count: u64 },
     Resets { container: &'a str, service: &'a str, direction: Direction, reason: &'a str, count: u64 },
     Responses { service: &'a str, class: Class, count: u64 },
@@ -140,14 +140,14 @@ impl Stats {
     fn docker(&mut self, world: &World, limits: &Scope, at: Stamp, id: &ContainerId, effects: &mut Vec<Effect>) {
         self.traffic.clear_cache();
         let Some(container) = world.containers.get(id) else { return };
-        let last = container.said.back().filter(|event| event.at == at);
+        let last = container.docker_events.back().filter(|event| event.at == at);
         if last.is_some_and(|event| event.action == DockerAction::Destroy) {
             self.dns_probes.removed(at, id, self.container_states.has_run(id));
         }
         let restarted = self.container_states.update(container, last.map(|event| (event.at, &event.action)));
         if restarted && scope::contains(limits, &container.info) {
             let (container, service) = labels(container);
-            effects.push(Effect::Counted(Counted::Restarted { container, service }));
+            effects.push(Effect::Count(Counter::Restarted { container, service }));
         }
     }
 
@@ -172,7 +172,7 @@ impl Stats {
 
     fn response_complete(&mut self, world: &World, server: Cookie, at: Stamp, effects: &mut Vec<Effect>) {
         self.failovers.responded(world, server, at, |service, after| {
-            effects.push(Effect::Counted(Counted::ServedAgain { service, after }));
+            effects.push(Effect::Count(Counter::ServedAgain { service, after }));
         });
     }
 }
@@ -182,7 +182,7 @@ fn oom_killed(world: &World, limits: &Scope, pid: Pid, effects: &mut Vec<Effect>
     let Some(container) = container.and_then(|id| world.containers.get(&id)) else { return };
     if scope::contains(limits, &container.info) {
         let (container, service) = labels(container);
-        effects.push(Effect::Counted(Counted::OomKill { container, service }));
+        effects.push(Effect::Count(Counter::OomKill { container, service }));
     }
 }
 
@@ -193,17 +193,17 @@ fn labels(container: &Container) -> (String, String) {
 
 impl Engine {
     /// Passes each counter that grew since the last call to `each`.
-    pub fn flows(&mut self, mut each: impl FnMut(Flow<'_>)) {
+    pub fn drain_counters(&mut self, mut each: impl FnMut(CounterDelta<'_>)) {
         for (source, count) in Source::ALL.into_iter().zip(&mut self.stats.events) {
             if *count > 0 {
-                each(Flow::Events { source, count: std::mem::take(count) });
+                each(CounterDelta::Events { source, count: std::mem::take(count) });
             }
         }
         self.stats.traffic.drain(each);
     }
 
     /// The gauges, if they may have changed since the last call.
-    pub fn levels(&mut self) -> Option<Levels> {
+    pub fn gauges(&mut self) -> Option<Gauges> {
         let Stats { container_states, dns_probes, .. } = &mut self.stats;
         let expired = dns_probes.expire(self.world.now);
         let dirty = container_states.take_dirty() || expired;

@@ -9,7 +9,7 @@ use crate::model::event::{ResetReceived, Socket, TcpState};
 use crate::model::ids::{CgroupId, Cookie};
 use crate::model::time::Stamp;
 
-use crate::engine::stats::{Flow, OTHER};
+use crate::engine::stats::{CounterDelta, OTHER};
 use crate::engine::world::World;
 use crate::model::scope;
 use crate::model::settings::Scope;
@@ -172,21 +172,21 @@ impl Traffic {
     }
 
     /// Passes each counter that grew to `each`, and resets it.
-    pub(super) fn drain(&mut self, mut each: impl FnMut(Flow<'_>)) {
+    pub(super) fn drain(&mut self, mut each: impl FnMut(CounterDelta<'_>)) {
         if !std::mem::take(&mut self.grown) {
             return;
         }
         for slot in &mut self.slots {
             let Slot { container, service, classes, unavailable, resets } = slot;
             for (class, count) in Class::ALL.into_iter().zip(classes).filter(|(_, count)| **count > 0) {
-                each(Flow::Responses { service, class, count: std::mem::take(count) });
+                each(CounterDelta::Responses { service, class, count: std::mem::take(count) });
             }
             for (status, count) in Unavailable::ALL.into_iter().zip(unavailable).filter(|(_, count)| **count > 0) {
-                each(Flow::Unavailable { service, status, count: std::mem::take(count) });
+                each(CounterDelta::Unavailable { service, status, count: std::mem::take(count) });
             }
             for ((direction, reason), count) in std::mem::take(resets) {
                 let reason = self.reasons.get(reason).map_or(OTHER, String::as_str);
-                each(Flow::Resets { container, service, direction, reason, count });
+                each(CounterDelta::Resets { container, service, direction, reason, count });
             }
         }
     }

@@ -16,7 +16,7 @@ pub(super) const PERIODS_CAP: usize = 16;
 pub struct Container {
     pub info: ContainerInfo,
     /// Docker's events, oldest first.
-    pub said: VecDeque<DockerRecord>,
+    pub docker_events: VecDeque<DockerRecord>,
     /// Current listening ports, and since when.
     pub listening: BTreeMap<u16, Stamp>,
     /// Every port that it has listened on.
@@ -62,7 +62,7 @@ impl Container {
     pub(super) fn new(info: ContainerInfo) -> Self {
         Self {
             info,
-            said: VecDeque::new(),
+            docker_events: VecDeque::new(),
             listening: BTreeMap::new(),
             ports: BTreeMap::new(),
             listeners_closed: None,
@@ -122,15 +122,15 @@ impl Container {
     /// Docker's events at or after `from` of the run at `at`: from its start to the next start.
     pub fn events_of_run(&self, from: Stamp, at: Stamp) -> impl Iterator<Item = &DockerRecord> {
         let start = |record: &&DockerRecord| record.action == DockerAction::Start;
-        let began = self.said.iter().filter(start).map(|record| record.at).filter(|start| *start <= at).max();
-        let next = self.said.iter().filter(start).map(|record| record.at).filter(|start| *start > at).min();
+        let began = self.docker_events.iter().filter(start).map(|record| record.at).filter(|start| *start <= at).max();
+        let next = self.docker_events.iter().filter(start).map(|record| record.at).filter(|start| *start > at).min();
         let from = began.map_or(from, |began| began.max(from));
         self.events_since(from).filter(move |record| next.is_none_or(|next| record.at < next))
     }
 
     /// Docker's events at or after `from`.
     pub fn events_since(&self, from: Stamp) -> impl Iterator<Item = &DockerRecord> {
-        self.said.iter().filter(move |record| record.at >= from)
+        self.docker_events.iter().filter(move |record| record.at >= from)
     }
 }
 

@@ -183,9 +183,9 @@ impl Containers {
             | DockerAction::Restart
             | DockerAction::Destroy => {}
         }
-        container.said.push_back(DockerRecord { at, seen, action: event.action.clone() });
-        if container.said.len() > DOCKER_RECORDS_CAP {
-            container.said.pop_front();
+        container.docker_events.push_back(DockerRecord { at, seen, action: event.action.clone() });
+        if container.docker_events.len() > DOCKER_RECORDS_CAP {
+            container.docker_events.pop_front();
         }
     }
 

@@ -71,7 +71,7 @@ impl<'a> FailoverPairs<'a> {
     }
 
     /// The containers that `by` refers to by a name.
-    pub fn meant(self, by: &'a Container, name: &'a str) -> impl Iterator<Item = &'a Container> {
+    pub fn matching(self, by: &'a Container, name: &'a str) -> impl Iterator<Item = &'a Container> {
         let named = self.all.iter().copied().filter(move |other| has_name(other, name));
         named.filter(move |other| self.refers_to(by, name, other))
     }

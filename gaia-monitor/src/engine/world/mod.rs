@@ -207,7 +207,7 @@ impl World {
 
     /// The container that a socket belongs to.
     #[must_use]
-    pub fn container_of_end(&self, cookie: Cookie) -> Option<ContainerId> {
+    pub fn container_of_endpoint(&self, cookie: Cookie) -> Option<ContainerId> {
         let endpoint = self.sockets.get(cookie)?;
         self.containers.of_socket(&endpoint.socket, endpoint.opened)
     }

@@ -1,6 +1,6 @@
 //! Facts of enrichment: log lines of containers, memory use, core dumps.
 //!
-//! The engine requests them for an incident (`Effect::Wanted`); none of them opens an incident.
+//! The engine requests them for an incident (`Effect::Enrich`); none of them opens an incident.
 
 use serde::{Deserialize, Serialize};
 

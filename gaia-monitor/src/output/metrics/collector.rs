@@ -7,9 +7,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use super::catalogue as all;
 use super::series::{Series, TOUCH_EVERY};
 use crate::engine::Engine;
-use crate::engine::effect::{Counted, Effect};
-use crate::engine::stats::Flow;
-use crate::engine::stats::gauges::{ContainerLevel, Levels, PairState};
+use crate::engine::effect::{Counter, Effect};
+use crate::engine::stats::CounterDelta;
+use crate::engine::stats::gauges::{ContainerGauge, Gauges, PairState};
 use crate::model::ids::IncidentId;
 use crate::model::incident::{CauseKind, HttpxClass, Incident, State, name_of};
 use crate::model::label::NO_CONTAINER;
@@ -43,7 +43,7 @@ pub struct Metrics {
     open: BTreeMap<IncidentId, Open>,
     /// Keys of `incidents_open` that are shown, also at 0.
     shown: BTreeSet<Key>,
-    levels: Levels,
+    levels: Gauges,
     outputs: BTreeMap<&'static str, u64>,
     /// Idle closes since the last publication, by service: as frequent as connections.
     idle: HashMap<String, u64>,
@@ -70,7 +70,7 @@ impl Metrics {
             kernel: kernel.to_owned(),
             open: BTreeMap::new(),
             shown: BTreeSet::new(),
-            levels: Levels::default(),
+            levels: Gauges::default(),
             outputs: BTreeMap::new(),
             idle: HashMap::new(),
             touched: None,
@@ -82,24 +82,24 @@ impl Metrics {
         self.series.handle()
     }
 
-    fn counted(&mut self, counted: &Counted) {
+    fn counted(&mut self, counted: &Counter) {
         let series = &mut self.series;
         match counted {
-            Counted::ClientCancelled { client, server } => series.add(&all::CANCELLED, [client, server], 1),
-            Counted::IdleClose { server } => match self.idle.get_mut(server) {
+            Counter::ClientCancelled { client, server } => series.add(&all::CANCELLED, [client, server], 1),
+            Counter::IdleClose { server } => match self.idle.get_mut(server) {
                 Some(count) => *count += 1,
                 None => drop(self.idle.insert(server.clone(), 1)),
             },
             // Reported once for each container, in the summary.
-            Counted::LogsUnread { .. } => {}
-            Counted::Lost { stage, count } => series.add(&all::LOST_EVENTS, [stage], *count),
-            Counted::Broken { client, server, httpx, cause, retried } => {
+            Counter::LogsUnread { .. } => {}
+            Counter::Lost { stage, count } => series.add(&all::LOST_EVENTS, [stage], *count),
+            Counter::Broken { client, server, httpx, cause, retried } => {
                 let (httpx, cause) = (class(*httpx), name_of(cause));
                 series.add(&all::BROKEN, [client, server, httpx, &cause, word(*retried)], 1);
             }
-            Counted::Restarted { container, service } => series.add(&all::RESTARTS, [container, service], 1),
-            Counted::OomKill { container, service } => series.add(&all::OOM_KILLS, [container, service], 1),
-            Counted::ServedAgain { service, after } => series.record(&all::FAILOVER, [service], seconds(*after)),
+            Counter::Restarted { container, service } => series.add(&all::RESTARTS, [container, service], 1),
+            Counter::OomKill { container, service } => series.add(&all::OOM_KILLS, [container, service], 1),
+            Counter::ServedAgain { service, after } => series.record(&all::FAILOVER, [service], seconds(*after)),
         }
     }
 
@@ -135,13 +135,15 @@ impl Metrics {
         for (server, count) in self.idle.drain() {
             series.add(&all::IDLE_CLOSES, [&server], count);
         }
-        engine.flows(|flow| match flow {
-            Flow::Events { source, count } => series.add(&all::EVENTS, [source.name()], count),
-            Flow::Resets { container, service, direction, reason, count } => {
+        engine.drain_counters(|flow| match flow {
+            CounterDelta::Events { source, count } => series.add(&all::EVENTS, [source.name()], count),
+            CounterDelta::Resets { container, service, direction, reason, count } => {
                 series.add(&all::RESETS, [container, service, direction.name(), reason], count);
             }
-            Flow::Responses { service, class, count } => series.add(&all::RESPONSES, [service, class.name()], count),
-            Flow::Unavailable { service, status, count } => {
+            CounterDelta::Responses { service, class, count } => {
+                series.add(&all::RESPONSES, [service, class.name()], count)
+            }
+            CounterDelta::Unavailable { service, status, count } => {
                 series.add(&all::UNAVAILABLE, [service, status.status()], count);
             }
         });
@@ -162,11 +164,11 @@ impl Metrics {
         self.shown.retain(|key| open.contains(key) || series.is_remembered(&key.1));
     }
 
-    fn change_levels(&mut self, now: Levels) {
+    fn change_levels(&mut self, now: Gauges) {
         let before = std::mem::replace(&mut self.levels, now);
         let (now, series) = (&self.levels, &mut self.series);
         for level in &before.containers {
-            let is_same = |other: &ContainerLevel| {
+            let is_same = |other: &ContainerGauge| {
                 (&other.container, &other.service, other.role) == (&level.container, &level.service, level.role)
             };
             if !now.containers.iter().any(is_same) {
@@ -232,8 +234,8 @@ impl Fold for Metrics {
         self.series.advance(seen);
         match effect {
             Effect::Incident(incident) => self.incident(incident, seen),
-            Effect::Explained { .. } | Effect::Wanted(_) => {}
-            Effect::Counted(counted) => self.counted(counted),
+            Effect::Explained { .. } | Effect::Enrich(_) => {}
+            Effect::Count(counted) => self.counted(counted),
         }
     }
 
@@ -245,7 +247,7 @@ impl Fold for Metrics {
         }
         self.show_open();
         self.read_counters(engine);
-        let changed = engine.levels().map(|levels| self.change_levels(levels)).is_some();
+        let changed = engine.gauges().map(|levels| self.change_levels(levels)).is_some();
         let due = self.touched.is_none_or(|touched| now.since(touched) >= TOUCH_EVERY);
         if changed || due {
             self.show_levels();

@@ -103,7 +103,7 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for Terminal<W> {
                     page.put(Tone::Quiet, &format!("· {at} {}", text::harmless(text))).end_line();
                 }
             }
-            Effect::Counted(_) | Effect::Wanted(_) => {}
+            Effect::Count(_) | Effect::Enrich(_) => {}
         }
         self.write(page)
     }

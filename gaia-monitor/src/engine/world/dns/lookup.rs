@@ -17,7 +17,7 @@ pub enum LookupState {
     /// Every query was refused; a further one may follow.
     Refused,
     /// A response gave an address.
-    Given,
+    Resolved,
     /// It timed out, or its socket was closed, without a response.
     Unanswered,
     /// The process exited during the lookup.

@@ -31,7 +31,7 @@ pub enum Change {
     /// It had failed, and sent a further query.
     Resumed(LookupId),
     /// A response gave an address, possibly after a failure.
-    Given(LookupId),
+    Resolved(LookupId),
     /// It failed, possibly again.
     Failed(LookupId),
 }
@@ -121,9 +121,9 @@ impl Lookups {
             None => return None,
         }
         if matches!(answer, DnsResponse::Addresses(_)) {
-            lookup.state = LookupState::Given;
+            lookup.state = LookupState::Resolved;
             lookup.decided = at;
-            return Some(Change::Given(id));
+            return Some(Change::Resolved(id));
         }
         if lookup.state == LookupState::Refused || !lookup.is_refused() {
             return None;

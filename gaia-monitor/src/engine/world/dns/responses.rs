@@ -13,7 +13,7 @@ use crate::engine::world::{Change, World};
 impl World {
     pub(in crate::engine::world) fn dns_message(&mut self, at: Stamp, message: &DnsMessage) -> Vec<Change> {
         let Some(change) = self.lookups.message(at, message) else { return Vec::new() };
-        let (LookupChange::Given(id), DnsContent::Response(answer)) = (change, &message.what) else {
+        let (LookupChange::Resolved(id), DnsContent::Response(answer)) = (change, &message.what) else {
             return self.apply_lookup_change(change);
         };
         let recorded = self.record_response(id, &message.name, at, answer);

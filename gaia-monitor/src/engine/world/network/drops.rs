@@ -102,7 +102,7 @@ pub struct Drops {
 
 /// Dropped handshakes that the kernel counted in a namespace during a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counted {
+pub struct QueueCounts {
     /// When the counters were last read.
     pub at: Stamp,
     pub netns: NetnsId,
@@ -287,12 +287,17 @@ impl World {
 
     /// Dropped handshakes that the kernel counted in the server's namespace during this client's connect.
     #[must_use]
-    pub fn counted_of(&self, endpoint: &Endpoint, container: Option<&ContainerId>, until: Stamp) -> Option<Counted> {
+    pub fn counted_of(
+        &self,
+        endpoint: &Endpoint,
+        container: Option<&ContainerId>,
+        until: Stamp,
+    ) -> Option<QueueCounts> {
         let netns = self.netns_of(container)?;
         self.drops.counts_between(netns, endpoint.opened, until).fold(None, |sum, (at, counts)| {
-            let sum = sum.unwrap_or(Counted { at: *at, netns, overflows: 0, drops: 0 });
+            let sum = sum.unwrap_or(QueueCounts { at: *at, netns, overflows: 0, drops: 0 });
             let overflows = sum.overflows.saturating_add(counts.overflows);
-            Some(Counted { at: *at, overflows, drops: sum.drops.saturating_add(counts.drops), ..sum })
+            Some(QueueCounts { at: *at, overflows, drops: sum.drops.saturating_add(counts.drops), ..sum })
         })
     }
 

@@ -59,14 +59,14 @@ impl Outage {
 
     /// When the path was healthy again; `None` also if the container went down first.
     #[must_use]
-    pub fn mended(&self) -> Option<Stamp> {
+    pub fn restored(&self) -> Option<Stamp> {
         self.recovered_at.or(self.connected_at)
     }
 
     /// Its end, for any reason.
     #[must_use]
     pub fn until(&self) -> Option<Stamp> {
-        self.mended().or(self.terminated_at)
+        self.restored().or(self.terminated_at)
     }
 
     /// Whether it cuts off a container at one of its addresses.

@@ -32,7 +32,7 @@ pub struct Endpoint {
     pub errno: Option<String>,
     pub close: Option<Close>,
     /// When the socket reached CLOSE.
-    pub gone: Option<Stamp>,
+    pub ended: Option<Stamp>,
     pub peer: Option<Cookie>,
     pub last_sent: Option<Stamp>,
     pub last_received: Option<Stamp>,
@@ -122,7 +122,7 @@ impl Endpoint {
             rst_out: None,
             errno: None,
             close: None,
-            gone: None,
+            ended: None,
             peer: None,
             last_sent: None,
             last_received: None,
@@ -149,6 +149,6 @@ impl Endpoint {
 
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.gone.is_some() || self.close.is_some() || self.fin_in.is_some()
+        self.ended.is_some() || self.close.is_some() || self.fin_in.is_some()
     }
 }

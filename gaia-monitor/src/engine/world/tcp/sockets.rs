@@ -51,7 +51,7 @@ impl Sockets {
 
     /// Endpoints that have not reached CLOSE.
     pub fn open(&self) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.values().filter(|endpoint| endpoint.gone.is_none())
+        self.endpoints.values().filter(|endpoint| endpoint.ended.is_none())
     }
 
     pub(in crate::engine::world) fn reset_received(&mut self, at: Stamp, reset: &ResetReceived) {
@@ -95,7 +95,7 @@ impl Sockets {
 
     pub(in crate::engine::world) fn error(&mut self, error: &SocketError) {
         if let Some(endpoint) = self.endpoints.get_mut(&error.socket.cookie)
-            && endpoint.gone.is_none()
+            && endpoint.ended.is_none()
         {
             endpoint.errno = Some(error.errno.clone());
         }
@@ -145,7 +145,7 @@ impl Sockets {
 
     /// Events were lost: HTTP facts may be missing, so the progress of every open connection is uncertain.
     pub(in crate::engine::world) fn mark_doubtful(&mut self) {
-        for endpoint in self.endpoints.values_mut().filter(|endpoint| endpoint.gone.is_none()) {
+        for endpoint in self.endpoints.values_mut().filter(|endpoint| endpoint.ended.is_none()) {
             endpoint.http.doubtful = true;
             endpoint.lossy = true;
         }
@@ -197,7 +197,7 @@ impl Sockets {
         self.opened.push_back(cookie);
         if self.opened.len() > OPEN_CAP
             && let Some(oldest) = self.opened.pop_front()
-            && self.endpoints.get(&oldest).is_some_and(|endpoint| endpoint.gone.is_none())
+            && self.endpoints.get(&oldest).is_some_and(|endpoint| endpoint.ended.is_none())
         {
             self.evict(oldest);
         }
@@ -228,7 +228,7 @@ impl Sockets {
             Side::Client => self.servers.get(&key(endpoint.socket.netns, endpoint.socket.local)),
         };
         let Some(peer) = peer.copied() else { return };
-        if self.endpoints.get(&peer).is_none_or(|endpoint| endpoint.gone.is_some() || endpoint.peer.is_some()) {
+        if self.endpoints.get(&peer).is_none_or(|endpoint| endpoint.ended.is_some() || endpoint.peer.is_some()) {
             return;
         }
         for (one, two) in [(cookie, peer), (peer, cookie)] {
@@ -240,10 +240,10 @@ impl Sockets {
 
     pub(super) fn record_closed(&mut self, at: Stamp, cookie: Cookie) {
         let Some(endpoint) = self.endpoints.get_mut(&cookie) else { return };
-        endpoint.gone = Some(at);
+        endpoint.ended = Some(at);
         let remote_peer = endpoint.peer.filter(|peer| peer.is_outside());
         if let Some(remote_peer) = remote_peer.and_then(|peer| self.endpoints.get_mut(&peer)) {
-            remote_peer.gone = Some(at);
+            remote_peer.ended = Some(at);
         }
         self.closed.push_back(cookie);
         if self.closed.len() > CLOSED_CAP
