@@ -70,7 +70,7 @@ impl<'a> Driver<'a> {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Enrich(wanted) => self.wanted.push(wanted),
-                emitted @ (Effect::Incident(_) | Effect::Explained { .. } | Effect::Count(_)) => {
+                emitted @ (Effect::Incident(_) | Effect::Explained(_) | Effect::Count(_)) => {
                     self.outputs.emit(emitted, event.seen);
                 }
             }

@@ -44,7 +44,6 @@ pub struct Cause {
     pub exit_code: Option<i32>,
     pub how: Option<String>,
     pub sender: Option<Sender>,
-    #[serde(alias = "because")]
     pub caused_by: Option<String>,
 }
 
@@ -91,6 +90,7 @@ pub struct Condition {
 #[serde(deny_unknown_fields)]
 pub struct Affected {
     pub at: String,
+    pub begun_at: Option<String>,
     pub client: Party,
     pub server: Party,
     pub via: Option<Hop>,
@@ -121,7 +121,6 @@ pub struct Hop {
 #[serde(deny_unknown_fields)]
 pub struct ClientError {
     pub httpx: String,
-    #[serde(alias = "or")]
     pub also_possible: Option<String>,
     pub detail: Option<String>,
     pub errno: Option<String>,

@@ -1,5 +1,8 @@
 //! Effects of the engine; outputs are folds over them.
 
+use std::fmt;
+use std::net::SocketAddr;
+
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{CauseKind, HttpxClass, Incident};
 use crate::model::time::{Nanos, Stamp};
@@ -10,7 +13,7 @@ pub enum Effect {
     /// A new revision of an incident. The first one has `revision` 1.
     Incident(Box<Incident>),
     /// Why a rule applied or did not; only `replay --explain` prints it.
-    Explained { at: Stamp, text: String },
+    Explained(Explanation),
     /// A count of something that is not an incident.
     Count(Counter),
     /// A request for facts that enrich an incident. A live run collects them; a recording already contains them.
@@ -47,4 +50,30 @@ pub enum Counter {
     OomKill { container: String, service: String },
     /// A service, or its candidate, sent its first complete response after the exit of the service's container.
     ServedAgain { service: String, after: Nanos },
+}
+
+/// Why a failure was attributed to a cause, or was not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    pub at: Stamp,
+    /// Label of the client.
+    pub client: String,
+    /// Address that the client asked.
+    pub server: SocketAddr,
+    /// What the client's socket received.
+    pub symptom: &'static str,
+    /// Row of the decision table; `None` if the failure was ignored before.
+    pub row: Option<&'static str>,
+    pub reason: String,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, client, server, symptom, row, reason } = self;
+        write!(f, "{at} {client} to {server}: {symptom}")?;
+        if let Some(row) = row {
+            write!(f, " [{row}]")?;
+        }
+        write!(f, ": {reason}")
+    }
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{ContainerId, IncidentId, Pid};
+use super::ids::{ContainerId, Cookie, IncidentId, Pid};
 use super::time::{Nanos, Utc};
 
 /// The value of the field `schema` of every incident.
@@ -216,6 +216,8 @@ pub enum ConditionKind {
 pub struct Affected {
     /// When the client's socket received the error; for timeouts, when the client timed out.
     pub at: Utc,
+    /// First byte of the request; null if there was none, or its framing was not followed.
+    pub begun_at: Option<Utc>,
     pub client: Party,
     pub server: Party,
     pub via: Option<Hop>,
@@ -329,6 +331,25 @@ pub struct TimelineEntry {
     pub offset_ns: Nanos,
     pub source: TimelineSource,
     pub text: String,
+    /// For an entry that counts up: its identity, by which a later revision replaces it. Not part of the line.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub counter: Option<CounterKey>,
+}
+
+/// The identity of a counting timeline entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CounterKey {
+    pub socket: Cookie,
+    pub kind: CounterKind,
+}
+
+/// What a timeline entry counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CounterKind {
+    DroppedPackets,
+    Retransmissions,
+    FullQueue,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]

@@ -85,9 +85,9 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for JsonLines<W> {
     fn take(&mut self, effect: Arc<Effect>, _lost_before: u64) -> Result<(), WriteError> {
         match effect.as_ref() {
             Effect::Incident(incident) => self.lines.write(incident),
-            Effect::Explained { at, text } => {
+            Effect::Explained(explanation) => {
                 if self.explain {
-                    stderr::print(format_args!("{at} {}\n", harmless(text)));
+                    stderr::print(format_args!("{}\n", harmless(&explanation.to_string())));
                 }
                 Ok(())
             }

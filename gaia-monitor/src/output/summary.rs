@@ -201,7 +201,7 @@ impl Fold for Summary {
     fn fold(&mut self, effect: &Effect, _seen: Stamp) {
         match effect {
             Effect::Incident(incident) => self.fold_incident(incident),
-            Effect::Explained { .. } | Effect::Enrich(_) => {}
+            Effect::Explained(_) | Effect::Enrich(_) => {}
             Effect::Count(Counter::ClientCancelled { .. }) => self.cancelled += 1,
             Effect::Count(Counter::IdleClose { .. }) => self.idle_closes += 1,
             Effect::Count(Counter::LogsUnread { container, why }) => {

@@ -27,6 +27,7 @@ pub fn party(container: &str, ip: &str, port: u16, pid: u32, comm: &str) -> Part
 pub fn affected(after: Nanos, port: u16, httpx: HttpxClass, detail: Detail, phase: Phase) -> Affected {
     Affected {
         at: Utc(MOMENT.plus(after)),
+        begun_at: None,
         client: party("gaia-web", "172.28.0.5", port, 3_333, "python3"),
         server: party("gaia-core-candidate", "172.28.0.7", 6415, 4_242, "uvicorn"),
         via: None,
@@ -42,7 +43,7 @@ pub fn affected(after: Nanos, port: u16, httpx: HttpxClass, detail: Detail, phas
 }
 
 pub fn line(after: Nanos, source: TimelineSource, text: &str) -> TimelineEntry {
-    TimelineEntry { at: Utc(MOMENT.plus(after)), offset_ns: after, source, text: text.to_owned() }
+    TimelineEntry { at: Utc(MOMENT.plus(after)), offset_ns: after, source, text: text.to_owned(), counter: None }
 }
 
 /// `docker kill` of the candidate with two requests under way: one waiting, one uploading.

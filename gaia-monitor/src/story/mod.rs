@@ -14,9 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::engine::report::timeline::BEGAN;
 use crate::model::ids::IncidentId;
-use crate::model::incident::{Affected, Detail, HttpxClass, Incident, Party, TimelineSource};
+use crate::model::incident::{Affected, Detail, HttpxClass, Incident, Party};
 use crate::model::settings::Waits;
 use crate::model::time::Utc;
 use crate::text;
@@ -148,7 +147,7 @@ fn attempts_of(incident: &Incident) -> impl Iterator<Item = Attempt> {
                 pid: entry.client.pid.map(|pid| pid.0),
             },
             port: entry.client.port,
-            begun: begun(incident, entry),
+            begun: entry.begun_at,
             detail: entry.client_error.detail,
             retried: entry.client_error.retried,
         },
@@ -164,14 +163,6 @@ fn server_of(entry: &Affected) -> String {
 /// The service label, without a container the process.
 fn name_of(party: &Party) -> String {
     party.service_label().map_or_else(|| text::party(party), str::to_owned)
-}
-
-/// The start of a request, which the timeline has for the first connections of an incident.
-fn begun(incident: &Incident, entry: &Affected) -> Option<Utc> {
-    let begins = format!(":{}{BEGAN}", entry.client.port?);
-    let of_client = |text: &str| entry.client.container.as_ref().is_none_or(|container| text.starts_with(container));
-    let lines = incident.timeline.iter().filter(|line| line.source == TimelineSource::Http);
-    lines.filter(|line| line.text.contains(&begins) && of_client(&line.text)).map(|line| line.at).next_back()
 }
 
 impl Story {

@@ -2,11 +2,8 @@
 
 use super::history::History;
 use super::{Confidence, Ending, Story, group, of};
-use crate::engine::report::timeline::BEGAN;
 use crate::model::ids::{IncidentId, Pid};
-use crate::model::incident::{
-    Affected, Detail, Hop, HttpxClass, Incident, Phase, State, TimelineEntry, TimelineSource,
-};
+use crate::model::incident::{Affected, Detail, Hop, HttpxClass, Incident, Phase, State};
 use crate::model::settings::Waits;
 use crate::model::time::{Nanos, Utc};
 use crate::output::test_fixtures;
@@ -39,11 +36,9 @@ fn candidate(class: HttpxClass, detail: Detail, at: &[i64]) -> Incident {
     incident
 }
 
-/// Adds the start of the only entry's request to the timeline.
+/// Sets the start of the only entry's request.
 fn begun(mut incident: Incident, at: i64) -> Incident {
-    let text = format!("gaia-web:40000{BEGAN}{}", incident.affected[0].server.container.clone().unwrap());
-    let at = Utc(test_fixtures::MOMENT.plus(Nanos(at * MILLIS)));
-    incident.timeline.push(TimelineEntry { at, offset_ns: Nanos(0), source: TimelineSource::Http, text });
+    incident.affected[0].begun_at = Some(Utc(test_fixtures::MOMENT.plus(Nanos(at * MILLIS))));
     incident
 }
 

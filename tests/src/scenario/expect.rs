@@ -98,7 +98,7 @@ impl Expected {
         self.compare(played).map_err(|error| {
             let last: Vec<String> = played.last().into_iter().map(shown).collect();
             let reasons = played.0.iter().filter_map(|emitted| match &emitted.effect {
-                Effect::Explained { text, .. } => Some(format!("explained: {text}")),
+                Effect::Explained(explanation) => Some(format!("explained: {explanation}")),
                 Effect::Incident(_) | Effect::Count(_) | Effect::Enrich(_) => None,
             });
             let reasons: Vec<String> = reasons.collect();
@@ -150,7 +150,7 @@ impl Expected {
                     Effect::Count(Counter::Restarted { .. }) => "restarts",
                     Effect::Count(Counter::OomKill { .. }) => "ooms",
                     Effect::Count(Counter::ServedAgain { .. }) => "served_again",
-                    Effect::Incident(_) | Effect::Explained { .. } => "",
+                    Effect::Incident(_) | Effect::Explained(_) => "",
                 };
                 name == key
             });

@@ -210,16 +210,17 @@ const CAUSES: [&dyn Cause; 11] = [
     &unknown::Unknown,
 ];
 
-/// The cause of one failure. Pure; repeated whenever a new fact could change the result.
+/// The cause of one failure, with its row of the table. Pure; repeated whenever a new fact could change the result.
 #[must_use]
-pub fn attribute(ctx: Context, failure: &Failure) -> Attribution {
+pub fn attribute(ctx: Context, failure: &Failure) -> (Option<Row>, Attribution) {
     let situation = match Situation::of(ctx, failure) {
         Ok(situation) => situation,
-        Err(reason) => return Attribution::ignored(reason),
+        Err(reason) => return (None, Attribution::ignored(reason)),
     };
     let steps = PRECEDENCE.iter().find(|(row, _)| *row == situation.row).map_or(&[][..], |(_, steps)| steps);
     let found = steps.iter().find_map(|step| (step.attribute)(ctx, &situation));
-    found.unwrap_or_else(|| Attribution::ignored("the server is outside this host, and nothing on this host broke it"))
+    let outside = || Attribution::ignored("the server is outside this host, and nothing on this host broke it");
+    (Some(situation.row), found.unwrap_or_else(outside))
 }
 
 /// The family that a key belongs to.

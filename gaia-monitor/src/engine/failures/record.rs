@@ -63,6 +63,7 @@ pub fn connection(world: &World, at: Stamp, found: Detected, policy: &Policy) ->
             world,
             Affected {
                 at: Utc(at),
+                begun_at: endpoint.http.begun_at.map(Utc),
                 client: party(world, client_container.as_ref(), endpoint.socket.local, owner),
                 server,
                 via,
@@ -97,6 +98,7 @@ pub fn lookup(world: &World, failed: &FailedLookup, policy: &Policy) -> Option<F
     };
     let entry = Affected {
         at: Utc(lookup.decided),
+        begun_at: None,
         client: party(world, Some(&failed.client), local, Some(&lookup.task)),
         server: Party {
             container: holder.map(|holder| holder.info.name.clone()),

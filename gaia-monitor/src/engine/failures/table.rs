@@ -44,6 +44,28 @@ pub enum Symptom {
     NameUnanswered,
 }
 
+impl Symptom {
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Symptom::Refused => "refused",
+            Symptom::Unreachable => "unreachable",
+            Symptom::SynUnanswered => "SYN unanswered",
+            Symptom::Fin => "FIN",
+            Symptom::Reset => "reset",
+            Symptom::ResetAfterFin => "reset after FIN",
+            Symptom::TimedOut => "kernel timeout",
+            Symptom::Malformed => "malformed response",
+            Symptom::Silence => "silence",
+            Symptom::Cancelled => "cancelled by the client",
+            Symptom::ClientDied => "client died",
+            Symptom::NameRefused => "lookup refused",
+            Symptom::NameUnanswered => "lookup unanswered",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub id: FailureId,

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::engine::causes::{self, dns, termination, worker};
-use crate::engine::effect::{Counter, Effect};
+use crate::engine::causes::{self, Row, dns, termination, worker};
+use crate::engine::effect::{Counter, Effect, Explanation};
 use crate::engine::failures::detect::{Detected, Detection, detect};
 use crate::engine::failures::table::{Failure, Symptom};
 use crate::engine::failures::{happy_eyeballs, lookup, record, retry_policy};
@@ -208,11 +208,11 @@ impl Engine {
     /// Attributes a failure to its cause and binds it to the case.
     fn attribute(&mut self, id: FailureId, effects: &mut Vec<Effect>) {
         let Some(failure) = self.failures.get(id) else { return };
-        let Attribution { outcome, reason } = causes::attribute(self.context(), failure);
+        let (row, Attribution { outcome, reason }) = causes::attribute(self.context(), failure);
         let (at, begun) = (failure.at(), failure.begun);
-        let (client, address) = (self.client_label(failure), failure.route.address);
-        let text = format!("{client} to {address}: {:?}: {reason}", failure.symptom);
-        effects.push(Effect::Explained { at, text });
+        let (client, server) = (self.client_label(failure), failure.route.address);
+        let (symptom, row) = (failure.symptom.name(), row.map(Row::name));
+        effects.push(Effect::Explained(Explanation { at, client, server, symptom, row, reason }));
         match outcome {
             Outcome::Case { key, evidence } => {
                 // The failure's own instant opens the case, not the cause's: an incident that follows a closed one with
@@ -397,7 +397,7 @@ impl Engine {
     /// Attributes a failure again, and moves it if its case is no longer that of `key`.
     fn move_unless(&mut self, id: FailureId, key: Option<&CaseKey>, effects: &mut Vec<Effect>) {
         let Some(failure) = self.failures.get(id) else { return };
-        if let Outcome::Case { key: other, .. } = causes::attribute(self.context(), failure).outcome
+        if let Outcome::Case { key: other, .. } = causes::attribute(self.context(), failure).1.outcome
             && Some(&other) != key
         {
             self.attribute(id, effects);

@@ -13,7 +13,7 @@ use crate::model::time::{Nanos, Stamp};
 use crate::wire::log_line::{CRASH_LINES, begins_crash};
 
 use crate::engine::context::Context;
-use crate::engine::report::timeline::Line as Entry;
+use crate::engine::report::timeline::Entry;
 use crate::engine::types::verdict::Verdict;
 
 /// Log lines of the subject up to this long before its end belong to the incident.
@@ -96,19 +96,19 @@ pub fn log(ctx: Context, case: &Case, container: Option<&ContainerId>, most: usi
             LogStream::Stderr => "stderr",
             LogStream::Console => "console",
         };
-        lines.push((line.at, TimelineSource::Log, format!("{subject} {stream}: {}", line.text)));
+        lines.push(Entry::new(line.at, TimelineSource::Log, format!("{subject} {stream}: {}", line.text)));
     }
     let named = ctx.failures_of(case).flat_map(|failure| failure.log.iter().map(move |line| (failure, line)));
     for (failure, (line, name)) in named.take(most) {
         let client = failure.entry.client.container.as_deref().unwrap_or("host");
-        lines.push((line.at, TimelineSource::Log, format!("{client}'s log names {name}: {}", line.text)));
+        lines.push(Entry::new(line.at, TimelineSource::Log, format!("{client}'s log names {name}: {}", line.text)));
     }
 }
 
 /// The memory use of the container of an OOM victim.
 pub fn memory(process: &Process, lines: &mut Vec<Entry>) {
     if let (Some(at), Some(memory)) = (process.oom, &process.memory) {
-        lines.push((at, TimelineSource::Process, in_use(memory)));
+        lines.push(Entry::new(at, TimelineSource::Process, in_use(memory)));
     }
 }
 
@@ -150,6 +150,6 @@ pub fn core(process: &Process, container: Option<&str>, lines: &mut Vec<Entry>) 
         let dead =
             Dead { pid: process.pid.0, ns_pid: process.ns_pid, comm: &process.comm, signal, at: exit.at, container };
         let text = format!("core dumped: {}", core_file::place(dump, dead));
-        lines.push((exit.at, TimelineSource::Process, text));
+        lines.push(Entry::new(exit.at, TimelineSource::Process, text));
     }
 }

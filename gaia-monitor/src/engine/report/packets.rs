@@ -9,11 +9,11 @@ use crate::engine::world::network::drops::is_filter;
 use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::model::event::{Hook, Unreachable};
 use crate::model::ids::NetnsId;
-use crate::model::incident::{TimelineSource, name_of};
+use crate::model::incident::{CounterKind, TimelineSource, name_of};
 use crate::model::time::Stamp;
 
 use crate::engine::context::Context;
-use crate::engine::report::timeline::Line;
+use crate::engine::report::timeline::Entry;
 
 /// The predicate of the summary: what happened to the packets, by which filter, in which namespace.
 pub fn summary(ctx: Context, case: &Case) -> String {
@@ -36,7 +36,7 @@ pub fn summary(ctx: Context, case: &Case) -> String {
 }
 
 /// Timeline entries of one failure about its packets: dropped, rejected, retransmitted, or met by a full accept queue.
-pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines: &mut Vec<Line>) {
+pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines: &mut Vec<Entry>) {
     let leg = failure.route.proxy.as_ref().and_then(|hop| hop.backend_leg);
     for cookie in [Some(failure.route.client), leg].into_iter().flatten() {
         let Some(endpoint) = ctx.world.sockets.get(cookie) else { continue };
@@ -48,13 +48,13 @@ pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines:
     }
     if let Evidence::AcceptQueue { since, observed } = &failure.evidence {
         let how = if *observed { "met a full queue" } else { "was not answered while the queue overflowed" };
-        lines.push((*since, TimelineSource::Tcp, format!("the SYN of {client} to {server} {how}")));
+        lines.push(Entry::new(*since, TimelineSource::Tcp, format!("the SYN of {client} to {server} {how}")));
     }
     counted(ctx, failure, lines);
 }
 
 /// The kernel's counters of dropped handshakes, if one of the counted packets may belong to this failure.
-fn counted(ctx: Context, failure: &Failure, lines: &mut Vec<Line>) {
+fn counted(ctx: Context, failure: &Failure, lines: &mut Vec<Entry>) {
     let Some(counted) = accept_queue::counted(ctx.world, failure) else { return };
     let what = match counted.overflows {
         0 => "handshakes that listeners dropped, none for a full queue,".to_owned(),
@@ -67,7 +67,8 @@ fn counted(ctx: Context, failure: &Failure, lines: &mut Vec<Line>) {
         counted.overflows,
         counted.drops
     );
-    lines.push((counted.at, TimelineSource::Tcp, text));
+    let line = Entry::new(counted.at, TimelineSource::Tcp, text);
+    lines.push(line.counting(failure.route.client, CounterKind::FullQueue));
 }
 
 fn dropped(
@@ -75,7 +76,7 @@ fn dropped(
     failure: &Failure,
     endpoint: &Endpoint,
     (client, server): (&str, &str),
-    lines: &mut Vec<Line>,
+    lines: &mut Vec<Entry>,
 ) {
     let packets = ctx.world.dropped_of(endpoint, failure.route.container.as_ref(), failure.at());
     let (Some(first), Some(last)) = (packets.first(), packets.last()) else { return };
@@ -85,22 +86,24 @@ fn dropped(
     let at = namespace(ctx, first.netns, first.at);
     let text =
         format!("a {what} of {from} to {to} was dropped by {} in the namespace of {at}{hook}", dropper(&first.reason));
-    lines.push((first.at, TimelineSource::Tcp, text));
+    lines.push(Entry::new(first.at, TimelineSource::Tcp, text));
     if packets.len() > 1 {
         let text = format!("{} packets between {client} and {server} had been dropped by now", packets.len());
-        lines.push((last.at, TimelineSource::Tcp, text));
+        let line = Entry::new(last.at, TimelineSource::Tcp, text);
+        lines.push(line.counting(endpoint.socket.cookie, CounterKind::DroppedPackets));
     }
     for refused in ctx.world.refused_of(endpoint, failure.route.container.as_ref(), failure.at()).iter().take(1) {
         let text = format!("{client} was answered with ICMP ({})", icmp(refused.code));
-        lines.push((refused.at, TimelineSource::Tcp, text));
+        lines.push(Entry::new(refused.at, TimelineSource::Tcp, text));
     }
 }
 
-fn retransmitted(endpoint: &Endpoint, party: &str, lines: &mut Vec<Line>) {
+fn retransmitted(endpoint: &Endpoint, party: &str, lines: &mut Vec<Entry>) {
     let Some(again) = endpoint.retransmits else { return };
     let what = if endpoint.established.is_none() { "its SYN" } else { "what was not acknowledged" };
     let times = if again.count == 1 { "once".to_owned() } else { format!("{} times", again.count) };
-    lines.push((again.last, TimelineSource::Tcp, format!("{party} had sent {what} again {times}")));
+    let line = Entry::new(again.last, TimelineSource::Tcp, format!("{party} had sent {what} again {times}"));
+    lines.push(line.counting(endpoint.socket.cookie, CounterKind::Retransmissions));
 }
 
 fn dropper(reason: &str) -> String {

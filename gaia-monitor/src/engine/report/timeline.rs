@@ -9,8 +9,8 @@ use crate::engine::world::containers::Container;
 use crate::engine::world::processes::Process;
 use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::model::event::{DockerAction, ExitStatus};
-use crate::model::ids::{ContainerId, Pid};
-use crate::model::incident::{Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};
+use crate::model::ids::{ContainerId, Cookie, Pid};
+use crate::model::incident::{CounterKey, CounterKind, Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};
 use crate::model::time::{Nanos, Stamp, Utc};
 
 use crate::engine::context::Context;
@@ -21,18 +21,33 @@ const FIRST: usize = 150;
 const LAST: usize = 50;
 /// Docker's word from before the case that may still belong to it: the order that began it.
 const LEAD: Nanos = Nanos::from_secs(2);
-/// How a line reads that says when a client, with its port, began to ask a server.
-pub const BEGAN: &str = " began its request to ";
 /// Broken connections told step by step; of further ones only what the client got is told.
 const IN_FULL: usize = 20;
 /// Lines about interfaces, the first ones.
 const NOTES: usize = 50;
 
-/// An instant, where it is known from, and what happened.
-pub type Line = (Stamp, TimelineSource, String);
+/// An entry before it has an offset.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    at: Stamp,
+    source: TimelineSource,
+    text: String,
+    counter: Option<CounterKey>,
+}
+
+impl Entry {
+    pub fn new(at: Stamp, source: TimelineSource, text: String) -> Self {
+        Self { at, source, text, counter: None }
+    }
+
+    /// An entry whose text counts up: a later revision replaces it.
+    pub fn counting(self, socket: Cookie, kind: CounterKind) -> Self {
+        Self { counter: Some(CounterKey { socket, kind }), ..self }
+    }
+}
 
 pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, u64) {
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines: Vec<Entry> = Vec::new();
     let from = verdict.at.min(case.opened).minus(LEAD);
     let container = verdict.container.as_ref().and_then(|id| ctx.world.containers.get(id));
     if let Some(container) = container {
@@ -50,7 +65,7 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
         if let (Some(over), Some(container)) =
             (ctx.world.terminations.get(*id).and_then(|termination| termination.recovered), container)
         {
-            lines.push((over, TimelineSource::Tcp, format!("{} listens again", container.info.name)));
+            lines.push(Entry::new(over, TimelineSource::Tcp, format!("{} listens again", container.info.name)));
         }
     }
     for (index, found) in ctx.failures_of(case).enumerate() {
@@ -65,15 +80,15 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
     }
     name_history::lines(ctx, case, verdict, from, &mut lines);
     for (stage, (at, count)) in &case.losses {
-        lines.push((*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
+        lines.push(Entry::new(*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
     }
     lines.sort();
-    lines.dedup();
+    lines.dedup_by(|one, other| (one.at, one.source, &one.text) == (other.at, other.source, &other.text));
     cut(lines, verdict.at)
 }
 
 /// What happened to the interfaces of the containers concerned.
-fn links(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Line>) {
+fn links(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Entry>) {
     let ends = ctx.failures_of(case).take(IN_FULL);
     let ends = ends.flat_map(|found| [found.client_container.clone(), found.route.container.clone()]);
     let concerned: BTreeSet<ContainerId> = ends.flatten().chain(verdict.container.clone()).collect();
@@ -82,20 +97,21 @@ fn links(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut 
     for note in ctx.world.interfaces.notes(&concerned, place, from).take(NOTES) {
         let whose = note.container.as_ref().and_then(|id| ctx.world.containers.get(id));
         let whose = whose.map_or_else(String::new, |container| format!("{}: ", container.info.name));
-        lines.push((note.at, TimelineSource::Link, format!("{whose}{}", note.text)));
+        lines.push(Entry::new(note.at, TimelineSource::Link, format!("{whose}{}", note.text)));
     }
 }
 
-fn cut(mut lines: Vec<Line>, moment: Stamp) -> (Vec<TimelineEntry>, u64) {
+fn cut(mut lines: Vec<Entry>, moment: Stamp) -> (Vec<TimelineEntry>, u64) {
     let left_out = lines.len().saturating_sub(FIRST + LAST);
     if left_out > 0 {
         lines.drain(FIRST..FIRST + left_out);
     }
-    let entries = lines.into_iter().map(|(at, source, text)| TimelineEntry {
+    let entries = lines.into_iter().map(|Entry { at, source, text, counter }| TimelineEntry {
         at: Utc(at),
         offset_ns: at.since(moment),
         source,
         text,
+        counter,
     });
     (entries.collect(), left_out as u64)
 }
@@ -109,7 +125,7 @@ fn pids(ctx: Context, case: &Case, verdict: &Verdict) -> Vec<Pid> {
     pids
 }
 
-fn docker(container: &Container, from: Stamp, lines: &mut Vec<Line>) {
+fn docker(container: &Container, from: Stamp, lines: &mut Vec<Entry>) {
     let name = &container.info.name;
     for docker_events in container.events_since(from) {
         let text = match &docker_events.action {
@@ -129,11 +145,11 @@ fn docker(container: &Container, from: Stamp, lines: &mut Vec<Line>) {
             DockerAction::NetworkConnect { network } => format!("{name} joined the network {network}"),
             DockerAction::NetworkDisconnect { network } => format!("{name} left the network {network}"),
         };
-        lines.push((docker_events.at, TimelineSource::Docker, text));
+        lines.push(Entry::new(docker_events.at, TimelineSource::Docker, text));
     }
 }
 
-fn process(process: &Process, from: Stamp, lines: &mut Vec<Line>) {
+fn process(process: &Process, from: Stamp, lines: &mut Vec<Entry>) {
     let who = format!("{} (pid {})", process.comm, process.pid);
     for seen in process.signals.iter().filter(|seen| seen.at >= from) {
         let by = match &seen.sender {
@@ -142,10 +158,10 @@ fn process(process: &Process, from: Stamp, lines: &mut Vec<Line>) {
             Some(sender) => format!(" from {} (pid {})", sender.comm, sender.pid),
         };
         let how = if seen.delivered { "" } else { ", ignored or already pending" };
-        lines.push((seen.at, TimelineSource::Process, format!("{} to {who}{by}{how}", seen.signal)));
+        lines.push(Entry::new(seen.at, TimelineSource::Process, format!("{} to {who}{by}{how}", seen.signal)));
     }
     if let Some(at) = process.oom {
-        lines.push((at, TimelineSource::Process, format!("{who} chosen by the OOM killer")));
+        lines.push(Entry::new(at, TimelineSource::Process, format!("{who} chosen by the OOM killer")));
     }
     if let Some(exit) = &process.exit {
         let text = match &exit.status {
@@ -153,41 +169,45 @@ fn process(process: &Process, from: Stamp, lines: &mut Vec<Line>) {
             ExitStatus::Signal { signal, core: false } => format!("{who} ended by {signal}"),
             ExitStatus::Signal { signal, core: true } => format!("{who} ended by {signal}, core dumped"),
         };
-        lines.push((exit.at, TimelineSource::Process, text));
+        lines.push(Entry::new(exit.at, TimelineSource::Process, text));
     }
 }
 
-fn steps(ctx: Context, found: &Failure, lines: &mut Vec<Line>) {
+fn steps(ctx: Context, found: &Failure, lines: &mut Vec<Entry>) {
     let client = caller(found, found.route.client_port(ctx.world));
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
     let end = ctx.world.sockets.get(found.route.client);
     if let Some(begun) = end.and_then(|end| end.http.begun_at) {
-        lines.push((begun, TimelineSource::Http, format!("{client}{BEGAN}{server}")));
+        lines.push(Entry::new(begun, TimelineSource::Http, format!("{client} began its request to {server}")));
     }
     packets::steps(ctx, found, &client, &server, lines);
     let Some(end) = found.route.server.and_then(|cookie| ctx.world.sockets.get(cookie)) else { return };
     if let (Some(begun), Some(status)) = (end.http.begun_at, end.http.status) {
-        lines.push((begun, TimelineSource::Http, format!("{server} began its answer to {client}, status {status}")));
+        lines.push(Entry::new(
+            begun,
+            TimelineSource::Http,
+            format!("{server} began its answer to {client}, status {status}"),
+        ));
     }
     closing(&server, &client, end, lines);
 }
 
-fn closing(server: &str, client: &str, end: &Endpoint, lines: &mut Vec<Line>) {
+fn closing(server: &str, client: &str, end: &Endpoint, lines: &mut Vec<Entry>) {
     let Some(close) = &end.close else { return };
     let packet = if close.reset { "RST" } else { "FIN" };
     let state = if close.task.exiting { ", dying" } else { ", alive" };
     let unread = if close.unread > 0 { format!(", {} bytes unread", close.unread) } else { String::new() };
     let text = format!("{server}: pid {}{state}, closed the connection of {client} ({packet}{unread})", close.task.pid);
-    lines.push((close.at, TimelineSource::Tcp, text));
+    lines.push(Entry::new(close.at, TimelineSource::Tcp, text));
 }
 
-fn got(found: &Failure) -> Line {
+fn got(found: &Failure) -> Entry {
     let client = caller(found, None);
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
     let error = &found.entry.client_error;
     let at = found.at();
     if error.httpx == HttpxClass::None {
-        return (at, TimelineSource::Tcp, format!("{client} left its request to {server}"));
+        return Entry::new(at, TimelineSource::Tcp, format!("{client} left its request to {server}"));
     }
     let detail = error.detail.as_ref().map_or_else(String::new, |detail: &Detail| format!(", {}", name_of(detail)));
     let errno = error.errno.as_ref().map_or_else(String::new, |errno| format!(", {errno}"));
@@ -195,9 +215,9 @@ fn got(found: &Failure) -> Line {
     if let Some(name) = &found.name {
         let process = found.entry.client.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
         let text = format!("{client}{process} looked {name} up in vain{errno}: {class}");
-        return (at, TimelineSource::Dns, text);
+        return Entry::new(at, TimelineSource::Dns, text);
     }
-    (at, TimelineSource::Tcp, format!("{client} got {class} from {server}{detail}{errno}"))
+    Entry::new(at, TimelineSource::Tcp, format!("{client} got {class} from {server}{detail}{errno}"))
 }
 
 /// The client by its container, a process of the host's, or its address where it is on another host.

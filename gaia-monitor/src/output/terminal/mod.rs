@@ -98,9 +98,9 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for Terminal<W> {
         left_out(&mut page, lost_before);
         match effect.as_ref() {
             Effect::Incident(incident) => self.render(&mut page, incident),
-            Effect::Explained { at, text } => {
+            Effect::Explained(explanation) => {
                 if self.explain {
-                    page.put(Tone::Quiet, &format!("· {at} {}", text::harmless(text))).end_line();
+                    page.put(Tone::Quiet, &format!("· {}", text::harmless(&explanation.to_string()))).end_line();
                 }
             }
             Effect::Count(_) | Effect::Enrich(_) => {}
@@ -172,7 +172,7 @@ fn news(page: &mut Page, before: &Incident, now: &Incident) -> bool {
         State::Withdrawn => return false,
     }
     let timeline: Vec<TimelineEntry> =
-        now.timeline.iter().filter(|entry| !before.timeline.contains(entry)).cloned().collect();
+        now.timeline.iter().filter(|entry| is_news(entry, before, now.state)).cloned().collect();
     let mut status = block::state_text(now.state).to_owned();
     if let Some(condition) = now.condition.filter(|_| now.state == State::Closed) {
         status.push_str(&match condition.until {
@@ -189,6 +189,12 @@ fn news(page: &mut Page, before: &Incident, now: &Incident) -> bool {
     }
     block::timeline(page, &timeline, 0);
     true
+}
+
+/// Whether an entry has to be printed again. One that counts up is printed with its first count and with its last.
+fn is_news(entry: &TimelineEntry, before: &Incident, state: State) -> bool {
+    let counted = |old: &TimelineEntry| entry.counter.is_some() && old.counter == entry.counter;
+    !before.timeline.contains(entry) && (state == State::Closed || !before.timeline.iter().any(counted))
 }
 
 /// The same broken connection with the same outcome, so that it is not printed again.
