@@ -77,9 +77,9 @@ impl Engine {
         }
         for change in self.world.absorb(event) {
             self.correlate(event.at, &change, effects);
-            self.publish(effects);
             self.stats.change(&self.world, &self.settings.scope, event.at, &change, effects);
         }
+        self.publish(effects);
         self.stats.event(&self.world, &self.settings.scope, event, effects);
     }
 
