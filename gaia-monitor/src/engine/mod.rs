@@ -33,7 +33,8 @@ use effect::Effect;
 use failures::table::Failures;
 use incidents::case::Cases;
 use incidents::{Pending, Touched};
-use stats::Stats;
+use stats::gauges::Gauges;
+use stats::{CounterDelta, Stats};
 use timers::{Timer, TimerQueue};
 use world::World;
 
@@ -89,6 +90,16 @@ impl Engine {
         self.timers.next()
     }
 
+    /// Passes each counter that grew since the last call to `each`.
+    pub fn drain_counters(&mut self, each: impl FnMut(CounterDelta<'_>)) {
+        self.stats.drain(each);
+    }
+
+    /// The gauges, if they may have changed since the last call.
+    pub fn gauges(&mut self) -> Option<Gauges> {
+        self.stats.gauges(&self.world, &self.settings.scope)
+    }
+
     fn context(&self) -> Context<'_> {
         Context { world: &self.world, failures: &self.failures, cases: &self.cases, settings: &self.settings }
     }
@@ -105,7 +116,15 @@ impl Engine {
                     self.correlate(at, &change, effects);
                 }
             }
-            Timer::Count => self.count_due(effects),
+            Timer::Count => {
+                let ctx = Context {
+                    world: &self.world,
+                    failures: &self.failures,
+                    cases: &self.cases,
+                    settings: &self.settings,
+                };
+                self.stats.pending.count_due(ctx, &mut self.timers, effects);
+            }
         }
     }
 }

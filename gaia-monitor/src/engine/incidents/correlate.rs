@@ -226,7 +226,7 @@ impl Engine {
                 }
                 self.failures.change(id, |failure| failure.evidence = evidence);
                 if binding::bind(&mut self.failures, &mut self.cases, id, case, self.world.now) {
-                    self.await_count(id);
+                    self.stats.pending.schedule(&mut self.timers, self.world.now, id);
                 }
                 self.touched.add(case);
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::causes::{self, packet_filter, termination};
+use crate::engine::context::Context;
 use crate::engine::effect::Effect;
 use crate::engine::report::{incident, log_lines};
 use crate::engine::timers::Timer;
@@ -130,7 +131,15 @@ impl Engine {
             }
         }
         match state {
-            State::Settled | State::Closed => self.count_case(id, effects),
+            State::Settled | State::Closed => {
+                let ctx = Context {
+                    world: &self.world,
+                    failures: &self.failures,
+                    cases: &self.cases,
+                    settings: &self.settings,
+                };
+                self.stats.pending.count_case(ctx, &mut self.timers, id, effects);
+            }
             State::Open | State::Withdrawn => {}
         }
         if state == State::Closed {

@@ -21,7 +21,6 @@ use crate::model::event::{BodyFraming, DockerAction, Event, Fact, HttpFact, Http
 use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::time::Stamp;
 
-use crate::engine::Engine;
 use crate::engine::effect::{Counter, Effect};
 use crate::engine::world::containers::Container;
 use crate::engine::world::terminations::TerminationId;
@@ -44,7 +43,7 @@ pub struct Stats {
     /// Events by [`Source`].
     events: [u64; Source::ALL.len()],
     traffic: Traffic,
-    pending: Pending,
+    pub(super) pending: Pending,
     container_states: ContainerStates,
     dns_probes: DnsProbes,
     failovers: Failovers,
@@ -175,6 +174,23 @@ impl Stats {
             effects.push(Effect::Count(Counter::ServedAgain { service, after }));
         });
     }
+
+    /// Passes each counter that grew since the last call to `each`.
+    pub(super) fn drain(&mut self, mut each: impl FnMut(CounterDelta<'_>)) {
+        for (source, count) in Source::ALL.into_iter().zip(&mut self.events) {
+            if *count > 0 {
+                each(CounterDelta::Events { source, count: std::mem::take(count) });
+            }
+        }
+        self.traffic.drain(each);
+    }
+
+    /// The gauges, if they may have changed since the last call.
+    pub(super) fn gauges(&mut self, world: &World, limits: &Scope) -> Option<Gauges> {
+        let expired = self.dns_probes.expire(world.now);
+        let dirty = self.container_states.take_dirty() || expired;
+        dirty.then(|| gauges::of(world, limits, &self.container_states, &self.dns_probes))
+    }
 }
 
 fn oom_killed(world: &World, limits: &Scope, pid: Pid, effects: &mut Vec<Effect>) {
@@ -189,24 +205,4 @@ fn oom_killed(world: &World, limits: &Scope, pid: Pid, effects: &mut Vec<Effect>
 /// The labels `container` and `service`.
 fn labels(container: &Container) -> (String, String) {
     (container.info.name.clone(), container.service_or_name().to_owned())
-}
-
-impl Engine {
-    /// Passes each counter that grew since the last call to `each`.
-    pub fn drain_counters(&mut self, mut each: impl FnMut(CounterDelta<'_>)) {
-        for (source, count) in Source::ALL.into_iter().zip(&mut self.stats.events) {
-            if *count > 0 {
-                each(CounterDelta::Events { source, count: std::mem::take(count) });
-            }
-        }
-        self.stats.traffic.drain(each);
-    }
-
-    /// The gauges, if they may have changed since the last call.
-    pub fn gauges(&mut self) -> Option<Gauges> {
-        let Stats { container_states, dns_probes, .. } = &mut self.stats;
-        let expired = dns_probes.expire(self.world.now);
-        let dirty = container_states.take_dirty() || expired;
-        dirty.then(|| gauges::of(&self.world, &self.settings.scope, container_states, dns_probes))
-    }
 }
