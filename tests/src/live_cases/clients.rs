@@ -10,12 +10,12 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
             "client-cancels",
-            "a client that cancels before its answer is no incident",
+            "a client that cancels before its response is no incident",
             client_cancels("/slow?seconds=2"),
         ),
         live_case(
             "client-cancels-mid-stream",
-            "a client that cancels in its answer is no incident",
+            "a client that cancels during its response is no incident",
             client_cancels("/stream?chunks=50&pause=0.05"),
         ),
         live_case(
@@ -26,17 +26,17 @@ pub fn live_cases() -> Vec<LiveCase> {
         .with(&["--include-cancelled"]),
         live_case(
             "server-slow",
-            "a client that gives up on a silent server says that it was slow",
+            "a client that times out on a silent server has a slow server",
             gives_up(Slow { path: "/slow?seconds=4", phase: "awaiting_response" }),
         ),
         live_case(
             "server-slow-between-chunks",
-            "the same in the middle of the answer",
+            "the same in the middle of the response",
             gives_up(Slow { path: "/stream?chunks=2&pause=4", phase: "receiving_body" }),
         ),
         live_case(
             "server-blocked",
-            "the same of a server whose event loop is blocked",
+            "the same for a server with a blocked event loop",
             gives_up(Slow { path: "/block?seconds=3", phase: "awaiting_response" }),
         ),
     ]

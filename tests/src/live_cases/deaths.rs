@@ -14,17 +14,17 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
             "docker-kill-before-response",
-            "a server killed by Docker before its answer is pinned to its exit",
+            "a server killed by Docker before its response is dated by its exit",
             dies(HELD),
         ),
         live_case(
             "kill-before-response-by-h11",
-            "the same of uvicorn with asyncio and h11",
+            "the same for uvicorn with asyncio and h11",
             dies(Death { program: &["http", "--loop", "asyncio", "--http", "h11"], ..HELD }),
         ),
         live_case(
             "host-kill-before-response",
-            "a server killed from the host before its answer names the sender",
+            "a server killed from the host before its response names the sender",
             dies(Death { fault: Fault::Host, kind: "process_killed", caller: Caller::Plain, ..HELD }),
         ),
         live_case(
@@ -65,7 +65,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "oom-by-memory-limit",
-            "a server that outgrows its memory limit is an OOM victim",
+            "a server that exceeds its memory limit is an OOM victim",
             dies(Death {
                 container: |recipe| recipe.memory(96 << 20),
                 request: |server| Request::get(&server.url("/oom")),
@@ -130,7 +130,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "floating-point-under-init",
-            "a SIGFPE that a process raises itself is a crash",
+            "a SIGFPE that a process raises for itself is a crash",
             dies(Death {
                 container: Recipe::init,
                 under_init: true,
@@ -157,7 +157,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "docker-kill-under-init",
-            "a kill by Docker under an init is pinned to the child",
+            "a kill by Docker under an init is the child's death",
             // Docker signals the init; the kernel ends the rest of its namespace with it.
             dies(Death { container: Recipe::init, under_init: true, ..HELD }),
         ),
@@ -175,7 +175,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "exit-with-code-0",
-            "an exit with code zero that breaks a request is an incident all the same",
+            "an exit with code zero that breaks a request is an incident",
             dies(Death {
                 request: |server| Request::get(&server.url("/exit?code=0")),
                 path: "/exit",

@@ -16,12 +16,12 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
             "drop-before-connect",
-            "a syn that is dropped is a packet dropped",
+            "a SYN that is dropped is a packet dropped",
             before_the_connect(&["-j", "DROP"], "packet_dropped", SYN_TIMEOUT),
         ),
         live_case(
             "reset-before-connect",
-            "a syn that is reset by a filter is a packet rejected",
+            "a SYN that is reset by a filter is a packet rejected",
             before_the_connect(&["-j", "REJECT", "--reject-with", "tcp-reset"], "packet_rejected", REFUSED),
         ),
         live_case(
@@ -39,7 +39,7 @@ pub fn live_cases() -> Vec<LiveCase> {
             ),
         ),
         live_case("nft-before-connect", "a rule of nftables is found as one of iptables", nft_before_connect),
-        live_case("drop-mid-request", "an answer that is dropped is not the server's slowness", drop_mid_request),
+        live_case("drop-mid-request", "a dropped response is not a slow server", drop_mid_request),
         live_case(
             "drop-mid-stream",
             "a stream whose acknowledgements are dropped is a packet dropped",
@@ -48,30 +48,30 @@ pub fn live_cases() -> Vec<LiveCase> {
         live_case("reset-mid-stream", "a stream that a filter resets is a packet rejected", reset_mid_stream),
         live_case(
             "docker-user-mid-stream",
-            "a stream dropped on the host is over when a connect is answered",
+            "a stream dropped on the host is over when a connect succeeds",
             docker_user_mid_stream,
         ),
         live_case(
             "docker-user-icmp-before-connect",
-            "a syn that the host refuses by icmp is a packet rejected",
+            "a SYN that the host rejects by ICMP is a packet rejected",
             docker_user_before_connect(&["-j", "REJECT"], "packet_rejected", REFUSED),
         ),
         live_case(
             "docker-user-reset-before-connect",
-            "a syn that the host resets is a packet rejected",
+            "a SYN that the host resets is a packet rejected",
             docker_user_before_connect(&["-j", "REJECT", "--reject-with", "tcp-reset"], "packet_rejected", REFUSED),
         ),
         live_case(
             "docker-user-drop-before-connect",
-            "a syn that the host drops is a packet dropped",
+            "a SYN that the host drops is a packet dropped",
             docker_user_before_connect(&["-j", "DROP"], "packet_dropped", SYN_TIMEOUT),
         ),
         live_case(
             "drop-on-the-way-out",
-            "a request that the client's own filter takes is a packet dropped",
+            "a request that the client's own filter drops is a packet dropped",
             drop_on_the_way_out,
         ),
-        live_case("drop-and-lift", "a syn that comes through when it is sent again is silent", drop_and_lift),
+        live_case("drop-and-lift", "a SYN that arrives when it is retransmitted is silent", drop_and_lift),
         live_case(
             "reset-behind-docker-proxy",
             "a filter behind Docker proxy is no unreachable backend",

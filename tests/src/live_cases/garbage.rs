@@ -9,16 +9,20 @@ use anyhow::Result;
 
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
-        live_case("no-http", "bytes that are no HTTP are a protocol error", garbage("/garbage", HEAD)),
-        live_case("no-http-then-close", "the same when the server closes at once", garbage("/garbage?seconds=0", HEAD)),
+        live_case("no-http", "bytes that are not HTTP are a protocol error", garbage("/garbage", HEAD)),
+        live_case(
+            "no-http-then-close",
+            "the same when the server closes immediately",
+            garbage("/garbage?seconds=0", HEAD),
+        ),
         live_case(
             "tls-to-plain-http",
-            "a TLS server's answer to plain HTTP is a protocol error",
+            "a TLS server's response to plain HTTP is a protocol error",
             garbage("/tls-alert", HEAD),
         ),
         live_case("bad-status", "a status line without a number is a protocol error", garbage("/bad-status", HEAD)),
         live_case("bad-header", "a header line without a colon is a protocol error", garbage("/bad-header", HEAD)),
-        live_case("big-header", "a head above 100 KiB is a protocol error", garbage("/big-header", HEAD)),
+        live_case("big-header", "a header section above 100 KiB is a protocol error", garbage("/big-header", HEAD)),
         live_case("bad-chunk", "a chunk without a size is a protocol error", garbage("/bad-chunk", "receiving_body")),
     ]
 }

@@ -25,22 +25,22 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "client-disconnected",
-            "a client that is cut off from its server is the one that was cut off",
+            "a client that is disconnected from its server is the subject",
             client_disconnected,
         ),
         live_case(
             "response-to-disconnected-client",
-            "an answer that is sent to a client which is cut off has not arrived",
+            "a response that is sent to a disconnected client has not arrived",
             answered_to_a_disconnected_client,
         ),
         live_case(
             "response-while-link-down",
-            "an answer that a server sends into a link that is down is owed as before",
+            "a response that is sent while the link is down is still outstanding",
             answered_into_a_dead_link,
         ),
         live_case("disconnect-idle", "a disconnect that breaks nothing is silent", disconnect_idle),
         live_case("veth-down", "a veth that is set down disconnects its container until it is up", veth_down),
-        live_case("interface-down", "the same of its own end, set down inside the container", interface_down),
+        live_case("interface-down", "the same for its own end, set down inside the container", interface_down),
         live_case("veth-deleted", "a veth that is deleted by hand is no disconnect by Docker", veth_deleted),
         live_case("bridge-down", "a bridge that goes down is one incident for all behind it", bridge_down),
     ]

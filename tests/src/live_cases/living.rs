@@ -11,7 +11,7 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
             "exception-in-chunked-response",
-            "an exception in a chunked answer is a close by the application",
+            "an exception in a chunked response is a close by the application",
             closes(Close {
                 program: &["http"],
                 request: |server| Request::get(&server.url("/raise-stream")),
@@ -23,7 +23,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "exception-in-chunked-response-by-h11",
-            "the same of uvicorn with asyncio and h11",
+            "the same for uvicorn with asyncio and h11",
             closes(Close {
                 program: &["http", "--loop", "asyncio", "--http", "h11"],
                 request: |server| Request::get(&server.url("/raise-stream")),
@@ -47,7 +47,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "closed-without-response",
-            "a connection closed without an answer is a close by the application",
+            "a connection closed without a response is a close by the application",
             closes(Close {
                 program: &["http"],
                 request: |server| Request::get(&server.url("/hang-up")),
@@ -71,7 +71,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "half-a-header",
-            "half a header is no response",
+            "half a header section is no response",
             closes(Close {
                 program: &["raw"],
                 request: |server| Request::get(&server.url("/half-header")),
@@ -83,7 +83,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "only-continue",
-            "a provisional answer is none",
+            "a provisional response is not the response",
             closes(Close {
                 program: &["raw"],
                 request: |server| Request::get(&server.url("/only-continue")),

@@ -11,14 +11,14 @@ use nix::sys::signal::Signal;
 
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
-        live_case("faulthandler", "the words of faulthandler stand in the timeline of the crash", faulthandler),
+        live_case("faulthandler", "the lines of faulthandler are in the timeline of the crash", faulthandler),
         live_case(
             "client-names-read-error",
-            "a client's line that names its error is joined to what explains it",
+            "a client's line that names its error is joined to the incident that explains it",
             client_names_read_error,
         ),
         live_case("oom-in-use", "an OOM kill is reported with the limit and the memory in use", oom_in_use),
-        live_case("core-file", "a core file is where the timeline says", core_file),
+        live_case("core-file", "a core file is at the path in the timeline", core_file),
     ]
 }
 

@@ -16,53 +16,53 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
             "name-nxdomain",
-            "a look-up of a stopped container's name belongs to the stop",
+            "a lookup of a stopped container's name belongs to the stop",
             stopped(Says::NxDomain, NAME_UNKNOWN),
         ),
         live_case(
             "name-servfail",
-            "a name server that fails behind Docker's own makes it a temporary error",
+            "a failing DNS server upstream of Docker's own makes it a temporary error",
             stopped(Says::ServFail, NAME_UNSURE),
         ),
         live_case(
             "name-refused",
-            "a name server that refuses makes it a temporary error",
+            "a DNS server that refuses makes it a temporary error",
             stopped(Says::Refused, NAME_UNSURE),
         ),
-        live_case("name-silent", "a look-up without any answer is unanswered after five seconds", name_silent),
-        live_case("name-rm-force", "a look-up of a removed container's name belongs to the removal", name_rm_force),
+        live_case("name-silent", "a lookup without any response is unanswered after five seconds", name_silent),
+        live_case("name-rm-force", "a lookup of a removed container's name belongs to the removal", name_rm_force),
         live_case(
             "own-lookup-hang-up",
-            "a server that hangs up on its own failed look-up is the end of a chain",
+            "a server that closes on its own failed lookup is the end of a chain",
             own(Says::NxDomain, "hang-up", NAME_UNKNOWN, NO_RESPONSE, "awaiting_response"),
         ),
         live_case(
             "own-lookup-linger",
-            "a server that aborts on its own failed look-up is the end of a chain",
+            "a server that aborts on its own failed lookup is the end of a chain",
             own(Says::ServFail, "linger", NAME_UNSURE, RESET, "awaiting_response"),
         ),
         live_case(
             "own-lookup-hang",
-            "a server that hangs after its own failed look-up is the end of a chain",
+            "a server that hangs after its own failed lookup is the end of a chain",
             own(Says::Refused, "hang", NAME_UNSURE, NO_DATA, "awaiting_response"),
         ),
         live_case(
             "own-lookup-500",
-            "a server that answers 500 after its own failed look-up broke nothing else",
+            "a server that responds with 500 after its own failed lookup broke nothing else",
             answered("500", 500),
         ),
         live_case(
             "own-lookup-503",
-            "a server that answers 503 after its own failed look-up broke nothing else",
+            "a server that responds with 503 after its own failed lookup broke nothing else",
             answered("503", 503),
         ),
-        live_case("own-lookup-exit", "a server that dies on its own failed look-up is a death", dies_on_its_look_up),
+        live_case("own-lookup-exit", "a server that dies on its own failed lookup is a death", dies_on_its_look_up),
         live_case(
             "name-gone-alone",
             "a name that disappears without any event is an incident of its own",
             name_gone_alone,
         ),
-        live_case("name-stranger", "a look-up of a stranger's name is silent", name_stranger),
+        live_case("name-stranger", "a lookup of an unknown name is silent", name_stranger),
     ]
 }
 

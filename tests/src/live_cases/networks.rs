@@ -14,14 +14,14 @@ use nix::sys::signal::Signal;
 
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
-        live_case("ipv6", "a death over ipv6 is pinned as over ipv4", ipv6),
+        live_case("ipv6", "a death over IPv6 is reported as over IPv4", ipv6),
         live_case(
             "served-over-other-family",
-            "a name with two addresses, of which the one refuses and the other serves, is silent",
+            "a name with two addresses, one that refuses and one that serves, is silent",
             answered_over_the_other_family,
         ),
-        live_case("chain-refused", "a client behind a living server whose own connect is refused", chain_refused),
-        live_case("chain", "a client behind a living server is affected by the death behind that server", chain),
+        live_case("chain-refused", "a client behind a live server whose own connect is refused", chain_refused),
+        live_case("chain", "a client behind a live server is affected by the death behind that server", chain),
     ]
 }
 

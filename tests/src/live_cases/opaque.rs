@@ -11,9 +11,9 @@ use crate::witness::ExitStatus;
 
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
-        live_case("tls-killed", "a server killed under TLS is pinned, and the phase is a guess", killed(false)),
-        live_case("tls-killed-mid-stream", "the same in the middle of the answer", killed(true)),
-        live_case("tls-served", "answers and closes under TLS are silent", served),
+        live_case("tls-killed", "a server killed under TLS is identified, and the phase is estimated", killed(false)),
+        live_case("tls-killed-mid-stream", "the same in the middle of the response", killed(true)),
+        live_case("tls-served", "responses and closes under TLS are silent", served),
     ]
 }
 

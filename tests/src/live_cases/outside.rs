@@ -12,7 +12,7 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case("outside-killed", "a client on another host is affected by a death", outside_killed),
         live_case("outside-reset", "a client on another host is reset by the application", outside_reset),
-        live_case("outside-served", "a client on another host that has its answer is no incident", outside_served),
+        live_case("outside-served", "a client on another host that has its response is no incident", outside_served),
     ]
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case("paused", "a pause longer than the client's timeout is dated by Docker's event", paused),
-        live_case("paused-shortly", "a pause that the answer outlives is silent", paused_shortly),
+        live_case("paused-shortly", "a pause that ends before the client's timeout is silent", paused_shortly),
         live_case(
             "request-while-paused",
             "a request to a container that is paused belongs to the pause",

@@ -33,7 +33,7 @@ pub fn live_cases() -> Vec<LiveCase> {
             "a server in another container's network is distinguished from that container",
             shared_network,
         ),
-        live_case("host-network", "a death on the host's network is pinned as on a bridge", host_network),
+        live_case("host-network", "a death on the host's network is reported as on a bridge", host_network),
     ]
 }
 

@@ -25,7 +25,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "published-port-killed-mid-stream",
-            "the same in the middle of the answer",
+            "the same in the middle of the response",
             killed(Proxy, "/stream?chunks=600&pause=0.1", INCOMPLETE_BODY, "receiving_body"),
         ),
         live_case(
@@ -35,7 +35,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "published-port-dead-backend-by-httpx",
-            "the same for a client that writes at once",
+            "the same for a client that writes immediately",
             published_port_dead_backend_by_httpx,
         ),
         live_case(
@@ -56,7 +56,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "translated-port-killed-mid-stream",
-            "the same in the middle of the answer",
+            "the same in the middle of the response",
             killed(Translated, "/stream?chunks=600&pause=0.1", INCOMPLETE_BODY, "receiving_body"),
         ),
         live_case(

@@ -12,23 +12,27 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
             "handler-raises",
-            "a handler that raises answers 500, and nothing broke",
+            "a handler that raises responds with 500, and nothing broke",
             answered("http", "/raise", 500),
         ),
         live_case(
             "handler-exits",
-            "a handler that raises SystemExit answers 500, and the process lives",
+            "a handler that raises SystemExit responds with 500, and the process stays alive",
             answered("http", "/system-exit", 500),
         ),
         live_case("unavailable", "a lasting 503 is retried, and nothing broke", unavailable),
-        live_case("connection-close", "a close after a complete answer is silent", answered("http", "/close", 200)),
-        live_case("http10", "an answer that ends with the close is silent", answered("raw", "/http10", 200)),
+        live_case("connection-close", "a close after a complete response is silent", answered("http", "/close", 200)),
+        live_case("http10", "a response that ends with the close is silent", answered("raw", "/http10", 200)),
         live_case("no-content", "a 204 has no body", answered("raw", "/no-content", 204)),
-        live_case("not-modified", "a 304 has no body, whatever its length says", answered("raw", "/not-modified", 304)),
-        live_case("head", "an answer to HEAD has no body, whatever its length says", head),
-        live_case("early-hints", "a 103 goes before the answer", answered("raw", "/early-hints", 200)),
-        live_case("client-closes", "a client that closes after its answer is silent", answered("http", "/ok", 200)),
-        live_case("whole-stream", "a chunked answer to its end is silent", answered("http", "/stream", 200)),
+        live_case(
+            "not-modified",
+            "a 304 has no body, whatever its Content-Length",
+            answered("raw", "/not-modified", 304),
+        ),
+        live_case("head", "a response to HEAD has no body, whatever its Content-Length", head),
+        live_case("early-hints", "a 103 precedes the response", answered("raw", "/early-hints", 200)),
+        live_case("client-closes", "a client that closes after its response is silent", answered("http", "/ok", 200)),
+        live_case("whole-stream", "a complete chunked response is silent", answered("http", "/stream", 200)),
     ]
 }
 

@@ -21,10 +21,10 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "exit-and-restart",
-            "an exit that the restart policy answers is over when the port listens",
+            "an exit with a restart by policy is over when the port listens",
             comes_back(Fault::Exit),
         ),
-        live_case("kill-and-restart", "the same of a kill from the host", comes_back(Fault::Host)),
+        live_case("kill-and-restart", "the same for a kill from the host", comes_back(Fault::Host)),
         live_case(
             "docker-kill-defeats-the-policy",
             "a container that was killed through Docker is not restarted",

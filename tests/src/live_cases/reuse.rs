@@ -11,7 +11,7 @@ pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case(
             "keepalive-race",
-            "a request that is let go before the server's close and written after it breaks",
+            "a request that is released before the server's close and written after it breaks",
             raced_by("busy"),
         ),
         live_case(
@@ -31,7 +31,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "closed-with-the-next-upload-unread",
-            "a close that meets the head of an upload is a race as well",
+            "a close that meets the header section of an upload is a race as well",
             next_met(Next {
                 path: "/unread-next",
                 request: |url| Request::upload(url, 32 << 20),

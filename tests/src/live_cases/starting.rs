@@ -26,7 +26,7 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "refused-while-workers-import",
-            "the same of workers whose parent has bound the port and does not listen",
+            "the same for workers whose parent has bound the port and does not listen",
             refused_while(&["http", "--workers", "2", "--importing", "5"]),
         ),
         live_case(

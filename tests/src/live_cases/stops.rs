@@ -14,8 +14,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
-        live_case("stop-grace-honoured", "a stop whose grace lets every answer out is silent", stop_grace_honoured),
-        live_case("stop-grace-exceeded", "a stop whose grace runs out is pinned to the exit", stop_grace_exceeded),
+        live_case("stop-grace-honoured", "a stop whose grace covers every response is silent", stop_grace_honoured),
+        live_case("stop-grace-exceeded", "a stop whose grace runs out is dated by the exit", stop_grace_exceeded),
         live_case(
             "refused-during-grace",
             "a request refused during the grace belongs to the stop",
@@ -23,20 +23,20 @@ pub fn live_cases() -> Vec<LiveCase> {
         ),
         live_case(
             "stop-graceful-500",
-            "a stop whose server answers 500 when its own patience ends is silent",
+            "a stop whose server responds with 500 at the end of its own grace is silent",
             stop_graceful_500,
         ),
         live_case(
             "stop-blocked-loop",
-            "a stop of a server that cannot look up is pinned to the exit",
+            "a stop of a server that cannot handle the signal is dated by the exit",
             stop_blocked_loop,
         ),
         live_case(
             "stop-then-lookup",
-            "what asks for the name after an orderly stop makes the stop an incident",
+            "a lookup of the name after an orderly stop makes the stop an incident",
             stop_then_look_up,
         ),
-        live_case("stop-under-init", "a stop under an init that lets the answer out is silent", stop_under_init),
+        live_case("stop-under-init", "a stop under an init whose grace covers the response is silent", stop_under_init),
         live_case("restart", "a restart that breaks a request is over when the port listens again", restart),
         live_case("recreated", "a container that Compose replaces is back when its successor listens", recreated),
         live_case("rm-force", "a removal by force is a kill by Docker", rm_force),

@@ -14,7 +14,7 @@ use crate::wait;
 use anyhow::{Context, Result, ensure};
 
 pub fn live_cases() -> Vec<LiveCase> {
-    vec![live_case("busy-traffic", "two minutes of everything that a healthy stack does are silent", busy_traffic)]
+    vec![live_case("busy-traffic", "two minutes of all traffic of a healthy stack are silent", busy_traffic)]
 }
 
 /// The traffic ends on its own; its last shapes may take this long.

@@ -45,17 +45,17 @@ pub fn live_cases() -> Vec<LiveCase> {
         live_case("worker-exits", "a worker that exits with a code is reported with it", worker_ends(End::Exit)),
         live_case(
             "idle-worker-killed",
-            "a worker that never accepted anything counts all the same",
+            "a worker that never accepted anything counts nevertheless",
             idle_worker_killed,
         ),
         live_case(
             "all-workers-killed",
-            "workers that die of the same within seconds are one incident",
+            "workers that die for the same reason within seconds are one incident",
             all_workers_killed,
         ),
         live_case(
             "gunicorn-worker-timeout",
-            "a worker that its arbiter aborts, and that answers 500 and leaves in order, is silent",
+            "a worker that its arbiter aborts, and that responds with 500 and exits cleanly, is silent",
             gunicorn_worker_timeout,
         ),
         live_case(
