@@ -51,7 +51,7 @@ fn client_names_read_error(stage: &Stage) -> Result<Vec<Expected>> {
     server.signal_from_host(server.pid, Signal::SIGKILL)?;
     let broken = broken(&client, &server.container, client.ended(&request)?, RESET, "sending")?;
     let client = client.container.name();
-    let line = format!("{client}'s log names ReadError: POST {} failed (ReadError)", server.url("/upload?seconds=60"));
+    let line = format!("{client} logged ReadError: POST {} failed (ReadError)", server.url("/upload?seconds=60"));
     Ok(vec![
         Expected::death("process_killed", &server.container, server.pid, SIGKILL)
             .by(Killer::Host(std::process::id()))

@@ -80,7 +80,7 @@ fn replays_the_whole_frames_of_a_torn_compressed_recording() {
     std::fs::write(&path, bytes).unwrap();
     let ended = replay(&path, &["--output", "json"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    ended.says(&["breaks off within its last line"]);
+    ended.says(&["ends within its last line"]);
     let same = replay_text(&format!("{}\n", whole.join("\n")));
     assert!(!ended.stdout.is_empty());
     assert_eq!(ended.stdout, same.stdout);
@@ -119,7 +119,7 @@ fn rejects_a_missing_event_without_a_gap() {
 #[test]
 fn ends_with_4_when_the_file_is_not_a_recording() {
     let later = text().replacen("gaia-monitor.recording/2", "gaia-monitor.recording/9", 1);
-    replay_text(&later).failed_with(4, &["format 9", "reads format 1 only"]);
+    replay_text(&later).failed_with(4, &["format 9", "reads format 2 only"]);
     replay_text("hello\n").failed_with(4, &["is not a recording of gaia-monitor"]);
     replay_text("").failed_with(4, &["is empty"]);
     replay(Path::new("/does/not/exist"), &[]).failed_with(4, &["cannot open", "No such file"]);

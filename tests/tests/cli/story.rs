@@ -62,7 +62,7 @@ fn explain_prints_the_callers_error_and_the_swallowed_one() {
         assert!(ended.stdout.contains("is part of the failover of incident inc-"), "{}", ended.stdout);
     }
     let ended = explain(&["--server", "gaia-core-candidate", "--client", "gaia-web"]);
-    assert!(ended.stdout.contains("gaia-web's log names ReadError: HA fallback POST"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("gaia-web logged ReadError: HA fallback POST"), "{}", ended.stdout);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn failed_failover() -> Result<()> {
     ensure!(kill.failover_of.as_ref() == Some(&stop.id), "failover_of {:?} is not {}", kill.failover_of, stop.id);
     let name = client.container.name();
     let log = |words: &str| {
-        kill.timeline.iter().any(|entry| entry.text.starts_with(&format!("{name}'s log names ReadError: {words}")))
+        kill.timeline.iter().any(|entry| entry.text.starts_with(&format!("{name} logged ReadError: {words}")))
     };
     ensure!(log("HA fallback POST"), "the helper's line is not in {:#?}", kill.timeline);
 

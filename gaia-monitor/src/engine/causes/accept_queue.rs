@@ -83,7 +83,7 @@ impl Cause for AcceptQueue {
 
     fn summary(&self, ctx: Context, case: &Case, _verdict: &Verdict) -> String {
         let port = port_text(ctx, case);
-        format!("its queue of new connections on {port} is full, and the kernel drops their SYNs")
+        format!("its accept queue on {port} is full, and the kernel drops further SYNs")
     }
 
     fn alternatives(&self, _ctx: Context, _case: &Case, _verdict: &Verdict) -> Vec<Alternative> {

@@ -123,13 +123,13 @@ impl Cause for Application {
     fn summary(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> String {
         let process = process_text(verdict);
         match verdict.kind {
-            CauseKind::AppClosed => format!("{process} is alive and closed the connection with an answer owed"),
-            CauseKind::AppAborted => format!("{process} is alive and reset the connection with an answer owed"),
+            CauseKind::AppClosed => format!("{process} is alive and closed the connection with a response outstanding"),
+            CauseKind::AppAborted => format!("{process} is alive and reset the connection with a response outstanding"),
             CauseKind::KeepaliveRace => {
-                format!("{process} closed an idle connection while the client was sending its next request on it")
+                format!("{process} closed an idle connection while the client sent its next request on it")
             }
-            CauseKind::ServerSlow => format!("{process} is alive and gave no answer until the client's patience ended"),
-            _ => format!("{process} sent what no HTTP parser accepts"),
+            CauseKind::ServerSlow => format!("{process} is alive, but did not respond before the client timed out"),
+            _ => format!("{process} sent bytes that no HTTP parser accepts"),
         }
     }
 
@@ -138,16 +138,16 @@ impl Cause for Application {
         let alive = || against(CauseKind::WorkerDied, format!("{pid} was not exiting when it closed the socket"));
         match verdict.kind {
             CauseKind::AppClosed | CauseKind::AppAborted => {
-                let sentence = "the request had come before the server closed";
+                let sentence = "the request arrived before the server closed";
                 vec![alive(), against(CauseKind::KeepaliveRace, sentence)]
             }
             CauseKind::KeepaliveRace => {
-                let sentence = "the server had answered everything that it had read";
+                let sentence = "the server had responded to everything that it had read";
                 vec![against(CauseKind::AppClosed, sentence), alive()]
             }
             CauseKind::ServerSlow => vec![
-                against(CauseKind::ContainerPaused, "neither Docker nor a signal had stopped it meanwhile"),
-                against(CauseKind::ClientCancelled, "the client had waited in silence for at least 500 ms"),
+                against(CauseKind::ContainerPaused, "neither Docker nor a signal stopped it in between"),
+                against(CauseKind::ClientCancelled, "the client waited in silence for at least 500 ms"),
             ],
             _ => Vec::new(),
         }

@@ -61,7 +61,7 @@ impl Cause for Client {
     }
 
     fn summary(&self, _ctx: Context, _case: &Case, _verdict: &Verdict) -> String {
-        "the client left before the answer".to_owned()
+        "the client disconnected before the response".to_owned()
     }
 
     fn severity(&self, _kind: CauseKind) -> Severity {

@@ -81,17 +81,17 @@ impl Cause for ClosedPort {
     fn summary(&self, ctx: Context, case: &Case, _verdict: &Verdict) -> String {
         let port = port_text(ctx, case);
         if is_backend(&case.key) {
-            return format!("docker-proxy accepted for it, and nothing listens on {port} behind");
+            return format!("docker-proxy accepted the connection, and nothing listens on {port} behind it");
         }
-        let when = if listened_before(ctx, case) { "any more" } else { "yet" };
-        format!("runs and does not listen on {port} {when}")
+        let when = if listened_before(ctx, case) { "no longer" } else { "not yet" };
+        format!("running, {when} listening on {port}")
     }
 
     fn alternatives(&self, _ctx: Context, case: &Case, _verdict: &Verdict) -> Vec<Alternative> {
         if is_backend(&case.key) {
             return vec![against(CauseKind::AppClosed, "the connection never reached a process of the container")];
         }
-        vec![against(CauseKind::ProcessExited, "no process that serves had ended since the container's start")]
+        vec![against(CauseKind::ProcessExited, "no serving process had ended since the container's start")]
     }
 
     fn condition(&self, ctx: Context, case: &Case, verdict: &Verdict) -> Option<Condition> {

@@ -110,12 +110,12 @@ impl Cause for Dns {
         let names = ctx.names_of(case).into_iter().collect::<Vec<_>>().join(", ");
         match (ctx.earlier_failures_of(case).next(), &verdict.container) {
             (Some(own), Some(_)) => {
-                let errno = own.entry.client_error.errno.as_deref().unwrap_or("no answer");
-                format!("its own look-up of {names} failed ({errno}), and the answer that it owed broke")
+                let errno = own.entry.client_error.errno.as_deref().unwrap_or("no response");
+                format!("its own lookup of {names} failed ({errno}), and its outstanding response broke")
             }
-            (_, Some(_)) => format!("the name service does not answer for {names}, and nothing was seen to remove it"),
+            (_, Some(_)) => format!("{names} does not resolve, and no event explains why"),
             (_, None) => {
-                format!("{names}: no container of this host has the name, and the name service does not know it")
+                format!("{names}: no container of this host has this name, and it does not resolve")
             }
         }
     }
@@ -125,14 +125,17 @@ impl Cause for Dns {
             return vec![
                 against(
                     CauseKind::ContainerStopped,
-                    "no container with the name was going down, or down, when it was asked for",
+                    "no container with this name was going down, or was down, at the time of the lookup",
                 ),
-                against(CauseKind::NetworkDisconnected, "Docker had taken neither end off the network that they share"),
+                against(
+                    CauseKind::NetworkDisconnected,
+                    "Docker had detached neither of the two containers from a network",
+                ),
             ];
         };
         let name = own.name.as_deref().unwrap_or("another container");
         let pid = pid_text(verdict);
-        let sentence = format!("{pid} had failed to look {name} up after the request had come and before it closed");
+        let sentence = format!("a lookup of {name} by {pid} failed between the request and the close");
         vec![against(CauseKind::AppClosed, sentence)]
     }
 

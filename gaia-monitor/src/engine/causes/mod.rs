@@ -110,7 +110,7 @@ pub trait Cause: Sync {
 pub enum Severity {
     /// A death or a fault.
     Error,
-    /// A requested operation, or a condition that passes by itself.
+    /// A requested operation, or a condition that ends without intervention.
     Warning,
 }
 

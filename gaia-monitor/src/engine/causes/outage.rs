@@ -161,23 +161,23 @@ impl Cause for Outage {
     }
 
     fn summary(&self, ctx: Context, case: &Case, _verdict: &Verdict) -> String {
-        let Some(outage) = find(ctx.world, &case.key) else { return "cut off".to_owned() };
+        let Some(outage) = find(ctx.world, &case.key) else { return "unreachable".to_owned() };
         let network = outage.network.as_ref().map_or_else(String::new, |network| format!(" {network}"));
         if outage.docker.is_some() {
-            return format!("taken off its network{network}");
+            return format!("detached from its network{network}");
         }
         let (what, link) = (fault_text(outage.fault), &outage.name);
         match outage.container {
-            Some(_) => format!("its network link {link} {what}, and Docker was not asked"),
-            None => format!("the bridge {link} {what}, and with it the way between the containers behind it"),
+            Some(_) => format!("interface {link} {what} without a Docker request"),
+            None => format!("bridge {link} {what}, which cuts off the containers behind it"),
         }
     }
 
     fn alternatives(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> Vec<Alternative> {
-        let unreachable = against(CauseKind::ServerSlow, "no packet could reach it any more");
+        let unreachable = against(CauseKind::ServerSlow, "no packet could reach it");
         let other = match verdict.kind {
-            CauseKind::NetworkDisconnected => against(CauseKind::LinkDown, "Docker told the disconnect"),
-            CauseKind::LinkDown => against(CauseKind::NetworkDisconnected, "Docker told no disconnect"),
+            CauseKind::NetworkDisconnected => against(CauseKind::LinkDown, "Docker reported the disconnect"),
+            CauseKind::LinkDown => against(CauseKind::NetworkDisconnected, "Docker reported no disconnect"),
             _ => return Vec::new(),
         };
         vec![unreachable, other]

@@ -241,11 +241,11 @@ impl Cause for Filter {
     fn alternatives(&self, _ctx: Context, case: &Case, _verdict: &Verdict) -> Vec<Alternative> {
         if rejects(case) {
             return vec![
-                against(CauseKind::NotListening, "the kernel sent no reset for a closed port"),
-                against(CauseKind::AppAborted, "no socket had sent the reset"),
+                against(CauseKind::NotListening, "the kernel sent no RST for a closed port"),
+                against(CauseKind::AppAborted, "no socket sent the RST"),
             ];
         }
-        let sentence = "packets of the connection were dropped, and none got through after";
+        let sentence = "packets of the connection were dropped, and none got through afterwards";
         vec![against(CauseKind::ServerSlow, sentence)]
     }
 

@@ -80,7 +80,7 @@ impl Cause for Pause {
     }
 
     fn summary(&self, _ctx: Context, _case: &Case, _verdict: &Verdict) -> String {
-        "paused, its processes stand still".to_owned()
+        "paused; its processes are frozen".to_owned()
     }
 
     fn condition(&self, ctx: Context, case: &Case, _verdict: &Verdict) -> Option<Condition> {

@@ -166,18 +166,24 @@ impl Cause for Termination {
             CauseKind::ProcessCrashed => {
                 format!("{process} crashed with {}{}", status_text(verdict), after_text(ctx, case, verdict))
             }
-            CauseKind::ProcessKilled => format!("{process} was ended by {}{}", status_text(verdict), by_text(verdict)),
+            CauseKind::ProcessKilled => {
+                format!("{process} was terminated by {}{}", status_text(verdict), by_text(verdict))
+            }
             CauseKind::ContainerStopped if verdict.deaths == 0 => {
-                format!("Docker is stopping it, {process} still runs")
+                format!("docker stop in progress; {process} is still running")
             }
             CauseKind::ContainerStopped => {
-                format!("stopped by docker stop, {process} ended with {}", status_text(verdict))
+                format!("stopped by docker stop; {process} ended with {}", status_text(verdict))
             }
             CauseKind::ContainerKilled => {
-                format!("killed by docker kill, {process} ended with {}", status_text(verdict))
+                format!("killed by docker kill; {process} ended with {}", status_text(verdict))
             }
             CauseKind::ProcessExited => {
-                format!("{process} exited by itself with {}{}", status_text(verdict), after_text(ctx, case, verdict))
+                format!(
+                    "{process} exited spontaneously with {}{}",
+                    status_text(verdict),
+                    after_text(ctx, case, verdict)
+                )
             }
             _ => unknown::SUMMARY.to_owned(),
         }
@@ -190,23 +196,23 @@ impl Cause for Termination {
         match verdict.kind {
             CauseKind::OomKilled => vec![against(
                 CauseKind::ProcessKilled,
-                format!("the kernel marked {pid} as an OOM victim before its SIGKILL"),
+                format!("the kernel marked {pid} as an OOM victim before SIGKILL"),
             )],
             CauseKind::ProcessCrashed => vec![raised_itself(verdict)],
             CauseKind::ProcessKilled if by_sigkill => vec![not_oom(), not_docker()],
             CauseKind::ProcessExited => {
-                vec![against(CauseKind::ProcessKilled, format!("no signal that ends a process reached {pid}"))]
+                vec![against(CauseKind::ProcessKilled, format!("no terminating signal reached {pid}"))]
             }
             CauseKind::ContainerKilled if by_sigkill => {
-                vec![not_oom(), against(CauseKind::ContainerStopped, "no stop signal came from Docker before")]
+                vec![not_oom(), against(CauseKind::ContainerStopped, "no stop signal of Docker came before")]
             }
             CauseKind::ContainerStopped if verdict.confidence != Confidence::Certain => vec![against(
                 CauseKind::ContainerKilled,
-                "Docker's stop has not been told yet; docker kill with the stop signal looks the same",
+                "Docker's stop event has not arrived yet; docker kill with the stop signal looks the same until then",
             )],
             CauseKind::ContainerStopped => vec![against(
                 CauseKind::ProcessKilled,
-                "the signals came from Docker's runtime, and Docker told the stop",
+                "the signals came from Docker's runtime, and Docker reported the stop",
             )],
             _ => Vec::new(),
         }
@@ -267,9 +273,9 @@ pub(super) fn after_text(ctx: Context, case: &Case, verdict: &Verdict) -> String
     let earlier = ctx.earlier_failures_of(case).next().filter(|_| is_named);
     match earlier.map(|earlier| (&earlier.name, &earlier.entry.server.container)) {
         None => String::new(),
-        Some((Some(name), _)) => format!(", after its own look-up of {name} had failed"),
-        Some((None, Some(server))) => format!(", after its own connection to {server} had broken"),
-        Some((None, None)) => ", after a connection of its own had broken".to_owned(),
+        Some((Some(name), _)) => format!(" after its own lookup of {name} failed"),
+        Some((None, Some(server))) => format!(" after its own connection to {server} failed"),
+        Some((None, None)) => " after a connection of its own failed".to_owned(),
     }
 }
 

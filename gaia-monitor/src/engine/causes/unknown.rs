@@ -29,7 +29,7 @@ pub const EXIT_NOT_SEEN: Step = Step { name: "unknown", attribute: exit_not_seen
 pub const NOT_CLOSED: Step = Step { name: "unknown", attribute: not_closed };
 
 /// The sentence for people.
-pub(super) const SUMMARY: &str = "what broke the connection cannot be shown";
+pub(super) const SUMMARY: &str = "the cause of the broken connection could not be shown";
 
 pub struct Unknown;
 
@@ -92,7 +92,7 @@ impl Cause for Unknown {
 
     fn alternatives(&self, ctx: Context, case: &Case, _verdict: &Verdict) -> Vec<Alternative> {
         let unseen = ctx.failures_of(case).next().is_some_and(|failure| failure.route.server.is_none());
-        let sentence = "the server's end of the connection was not seen to close";
+        let sentence = "no close of the server's endpoint was observed";
         if unseen { vec![against(CauseKind::AppClosed, sentence)] } else { Vec::new() }
     }
 

@@ -145,10 +145,10 @@ impl Cause for Worker {
         let how = match verdict.how {
             Some(How::OomKilled) => "was killed by the kernel's OOM killer".to_owned(),
             Some(How::ProcessCrashed) => format!("crashed with {}", status_text(verdict)),
-            Some(How::ProcessKilled) => format!("was ended by {}{}", status_text(verdict), by_text(verdict)),
-            Some(How::ProcessExited) | None => format!("exited by itself with {}", status_text(verdict)),
+            Some(How::ProcessKilled) => format!("was terminated by {}{}", status_text(verdict), by_text(verdict)),
+            Some(How::ProcessExited) | None => format!("exited spontaneously with {}", status_text(verdict)),
         };
-        format!("worker {process} {how}{}, the container lives on", after_text(ctx, case, verdict))
+        format!("worker {process} {how}{}; the container keeps running", after_text(ctx, case, verdict))
     }
 
     fn alternatives(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> Vec<Alternative> {

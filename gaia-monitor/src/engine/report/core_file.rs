@@ -27,15 +27,15 @@ pub fn place(dump: &CoreDump, dead: Dead<'_>) -> String {
         let program = handler.split_whitespace().next().unwrap_or_default();
         let name = program.rsplit('/').next().unwrap_or_default();
         return match name {
-            "systemd-coredump" => format!("handed to systemd-coredump on the host: coredumpctl info {}", dead.pid),
-            "apport" => format!("handed to apport on the host ({program}): look in /var/crash"),
-            "" => "handed to a program on the host".to_owned(),
-            _ => format!("handed to {program} on the host"),
+            "systemd-coredump" => format!("passed to systemd-coredump on the host: coredumpctl info {}", dead.pid),
+            "apport" => format!("passed to apport on the host ({program}): look in /var/crash"),
+            "" => "passed to a program on the host".to_owned(),
+            _ => format!("passed to {program} on the host"),
         };
     }
     if pattern.starts_with('@') {
         // A socket of the host (6.16 and newer).
-        return format!("handed to the host's socket {}", pattern.trim_start_matches('@'));
+        return format!("passed to the host's socket {}", pattern.trim_start_matches('@'));
     }
     let mut path = expand(pattern, dump, dead);
     // The kernel appends the pid if core_uses_pid is set and the pattern does not contain it.
@@ -65,8 +65,8 @@ pub fn place(dump: &CoreDump, dead: Dead<'_>) -> String {
             }
         }
         None => match dead.container {
-            Some(container) => format!("{path} in the directory of {container} that the process worked in"),
-            None => format!("{path} in the directory that the process worked in"),
+            Some(container) => format!("{path} in the working directory of the process, in {container}"),
+            None => format!("{path} in the working directory of the process"),
         },
     }
 }
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn resolves_a_relative_path_against_the_working_directory() {
-        assert_eq!(text("core"), "core in the directory of core that the process worked in");
+        assert_eq!(text("core"), "core in the working directory of the process, in core");
         let known = CoreDump { cwd: Some("/".to_owned()), ..dump("core") };
         assert_eq!(place(&known, DEAD), "/core in the file system of core (docker cp core:/core .)");
         let known = CoreDump { cwd: Some("/app".to_owned()), uses_pid: true, ..dump("core") };
@@ -197,9 +197,9 @@ mod tests {
     #[test]
     fn names_the_program_or_socket_that_receives_the_core() {
         let systemd = text("|/usr/lib/systemd/systemd-coredump %P %u %g %s %t %c %h");
-        assert_eq!(systemd, "handed to systemd-coredump on the host: coredumpctl info 4242");
+        assert_eq!(systemd, "passed to systemd-coredump on the host: coredumpctl info 4242");
         assert!(text("|/usr/share/apport/apport -p%p").contains("/usr/share/apport/apport"));
-        assert_eq!(text("|/opt/mine %p"), "handed to /opt/mine on the host");
-        assert_eq!(text("@/run/core.sock"), "handed to the host's socket /run/core.sock");
+        assert_eq!(text("|/opt/mine %p"), "passed to /opt/mine on the host");
+        assert_eq!(text("@/run/core.sock"), "passed to the host's socket /run/core.sock");
     }
 }

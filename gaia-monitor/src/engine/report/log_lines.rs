@@ -101,7 +101,7 @@ pub fn log(ctx: Context, case: &Case, container: Option<&ContainerId>, most: usi
     let named = ctx.failures_of(case).flat_map(|failure| failure.log.iter().map(move |line| (failure, line)));
     for (failure, (line, name)) in named.take(most) {
         let client = failure.entry.client.container.as_deref().unwrap_or("host");
-        lines.push(Entry::new(line.at, TimelineSource::Log, format!("{client}'s log names {name}: {}", line.text)));
+        lines.push(Entry::new(line.at, TimelineSource::Log, format!("{client} logged {name}: {}", line.text)));
     }
 }
 
@@ -113,24 +113,25 @@ pub fn memory(process: &Process, lines: &mut Vec<Entry>) {
 }
 
 fn in_use(memory: &MemoryUse) -> String {
-    let when_read = || memory.in_use.map(|bytes| format!("{} in use when it was read right after", amount(bytes)));
+    let when_read =
+        || memory.in_use.map(|bytes| format!("{} in use when it was read immediately afterwards", amount(bytes)));
     match (memory.limit, memory.peak) {
         (Some(limit), Some(peak)) if peak / 100 >= limit / 100 * FULL / 100 => {
-            format!("memory limit {}, in use {} when the OOM killer came", amount(limit), amount(peak))
+            format!("memory limit {}, in use {} when the OOM killer ran", amount(limit), amount(peak))
         }
         (Some(limit), Some(peak)) => {
             let now = when_read().map_or_else(String::new, |now| format!("{now}, "));
             let peak = amount(peak);
-            format!("memory limit {} not reached: {now}{peak} at most; the memory ran out above it", amount(limit))
+            format!("memory limit {} not reached: {now}peak {peak}; memory ran out above it", amount(limit))
         }
         (Some(limit), None) => {
             let now = when_read().map_or_else(String::new, |now| format!(", {now}"));
             format!("memory limit {}{now}", amount(limit))
         }
         (None, peak) => {
-            let peak = peak.map_or_else(String::new, |peak| format!(", {} at most", amount(peak)));
+            let peak = peak.map_or_else(String::new, |peak| format!(", peak {}", amount(peak)));
             let now = when_read().map_or_else(String::new, |now| format!(", {now}"));
-            format!("no memory limit of its own{now}{peak}: the memory ran out above it")
+            format!("no memory limit of its own{now}{peak}: memory ran out above it")
         }
     }
 }

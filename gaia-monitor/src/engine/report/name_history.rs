@@ -29,7 +29,7 @@ pub fn lines(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &
                 }
                 let terminated = container.and_then(|id| ctx.world.containers.get(id));
                 if let Some(place) = terminated.and_then(|terminated| stale(ctx, case, terminated, span)) {
-                    let text = format!("{name} was still answered to {observer}: {place}");
+                    let text = format!("{name} still resolved for {observer}: {place}");
                     lines.push(Entry::new(span.last, TimelineSource::Dns, text));
                 }
             }
@@ -46,8 +46,8 @@ fn observer_name(ctx: Context, observer: &Observer) -> String {
 fn push_change(name: &str, observer: &str, span: &ResponseSpan, before: Option<&ResponseSpan>, lines: &mut Vec<Entry>) {
     let refused_before = before.is_some_and(|before| before.address.is_none());
     let text = match (span.address, refused_before) {
-        (None, _) => format!("{name} is not answered to {observer}: {}", span.said),
-        (Some(address), true) => format!("{name} is answered to {observer} again: {address}"),
+        (None, _) => format!("{name} does not resolve for {observer}: {}", span.said),
+        (Some(address), true) => format!("{name} resolves for {observer} again: {address}"),
         (Some(_), false) => return,
     };
     lines.push(Entry::new(span.first, TimelineSource::Dns, text));
@@ -64,5 +64,5 @@ fn stale(ctx: Context, case: &Case, terminated: &Container, span: &ResponseSpan)
     }
     let holder = ctx.world.containers.of_address(address, span.last)?;
     let millis = span.last.since(down).0 / 1_000_000;
-    (holder == terminated.info.id).then(|| format!("{address}, where nobody was any more for {millis} ms"))
+    (holder == terminated.info.id).then(|| format!("{address}, {millis} ms after its container had ended"))
 }

@@ -21,7 +21,7 @@ pub fn summary(ctx: Context, case: &Case) -> String {
         Evidence::Drop(evidence) => Some((evidence, failure.at())),
         _ => None,
     });
-    let Some((met, at)) = met else { return "packets on its connections do not arrive".to_owned() };
+    let Some((met, at)) = met else { return "packets of its connections do not arrive".to_owned() };
     let action = match (met.filter.rejects, met.icmp) {
         (false, _) => "dropped".to_owned(),
         (true, None) => "rejected".to_owned(),
@@ -29,9 +29,9 @@ pub fn summary(ctx: Context, case: &Case) -> String {
     };
     match &met.filter.place {
         Some((netns, reason)) => {
-            format!("packets on its connections are {action} by {} {}", dropper(reason), place(ctx, *netns, met, at))
+            format!("packets of its connections are {action} by {} {}", dropper(reason), place(ctx, *netns, met, at))
         }
-        None => format!("its connections are {action} by a packet filter: no socket and no closed port sent the reset"),
+        None => format!("its connections are {action} by a packet filter: no socket and no closed port sent the RST"),
     }
 }
 
@@ -47,7 +47,8 @@ pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines:
         }
     }
     if let Evidence::AcceptQueue { since, observed } = &failure.evidence {
-        let how = if *observed { "met a full queue" } else { "was not answered while the queue overflowed" };
+        let how =
+            if *observed { "met a full accept queue" } else { "got no response while the accept queue overflowed" };
         lines.push(Entry::new(*since, TimelineSource::Tcp, format!("the SYN of {client} to {server} {how}")));
     }
     counted(ctx, failure, lines);
@@ -57,12 +58,12 @@ pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines:
 fn counted(ctx: Context, failure: &Failure, lines: &mut Vec<Entry>) {
     let Some(counted) = accept_queue::counted(ctx.world, failure) else { return };
     let what = match counted.overflows {
-        0 => "handshakes that listeners dropped, none for a full queue,".to_owned(),
-        1 => "1 packet that met a full queue".to_owned(),
-        many => format!("{many} packets that met a full queue"),
+        0 => "handshakes dropped by listeners, none for a full accept queue,".to_owned(),
+        1 => "1 packet at a full accept queue".to_owned(),
+        many => format!("{many} packets at a full accept queue"),
     };
     let text = format!(
-        "the kernel had counted {what} in the network namespace of {} (ListenOverflows {}, ListenDrops {})",
+        "the kernel counted {what} in the network namespace of {} (ListenOverflows {}, ListenDrops {})",
         namespace(ctx, counted.netns, counted.at),
         counted.overflows,
         counted.drops
@@ -88,21 +89,21 @@ fn dropped(
         format!("a {what} of {from} to {to} was dropped by {} in the namespace of {at}{hook}", dropper(&first.reason));
     lines.push(Entry::new(first.at, TimelineSource::Tcp, text));
     if packets.len() > 1 {
-        let text = format!("{} packets between {client} and {server} had been dropped by now", packets.len());
+        let text = format!("{} packets between {client} and {server} dropped so far", packets.len());
         let line = Entry::new(last.at, TimelineSource::Tcp, text);
         lines.push(line.counting(endpoint.socket.cookie, CounterKind::DroppedPackets));
     }
     for refused in ctx.world.refused_of(endpoint, failure.route.container.as_ref(), failure.at()).iter().take(1) {
-        let text = format!("{client} was answered with ICMP ({})", icmp(refused.code));
+        let text = format!("{client} received ICMP ({})", icmp(refused.code));
         lines.push(Entry::new(refused.at, TimelineSource::Tcp, text));
     }
 }
 
 fn retransmitted(endpoint: &Endpoint, party: &str, lines: &mut Vec<Entry>) {
     let Some(again) = endpoint.retransmits else { return };
-    let what = if endpoint.established.is_none() { "its SYN" } else { "what was not acknowledged" };
+    let what = if endpoint.established.is_none() { "its SYN" } else { "unacknowledged data" };
     let times = if again.count == 1 { "once".to_owned() } else { format!("{} times", again.count) };
-    let line = Entry::new(again.last, TimelineSource::Tcp, format!("{party} had sent {what} again {times}"));
+    let line = Entry::new(again.last, TimelineSource::Tcp, format!("{party} retransmitted {what} {times}"));
     lines.push(line.counting(endpoint.socket.cookie, CounterKind::Retransmissions));
 }
 

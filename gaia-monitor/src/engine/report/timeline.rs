@@ -1,4 +1,4 @@
-//! The timeline: what the world remembers around the case, in order of time.
+//! The timeline: everything that the world holds about a case, ordered by time.
 
 use std::collections::BTreeSet;
 
@@ -19,11 +19,11 @@ use crate::engine::types::verdict::Verdict;
 
 const FIRST: usize = 150;
 const LAST: usize = 50;
-/// Docker's word from before the case that may still belong to it: the order that began it.
+/// Docker events so long before the case may belong to it: the request that began it.
 const LEAD: Nanos = Nanos::from_secs(2);
-/// Broken connections told step by step; of further ones only what the client got is told.
+/// Failures with every step; of further ones only the client-side error is reported.
 const IN_FULL: usize = 20;
-/// Lines about interfaces, the first ones.
+/// Interface events, the first ones.
 const NOTES: usize = 50;
 
 /// An entry before it has an offset.
@@ -87,7 +87,7 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
     cut(lines, verdict.at)
 }
 
-/// What happened to the interfaces of the containers concerned.
+/// Events of the interfaces of the containers concerned.
 fn links(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Entry>) {
     let ends = ctx.failures_of(case).take(IN_FULL);
     let ends = ends.flat_map(|found| [found.client_container.clone(), found.route.container.clone()]);
@@ -127,12 +127,12 @@ fn pids(ctx: Context, case: &Case, verdict: &Verdict) -> Vec<Pid> {
 
 fn docker(container: &Container, from: Stamp, lines: &mut Vec<Entry>) {
     let name = &container.info.name;
-    for docker_events in container.events_since(from) {
-        let text = match &docker_events.action {
+    for event in container.events_since(from) {
+        let text = match &event.action {
             DockerAction::Create => format!("{name} created"),
             DockerAction::Start => format!("{name} started"),
-            DockerAction::Die { exit_code: Some(code) } => format!("{name} died, exit code {code}"),
-            DockerAction::Die { exit_code: None } => format!("{name} died"),
+            DockerAction::Die { exit_code: Some(code) } => format!("{name} exited, code {code} (die)"),
+            DockerAction::Die { exit_code: None } => format!("{name} exited (die)"),
             DockerAction::Oom => format!("{name}: out of memory"),
             DockerAction::Kill { signal } => format!("Docker sent {signal} to {name}"),
             DockerAction::Stop => format!("{name} stopped"),
@@ -145,7 +145,7 @@ fn docker(container: &Container, from: Stamp, lines: &mut Vec<Entry>) {
             DockerAction::NetworkConnect { network } => format!("{name} joined the network {network}"),
             DockerAction::NetworkDisconnect { network } => format!("{name} left the network {network}"),
         };
-        lines.push(Entry::new(docker_events.at, TimelineSource::Docker, text));
+        lines.push(Entry::new(event.at, TimelineSource::Docker, text));
     }
 }
 
@@ -154,20 +154,20 @@ fn process(process: &Process, from: Stamp, lines: &mut Vec<Entry>) {
     for seen in process.signals.iter().filter(|seen| seen.at >= from) {
         let by = match &seen.sender {
             None => " from the kernel".to_owned(),
-            Some(sender) if sender.pid == process.pid => " raised by itself".to_owned(),
+            Some(sender) if sender.pid == process.pid => " raised by the process itself".to_owned(),
             Some(sender) => format!(" from {} (pid {})", sender.comm, sender.pid),
         };
         let how = if seen.delivered { "" } else { ", ignored or already pending" };
         lines.push(Entry::new(seen.at, TimelineSource::Process, format!("{} to {who}{by}{how}", seen.signal)));
     }
     if let Some(at) = process.oom {
-        lines.push(Entry::new(at, TimelineSource::Process, format!("{who} chosen by the OOM killer")));
+        lines.push(Entry::new(at, TimelineSource::Process, format!("{who} was chosen by the OOM killer")));
     }
     if let Some(exit) = &process.exit {
         let text = match &exit.status {
             ExitStatus::Code { code } => format!("{who} exited with code {code}"),
-            ExitStatus::Signal { signal, core: false } => format!("{who} ended by {signal}"),
-            ExitStatus::Signal { signal, core: true } => format!("{who} ended by {signal}, core dumped"),
+            ExitStatus::Signal { signal, core: false } => format!("{who} was terminated by {signal}"),
+            ExitStatus::Signal { signal, core: true } => format!("{who} was terminated by {signal}, core dumped"),
         };
         lines.push(Entry::new(exit.at, TimelineSource::Process, text));
     }
@@ -186,7 +186,7 @@ fn steps(ctx: Context, found: &Failure, lines: &mut Vec<Entry>) {
         lines.push(Entry::new(
             begun,
             TimelineSource::Http,
-            format!("{server} began its answer to {client}, status {status}"),
+            format!("{server} began its response to {client}, status {status}"),
         ));
     }
     closing(&server, &client, end, lines);
@@ -207,20 +207,20 @@ fn got(found: &Failure) -> Entry {
     let error = &found.entry.client_error;
     let at = found.at();
     if error.httpx == HttpxClass::None {
-        return Entry::new(at, TimelineSource::Tcp, format!("{client} left its request to {server}"));
+        return Entry::new(at, TimelineSource::Tcp, format!("{client} cancelled its request to {server}"));
     }
     let detail = error.detail.as_ref().map_or_else(String::new, |detail: &Detail| format!(", {}", name_of(detail)));
     let errno = error.errno.as_ref().map_or_else(String::new, |errno| format!(", {errno}"));
     let class = name_of(&error.httpx);
     if let Some(name) = &found.name {
         let process = found.entry.client.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
-        let text = format!("{client}{process} looked {name} up in vain{errno}: {class}");
+        let text = format!("{client}{process} failed to resolve {name}{errno}: {class}");
         return Entry::new(at, TimelineSource::Dns, text);
     }
-    Entry::new(at, TimelineSource::Tcp, format!("{client} got {class} from {server}{detail}{errno}"))
+    Entry::new(at, TimelineSource::Tcp, format!("{client} received {class} from {server}{detail}{errno}"))
 }
 
-/// The client by its container, a process of the host's, or its address where it is on another host.
+/// The client: its container, `host`, or its address if it is on another host.
 fn caller(found: &Failure, port: Option<u16>) -> String {
     let client = &found.entry.client;
     let name = match (&client.container, client.ip) {

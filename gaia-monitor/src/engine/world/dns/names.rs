@@ -258,8 +258,8 @@ fn response_text(answer: &DnsResponse) -> &'static str {
         DnsResponse::Addresses(_) => "an address",
         DnsResponse::NoData => "no address",
         DnsResponse::NoName => "NXDOMAIN",
-        DnsResponse::Failed { .. } => "an error of the name server",
-        DnsResponse::Silent => "no answer",
+        DnsResponse::Failed { .. } => "an error of the DNS server",
+        DnsResponse::Silent => "no response",
     }
 }
 

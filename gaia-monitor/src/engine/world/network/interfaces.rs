@@ -299,8 +299,8 @@ impl Interfaces {
         let Some(interface) = self.interfaces.get(&place) else { return };
         let owner = containers.of_address(change.address, at).and_then(|id| containers.get(&id));
         let owner = owner.map_or_else(String::new, |container| format!(" ({})", container.info.name));
-        let verb = if change.failed { "does not answer" } else { "answers again" };
-        let text = format!("{}: the neighbour {}{owner} {verb}", interface.name, change.address);
+        let verb = if change.failed { "does not respond" } else { "responds again" };
+        let text = format!("{}: neighbour {}{owner} {verb}", interface.name, change.address);
         let container = containers.owner_of_netns(change.netns, at);
         self.push_note(Note { at, container, place, text });
     }
