@@ -1,5 +1,6 @@
 //! Read-only view of the engine for causes and the report.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use crate::model::ids::Pid;
@@ -15,6 +16,8 @@ pub struct Context<'a> {
     pub failures: &'a Failures,
     pub cases: &'a Cases,
     pub settings: &'a Settings,
+    /// The number of judgements so far.
+    pub judgements: &'a Cell<u64>,
 }
 
 impl<'a> Context<'a> {

@@ -25,6 +25,8 @@ mod types;
 /// The state of the host as known from events.
 mod world;
 
+use std::cell::Cell;
+
 use crate::model::event::Event;
 use crate::model::settings::Settings;
 use crate::model::time::{Nanos, Stamp};
@@ -41,6 +43,18 @@ use world::World;
 /// How often it is checked whether containers without ports have run long enough.
 const RECOVERY_SWEEP: Nanos = Nanos::from_secs(1);
 
+/// What the engine has done so far, see [`Engine::work`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Events and timers.
+    pub steps: u64,
+    pub judgements: u64,
+    /// Cases that are open now.
+    pub open: u64,
+    /// Cases that were ever opened.
+    pub opened: u64,
+}
+
 /// The engine's whole state.
 pub struct Engine {
     settings: Settings,
@@ -51,6 +65,8 @@ pub struct Engine {
     touched: Touched,
     timers: TimerQueue,
     stats: Stats,
+    steps: u64,
+    judgements: Cell<u64>,
 }
 
 impl Engine {
@@ -65,6 +81,8 @@ impl Engine {
             touched: Touched::default(),
             timers: TimerQueue::default(),
             stats: Stats::default(),
+            steps: 0,
+            judgements: Cell::new(0),
         }
     }
 
@@ -73,9 +91,11 @@ impl Engine {
     pub fn step(&mut self, event: &Event, effects: &mut Vec<Effect>) {
         while let Some((deadline, timer)) = self.timers.pop(event.seen) {
             self.world.now = deadline;
+            self.steps += 1;
             self.fire(timer, effects);
             self.publish(effects);
         }
+        self.steps += 1;
         for change in self.world.absorb(event) {
             self.correlate(event.at, &change, effects);
             self.stats.change(&self.world, &self.settings.scope, event.at, &change, effects);
@@ -100,8 +120,25 @@ impl Engine {
         self.stats.gauges(&self.world, &self.settings.scope)
     }
 
+    /// What the engine has done so far. A step (an event, or a timer) judges each case at most once; a test holds that.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        Work {
+            steps: self.steps,
+            judgements: self.judgements.get(),
+            open: self.cases.open().count() as u64,
+            opened: self.cases.opened(),
+        }
+    }
+
     fn context(&self) -> Context<'_> {
-        Context { world: &self.world, failures: &self.failures, cases: &self.cases, settings: &self.settings }
+        Context {
+            world: &self.world,
+            failures: &self.failures,
+            cases: &self.cases,
+            settings: &self.settings,
+            judgements: &self.judgements,
+        }
     }
 
     fn fire(&mut self, timer: Timer, effects: &mut Vec<Effect>) {
@@ -122,6 +159,7 @@ impl Engine {
                     failures: &self.failures,
                     cases: &self.cases,
                     settings: &self.settings,
+                    judgements: &self.judgements,
                 };
                 self.stats.pending.count_due(ctx, &mut self.timers, effects);
             }

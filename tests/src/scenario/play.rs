@@ -95,7 +95,12 @@ pub fn tick(seq: u64, at: Stamp) -> Event {
 
 fn step(engine: &mut Engine, event: &Event, emitted: &mut Vec<Emitted>) {
     let mut effects = Vec::new();
+    let before = engine.work();
     engine.step(event, &mut effects);
+    let after = engine.work();
+    let cases = (before.open + after.opened - before.opened) * (after.steps - before.steps);
+    let judgements = after.judgements - before.judgements;
+    assert!(judgements <= cases, "{judgements} judgements of {cases} cases in one step: {event:?}");
     emitted.extend(effects.into_iter().map(|effect| Emitted { seen: event.seen, effect }));
 }
 

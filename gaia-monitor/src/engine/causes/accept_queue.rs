@@ -18,7 +18,7 @@ use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Confidence, MomentFact};
 
-use super::{Cause, Requirements, Situation, Step, against, awaited, base_verdict, port_text};
+use super::{Cause, Requirements, Situation, Step, against, awaited, base_verdict, packet_filter, port_text};
 
 /// A connection whose handshake the server never completed.
 pub const STEP: Step = Step { name: "accept queue", attribute };
@@ -87,7 +87,7 @@ impl Cause for AcceptQueue {
     }
 
     fn alternatives(&self, _ctx: Context, _case: &Case, _verdict: &Verdict) -> Vec<Alternative> {
-        vec![against(CauseKind::PacketDropped, "the packets reached the listener")]
+        vec![against(packet_filter::DROPPED, "the packets reached the listener")]
     }
 
     fn is_awaited(&self, ctx: Context, case: &Case, _judgement: &Judgement) -> bool {

@@ -20,7 +20,10 @@ use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{Alternative, CauseKind, Confidence, MomentFact, Phase};
 use crate::model::time::Nanos;
 
-use super::{Cause, Requirements, Severity, Situation, Step, against, base_verdict, pid_text, process_text};
+use super::{
+    Cause, Requirements, Severity, Situation, Step, against, base_verdict, client, pause, pid_text, process_text,
+    unknown, worker,
+};
 
 /// The longest gap between failures of one case.
 pub const GAP: Nanos = Nanos::from_secs(1);
@@ -33,6 +36,10 @@ pub const CLOSED: Step = Step { name: "reset: `app_aborted`, FIN: `app_closed`",
 pub const SLOW: Step = Step { name: "server slow", attribute: slow };
 /// The response is not HTTP.
 pub const MALFORMED: Step = Step { name: "protocol error", attribute: malformed };
+
+pub(super) const APP_CLOSED: CauseKind = CauseKind::AppClosed;
+pub(super) const APP_ABORTED: CauseKind = CauseKind::AppAborted;
+pub(super) const SERVER_SLOW: CauseKind = CauseKind::ServerSlow;
 
 pub struct Application;
 
@@ -83,7 +90,7 @@ fn parts(key: &CaseKey) -> (Option<&ContainerId>, Option<Pid>, CauseKind) {
     if let CaseKey::Process { container, pid, kind } = key {
         (container.as_ref(), *pid, *kind)
     } else {
-        (None, None, CauseKind::Unknown)
+        (None, None, unknown::KIND)
     }
 }
 
@@ -135,7 +142,7 @@ impl Cause for Application {
 
     fn alternatives(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> Vec<Alternative> {
         let pid = pid_text(verdict);
-        let alive = || against(CauseKind::WorkerDied, format!("{pid} was not exiting when it closed the socket"));
+        let alive = || against(worker::KIND, format!("{pid} was not exiting when it closed the socket"));
         match verdict.kind {
             CauseKind::AppClosed | CauseKind::AppAborted => {
                 let sentence = "the request arrived before the server closed";
@@ -146,8 +153,8 @@ impl Cause for Application {
                 vec![against(CauseKind::AppClosed, sentence), alive()]
             }
             CauseKind::ServerSlow => vec![
-                against(CauseKind::ContainerPaused, "neither Docker nor a signal stopped it in between"),
-                against(CauseKind::ClientCancelled, "the client waited in silence for at least 500 ms"),
+                against(pause::PAUSED, "neither Docker nor a signal stopped it in between"),
+                against(client::KIND, "the client waited in silence for at least 500 ms"),
             ],
             _ => Vec::new(),
         }

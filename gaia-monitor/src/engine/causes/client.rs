@@ -24,6 +24,9 @@ pub const CANCELLED: Step = Step { name: "client", attribute: cancelled };
 /// The client's own process died.
 pub const DIED: Step = Step { name: "client", attribute: died };
 
+/// Reported only on request; never the reason of a failover.
+pub const KIND: CauseKind = CauseKind::ClientCancelled;
+
 pub struct Client;
 
 fn to(situation: &Situation, reason: String) -> Attribution {
@@ -47,7 +50,7 @@ fn parts(key: &CaseKey) -> Option<(Option<&ContainerId>, Option<Pid>)> {
 
 impl Cause for Client {
     fn kinds(&self) -> &'static [CauseKind] {
-        &[CauseKind::ClientCancelled]
+        &[KIND]
     }
 
     fn subject<'a>(&self, _world: &'a World, key: &'a CaseKey) -> Option<&'a ContainerId> {
@@ -56,7 +59,7 @@ impl Cause for Client {
 
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
         let (container, pid) = parts(&case.key).unwrap_or_default();
-        let base = base_verdict(ctx, case, CauseKind::ClientCancelled, container);
+        let base = base_verdict(ctx, case, KIND, container);
         Verdict { fact: MomentFact::ClientClose, pid, comm: pid.and_then(|pid| ctx.comm(pid)), ..base }
     }
 

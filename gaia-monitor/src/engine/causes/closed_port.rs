@@ -18,13 +18,16 @@ use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, M
 use crate::model::time::Stamp;
 
 use super::{
-    Cause, LOSS_SHADOW, Severity, Situation, Step, against, base_verdict, lasting, port_text, terminated_after,
+    Cause, LOSS_SHADOW, Severity, Situation, Step, against, application, base_verdict, lasting, port_text,
+    terminated_after, termination,
 };
 
 /// The container's own port.
 pub const REFUSED: Step = Step { name: "not listening", attribute: refused };
 /// docker-proxy accepted, and its own connect failed.
 pub const BEHIND_PROXY: Step = Step { name: "backend unreachable", attribute: behind_proxy };
+
+pub(super) const NOT_LISTENING: CauseKind = CauseKind::NotListening;
 
 pub struct ClosedPort;
 
@@ -89,9 +92,9 @@ impl Cause for ClosedPort {
 
     fn alternatives(&self, _ctx: Context, case: &Case, _verdict: &Verdict) -> Vec<Alternative> {
         if is_backend(&case.key) {
-            return vec![against(CauseKind::AppClosed, "the connection never reached a process of the container")];
+            return vec![against(application::APP_CLOSED, "the connection never reached a process of the container")];
         }
-        vec![against(CauseKind::ProcessExited, "no serving process had ended since the container's start")]
+        vec![against(termination::EXITED, "no serving process had ended since the container's start")]
     }
 
     fn condition(&self, ctx: Context, case: &Case, verdict: &Verdict) -> Option<Condition> {

@@ -19,7 +19,10 @@ use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, Confidence, MomentFact};
 use crate::model::time::Stamp;
 
-use super::{Cause, LOSS_SHADOW, Requirements, Situation, Step, against, awaited, base_verdict, lasting, pid_text};
+use super::{
+    Cause, LOSS_SHADOW, Requirements, Situation, Step, against, application, awaited, base_verdict, lasting, outage,
+    pid_text, termination,
+};
 
 /// No container event explains the failed lookup.
 pub const STEP: Step = Step { name: "`dns_gone`", attribute };
@@ -124,19 +127,16 @@ impl Cause for Dns {
         let Some(own) = ctx.earlier_failures_of(case).next() else {
             return vec![
                 against(
-                    CauseKind::ContainerStopped,
+                    termination::STOPPED,
                     "no container with this name was going down, or was down, at the time of the lookup",
                 ),
-                against(
-                    CauseKind::NetworkDisconnected,
-                    "Docker had detached neither of the two containers from a network",
-                ),
+                against(outage::DISCONNECTED, "Docker had detached neither of the two containers from a network"),
             ];
         };
         let name = own.name.as_deref().unwrap_or("another container");
         let pid = pid_text(verdict);
         let sentence = format!("a lookup of {name} by {pid} failed between the request and the close");
-        vec![against(CauseKind::AppClosed, sentence)]
+        vec![against(application::APP_CLOSED, sentence)]
     }
 
     fn condition(&self, ctx: Context, case: &Case, verdict: &Verdict) -> Option<Condition> {

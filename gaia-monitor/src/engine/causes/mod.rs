@@ -253,6 +253,7 @@ pub fn severity(kind: CauseKind) -> Severity {
 /// What a case amounts to now.
 #[must_use]
 pub fn judge(ctx: Context, case: &Case) -> Judgement {
+    ctx.judgements.set(ctx.judgements.get() + 1);
     let cause = of(&case.key);
     let verdict = cause.verdict(ctx, case);
     let verdict = Verdict { confidence: verdict.confidence.min(ceiling(ctx, case, cause, &verdict)), ..verdict };

@@ -23,8 +23,8 @@ use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, C
 use crate::model::time::{Nanos, Stamp};
 
 use super::{
-    Cause, LOSS_SHADOW, Requirements, Severity, Situation, Step, against, awaited, base_verdict, lasting,
-    terminated_after,
+    Cause, LOSS_SHADOW, Requirements, Severity, Situation, Step, against, application, awaited, base_verdict, lasting,
+    terminated_after, unknown,
 };
 
 /// The path between client and server.
@@ -35,6 +35,8 @@ pub const OF_TIMEOUT: Step = Step { name: "outage (kernel timeout only)", attrib
 pub const OF_BACKEND: Step = Step { name: "outage", attribute: of_backend };
 /// The network on which the name is known.
 pub const OF_LOOKUP: Step = Step { name: "outage of that container or of the client", attribute: of_lookup };
+
+pub(super) const DISCONNECTED: CauseKind = CauseKind::NetworkDisconnected;
 
 /// A bridge releases its ports shortly before it is deleted (0.2 ms measured).
 const PORT_RELEASE: Nanos = Nanos::from_secs(1);
@@ -148,7 +150,7 @@ impl Cause for Outage {
 
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
         let Some(outage) = find(ctx.world, &case.key) else {
-            return base_verdict(ctx, case, CauseKind::Unknown, None);
+            return base_verdict(ctx, case, unknown::KIND, None);
         };
         let (kind, fact, at) = match (outage.docker, outage.removed) {
             (Some(_), Some(removed)) => (CauseKind::NetworkDisconnected, MomentFact::LinkRemoved, removed),
@@ -174,7 +176,7 @@ impl Cause for Outage {
     }
 
     fn alternatives(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> Vec<Alternative> {
-        let unreachable = against(CauseKind::ServerSlow, "no packet could reach it");
+        let unreachable = against(application::SERVER_SLOW, "no packet could reach it");
         let other = match verdict.kind {
             CauseKind::NetworkDisconnected => against(CauseKind::LinkDown, "Docker reported the disconnect"),
             CauseKind::LinkDown => against(CauseKind::NetworkDisconnected, "Docker reported no disconnect"),

@@ -25,7 +25,10 @@ use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, Confidence, MomentFact};
 use crate::model::time::{Nanos, Stamp};
 
-use super::{Cause, Requirements, Situation, Step, against, awaited, base_verdict, lasting, terminated_after};
+use super::{
+    Cause, Requirements, Situation, Step, against, application, awaited, base_verdict, closed_port, lasting,
+    terminated_after,
+};
 
 /// A packet that is retransmitted and dropped immediately is dropped before its retransmission is recorded.
 const IMMEDIATELY: Nanos = Nanos(200_000);
@@ -36,6 +39,8 @@ pub const PASSES_FOR: Nanos = Nanos::from_secs(1);
 
 /// Drops and rejections on the path.
 pub const STEP: Step = Step { name: "packet filter", attribute };
+
+pub(super) const DROPPED: CauseKind = CauseKind::PacketDropped;
 
 pub struct Filter;
 
@@ -241,12 +246,12 @@ impl Cause for Filter {
     fn alternatives(&self, _ctx: Context, case: &Case, _verdict: &Verdict) -> Vec<Alternative> {
         if rejects(case) {
             return vec![
-                against(CauseKind::NotListening, "the kernel sent no RST for a closed port"),
-                against(CauseKind::AppAborted, "no socket sent the RST"),
+                against(closed_port::NOT_LISTENING, "the kernel sent no RST for a closed port"),
+                against(application::APP_ABORTED, "no socket sent the RST"),
             ];
         }
         let sentence = "packets of the connection were dropped, and none got through afterwards";
-        vec![against(CauseKind::ServerSlow, sentence)]
+        vec![against(application::SERVER_SLOW, sentence)]
     }
 
     fn condition(&self, ctx: Context, case: &Case, verdict: &Verdict) -> Option<Condition> {

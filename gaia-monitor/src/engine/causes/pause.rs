@@ -25,6 +25,8 @@ pub const AT_FAILURE: Step = Step { name: "pause", attribute: at_failure };
 /// The pause ended before the client timed out.
 pub const DURING_SILENCE: Step = Step { name: "a pause during the silence", attribute: during_silence };
 
+pub(super) const PAUSED: CauseKind = CauseKind::ContainerPaused;
+
 pub struct Pause;
 
 fn to(id: &ContainerId, period: &Period, reason: &str) -> Attribution {
@@ -56,7 +58,7 @@ fn period<'a>(ctx: Context<'a>, id: &ContainerId, since: Stamp) -> Option<&'a Pe
 
 impl Cause for Pause {
     fn kinds(&self) -> &'static [CauseKind] {
-        &[CauseKind::ContainerPaused]
+        &[PAUSED]
     }
 
     fn subject<'a>(&self, _world: &'a World, key: &'a CaseKey) -> Option<&'a ContainerId> {
@@ -65,9 +67,9 @@ impl Cause for Pause {
 
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
         let Some((id, since)) = parts(&case.key) else {
-            return base_verdict(ctx, case, CauseKind::ContainerPaused, None);
+            return base_verdict(ctx, case, PAUSED, None);
         };
-        let base = base_verdict(ctx, case, CauseKind::ContainerPaused, Some(id));
+        let base = base_verdict(ctx, case, PAUSED, Some(id));
         let by_signal = period(ctx, id, since).is_some_and(|period| period.what.is_some());
         let process = base.pid.and_then(|pid| ctx.world.processes.get(pid));
         let stop = process.and_then(|process| process.signals.iter().find(|seen| seen.at == since));

@@ -37,6 +37,9 @@ pub const OF_CLOSER: Step = Step { name: "termination of its container", attribu
 /// The client's own container was going down.
 pub const OF_CLIENT: Step = Step { name: "termination of the client's container", attribute: of_client };
 
+pub(super) const EXITED: CauseKind = CauseKind::ProcessExited;
+pub(super) const STOPPED: CauseKind = CauseKind::ContainerStopped;
+
 pub struct Termination;
 
 fn to(ctx: Context, failure: &Failure, id: TerminationId, reason: String) -> Attribution {
@@ -148,7 +151,7 @@ impl Cause for Termination {
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
         let first = case.terminations.first().copied().or(id_of(&case.key));
         let first = first.and_then(|id| ctx.world.terminations.get(id));
-        let Some(termination) = first else { return base_verdict(ctx, case, CauseKind::Unknown, None) };
+        let Some(termination) = first else { return base_verdict(ctx, case, unknown::KIND, None) };
         // One that is no longer kept was a death of a crash loop.
         let died = |id: &&TerminationId| {
             ctx.world.terminations.get(**id).is_none_or(|termination| termination.down().is_some())
@@ -191,7 +194,6 @@ impl Cause for Termination {
 
     fn alternatives(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> Vec<Alternative> {
         let pid = pid_text(verdict);
-        let not_oom = || against(CauseKind::OomKilled, format!("the kernel did not mark {pid} as an OOM victim"));
         let by_sigkill = verdict.signal.as_deref() == Some("SIGKILL");
         match verdict.kind {
             CauseKind::OomKilled => vec![against(
@@ -199,12 +201,12 @@ impl Cause for Termination {
                 format!("the kernel marked {pid} as an OOM victim before SIGKILL"),
             )],
             CauseKind::ProcessCrashed => vec![raised_itself(verdict)],
-            CauseKind::ProcessKilled if by_sigkill => vec![not_oom(), not_docker()],
+            CauseKind::ProcessKilled if by_sigkill => vec![not_oom(verdict), not_docker()],
             CauseKind::ProcessExited => {
                 vec![against(CauseKind::ProcessKilled, format!("no terminating signal reached {pid}"))]
             }
             CauseKind::ContainerKilled if by_sigkill => {
-                vec![not_oom(), against(CauseKind::ContainerStopped, "no stop signal of Docker came before")]
+                vec![not_oom(verdict), against(CauseKind::ContainerStopped, "no stop signal of Docker came before")]
             }
             CauseKind::ContainerStopped if verdict.confidence != Confidence::Certain => vec![against(
                 CauseKind::ContainerKilled,
@@ -305,6 +307,11 @@ pub(super) fn raised_itself(verdict: &Verdict) -> Alternative {
     let name = verdict.signal.as_deref().unwrap_or("the signal");
     let sentence = format!("{name} was raised by {} itself or by the kernel for its fault", pid_text(verdict));
     against(CauseKind::ProcessKilled, sentence)
+}
+
+pub(super) fn not_oom(verdict: &Verdict) -> Alternative {
+    let sentence = format!("the kernel did not mark {} as an OOM victim", pid_text(verdict));
+    against(CauseKind::OomKilled, sentence)
 }
 
 pub(super) fn not_docker() -> Alternative {

@@ -31,10 +31,12 @@ pub const NOT_CLOSED: Step = Step { name: "unknown", attribute: not_closed };
 /// The sentence for people.
 pub(super) const SUMMARY: &str = "the cause of the broken connection could not be shown";
 
+pub(super) const KIND: CauseKind = CauseKind::Unknown;
+
 pub struct Unknown;
 
 pub(super) fn attribution(container: Option<ContainerId>, reason: &str) -> Attribution {
-    Attribution::to(CaseKey::Process { container, pid: None, kind: CauseKind::Unknown }, Evidence::None, reason)
+    Attribution::to(CaseKey::Process { container, pid: None, kind: KIND }, Evidence::None, reason)
 }
 
 fn container(situation: &Situation) -> Option<ContainerId> {
@@ -74,7 +76,7 @@ fn without_response(world: &World, failure: &Failure) -> bool {
 
 impl Cause for Unknown {
     fn kinds(&self) -> &'static [CauseKind] {
-        &[CauseKind::Unknown]
+        &[KIND]
     }
 
     fn subject<'a>(&self, _world: &'a World, key: &'a CaseKey) -> Option<&'a ContainerId> {
@@ -82,7 +84,7 @@ impl Cause for Unknown {
     }
 
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
-        let base = base_verdict(ctx, case, CauseKind::Unknown, self.subject(ctx.world, &case.key));
+        let base = base_verdict(ctx, case, KIND, self.subject(ctx.world, &case.key));
         Verdict { confidence: Confidence::Possible, ..base }
     }
 
@@ -93,7 +95,7 @@ impl Cause for Unknown {
     fn alternatives(&self, ctx: Context, case: &Case, _verdict: &Verdict) -> Vec<Alternative> {
         let unseen = ctx.failures_of(case).next().is_some_and(|failure| failure.route.server.is_none());
         let sentence = "no close of the server's endpoint was observed";
-        if unseen { vec![against(CauseKind::AppClosed, sentence)] } else { Vec::new() }
+        if unseen { vec![against(application::APP_CLOSED, sentence)] } else { Vec::new() }
     }
 
     fn max_gap(&self) -> Option<Nanos> {

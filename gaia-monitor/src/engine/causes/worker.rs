@@ -22,10 +22,8 @@ use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, H
 use crate::model::time::{Nanos, Stamp};
 
 use super::exit::{self, ExitVerdict};
-use super::termination::{after_text, by_text, earlier_failure, not_docker, of_exit, status_text};
-use super::{
-    Cause, Situation, Step, against, base_verdict, lasting, pid_text, process_text, terminated_after, unknown,
-};
+use super::termination::{after_text, by_text, earlier_failure, not_docker, not_oom, of_exit, status_text};
+use super::{Cause, Situation, Step, base_verdict, lasting, process_text, terminated_after, unknown};
 
 /// The longest gap between deaths of one case.
 const GAP: Nanos = Nanos::from_secs(10);
@@ -39,6 +37,8 @@ const TAKES_CONTAINER: Nanos = Nanos::from_secs(1);
 pub const CLOSED_PORT: Step = Step { name: "port closed by a dying process", attribute: closed_port };
 /// The connection was closed by a dying process.
 pub const CLOSED_CONNECTION: Step = Step { name: "worker death", attribute: closed_connection };
+
+pub(super) const KIND: CauseKind = CauseKind::WorkerDied;
 
 pub struct Worker;
 
@@ -123,7 +123,7 @@ pub(super) fn is_spontaneous(verdict: &Verdict) -> bool {
 
 impl Cause for Worker {
     fn kinds(&self) -> &'static [CauseKind] {
-        &[CauseKind::WorkerDied]
+        &[KIND]
     }
 
     fn subject<'a>(&self, _world: &'a World, key: &'a CaseKey) -> Option<&'a ContainerId> {
@@ -134,7 +134,7 @@ impl Cause for Worker {
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
         let container = self.subject(ctx.world, &case.key).cloned();
         let first = case.workers.first().and_then(|pid| exit::of_worker(ctx.world, *pid));
-        let Some(exit) = first else { return base_verdict(ctx, case, CauseKind::Unknown, container.as_ref()) };
+        let Some(exit) = first else { return base_verdict(ctx, case, unknown::KIND, container.as_ref()) };
         let how = Some(exit.how);
         let deaths = u32::try_from(case.workers.len()).unwrap_or(u32::MAX);
         Verdict { how, ..of_exit(exit, container, deaths) }
@@ -155,9 +155,7 @@ impl Cause for Worker {
         if verdict.signal.as_deref() != Some("SIGKILL") {
             return Vec::new();
         }
-        let pid = pid_text(verdict);
-        let not_oom = against(CauseKind::OomKilled, format!("the kernel did not mark {pid} as an OOM victim"));
-        vec![not_oom, not_docker()]
+        vec![not_oom(verdict), not_docker()]
     }
 
     fn condition(&self, ctx: Context, case: &Case, verdict: &Verdict) -> Option<Condition> {

@@ -133,6 +133,12 @@ impl Cases {
         self.all.values()
     }
 
+    /// The number of cases that were ever opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.next
+    }
+
     #[must_use]
     pub fn of_key(&self, key: &CaseKey) -> Option<CaseId> {
         self.by_key.get(key).copied()

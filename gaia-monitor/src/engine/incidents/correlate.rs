@@ -7,13 +7,13 @@ use crate::engine::causes::{self, Row, dns, termination, worker};
 use crate::engine::effect::{Counter, Effect, Explanation};
 use crate::engine::failures::detect::{Detected, Detection, detect};
 use crate::engine::failures::table::{Failure, Symptom};
-use crate::engine::failures::{happy_eyeballs, lookup, record, retry_policy};
+use crate::engine::failures::{happy_eyeballs, record, retry_policy};
 use crate::engine::timers::Timer;
 use crate::engine::types::cause::{Attribution, CaseKey, Outcome};
 use crate::engine::types::evidence::Evidence;
 use crate::engine::types::ids::{CaseId, FailureId};
 use crate::engine::world::Change;
-use crate::engine::world::dns::lookups::{Change as LookupChange, LookupId, PATIENCE};
+use crate::engine::world::dns::lookups::{Change as LookupChange, PATIENCE};
 use crate::engine::world::tcp::sockets::Change as SocketChange;
 use crate::engine::world::terminations::TerminationId;
 use crate::engine::{Engine, RECOVERY_SWEEP};
@@ -22,19 +22,15 @@ use crate::model::incident::{Hop, State};
 use crate::model::time::{Stamp, Utc};
 
 use super::case::Case;
+use super::failed_lookups::FailedLookups;
 use super::{binding, enrich, filter_recovery, recovery};
-
-/// Failed lookups kept in case they continue; the lowest ids are evicted first, and then what follows is a lookup of its
-/// own.
-const FAILED_LOOKUPS: usize = 4_096;
 
 /// Failures whose deciding fact may still arrive.
 #[derive(Debug, Default)]
 pub struct Pending {
     /// By the process whose exit has not been observed yet.
     exits: BTreeMap<Pid, Vec<FailureId>>,
-    /// By the lookup that may still continue.
-    lookups: BTreeMap<LookupId, FailureId>,
+    lookups: FailedLookups,
 }
 
 impl Engine {
@@ -428,64 +424,28 @@ impl Engine {
         self.timers.set(Timer::RecoverySweep, more.then(|| now.plus(RECOVERY_SWEEP)));
     }
 
-    /// A lookup fails as soon as every query was refused. If its resolver continues (the other type, a search domain,
-    /// another try), the failure is taken back until that is decided, too.
     pub(in crate::engine) fn lookup_changed(&mut self, change: LookupChange, effects: &mut Vec<Effect>) {
         let now = self.world.now;
+        let Self { world, failures, cases, pending: Pending { lookups, .. }, settings, .. } = self;
         match change {
             LookupChange::Begun(id) => self.timers.set(Timer::LookupOverdue(id), Some(now.plus(PATIENCE))),
             LookupChange::Resumed(id) => {
-                let begun = self.world.lookups.get(id).map(|lookup| lookup.begun);
+                let begun = world.lookups.get(id).map(|lookup| lookup.begun);
                 let due = begun.map_or(now, |begun| begun.plus(PATIENCE).max(now));
                 self.timers.set(Timer::LookupOverdue(id), Some(due));
-                self.take_back(id);
+                lookups.continues(failures, cases, id).into_iter().for_each(|case| self.touched.add(case));
             }
             LookupChange::Resolved(id) => {
                 self.timers.set(Timer::LookupOverdue(id), None);
-                self.take_back(id);
-                if let Some(known) = self.pending.lookups.remove(&id) {
-                    self.failures.remove(known);
-                }
+                lookups.continues(failures, cases, id).into_iter().for_each(|case| self.touched.add(case));
+                lookups.succeeded(failures, id);
             }
             LookupChange::Failed(id) => {
                 self.timers.set(Timer::LookupOverdue(id), None);
-                self.lookup_failed(id, effects);
-            }
-        }
-    }
-
-    fn lookup_failed(&mut self, id: LookupId, effects: &mut Vec<Effect>) {
-        let Some(failed) = lookup::detect(&self.world, id) else { return };
-        let Some(new) = record::lookup(&self.world, &failed, &self.settings.policy) else { return };
-        let failure = match self.pending.lookups.get(&id).copied() {
-            Some(known) => {
-                binding::unbind(&mut self.failures, &mut self.cases, known);
-                self.failures.change(known, |failure| {
-                    failure.symptom = new.symptom;
-                    failure.entry.at = Utc(new.at());
-                    failure.entry.client_error = new.entry.client_error;
-                });
-                known
-            }
-            None => {
-                let added = self.failures.add(new);
-                self.pending.lookups.insert(id, added);
-                if self.pending.lookups.len() > FAILED_LOOKUPS {
-                    self.pending.lookups.pop_first();
+                if let Some(failure) = lookups.failed(world, &settings.policy, failures, cases, id) {
+                    self.attribute(failure, effects);
                 }
-                added
             }
-        };
-        self.attribute(failure, effects);
-    }
-
-    /// The lookup continues: its case has lost it for now.
-    fn take_back(&mut self, id: LookupId) {
-        let Some(known) = self.pending.lookups.get(&id).copied() else { return };
-        let case = self.failures.get(known).and_then(|failure| failure.case);
-        binding::unbind(&mut self.failures, &mut self.cases, known);
-        if let Some(case) = case {
-            self.touched.add(case);
         }
     }
 

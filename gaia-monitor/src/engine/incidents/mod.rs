@@ -7,6 +7,8 @@ pub mod case;
 /// From changes of the world to cases.
 mod correlate;
 pub use correlate::Pending;
+/// Failed lookups that may still continue.
+mod failed_lookups;
 /// Traffic that passes a filter again, or is dropped again.
 mod filter_recovery;
 /// When a case is published, revised, settled and closed.

@@ -137,6 +137,7 @@ impl Engine {
                     failures: &self.failures,
                     cases: &self.cases,
                     settings: &self.settings,
+                    judgements: &self.judgements,
                 };
                 self.stats.pending.count_case(ctx, &mut self.timers, id, effects);
             }

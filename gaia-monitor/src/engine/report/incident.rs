@@ -3,14 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::engine::causes::{self, termination};
+use crate::engine::causes::{self, client, termination};
 use crate::engine::context::Context;
 use crate::engine::incidents::case::Case;
 use crate::engine::report::timeline;
 use crate::engine::types::verdict::{Judgement, Verdict};
 use crate::model::ids::{ContainerId, IncidentId};
 use crate::model::incident::{
-    Affected, Cause, CauseKind, ConditionKind, HttpxClass, Incident, Moment, Role, SCHEMA, State, Subject, name_of,
+    Affected, Cause, ConditionKind, HttpxClass, Incident, Moment, Role, SCHEMA, State, Subject, name_of,
 };
 use crate::model::time::{Stamp, Utc};
 
@@ -103,7 +103,7 @@ fn failover_of(ctx: Context, case: &Case, verdict: &Verdict) -> Option<IncidentI
         let published = other.published.as_ref()?;
         let primary = ctx.world.containers.get(published.subject.container_id.as_ref()?)?;
         let is_pair = primary.info.id != candidate.info.id && ctx.world.is_pair(primary, candidate);
-        let fits = is_pair && other.opened <= verdict.at && published.cause.kind != CauseKind::ClientCancelled;
+        let fits = is_pair && other.opened <= verdict.at && published.cause.kind != client::KIND;
         let lasting = published.condition.filter(|condition| condition.until.is_none());
         let rank = match lasting.map(|condition| condition.kind) {
             Some(ConditionKind::ContainerDown) => 0,

@@ -2,6 +2,7 @@
 
 use super::clients;
 use super::style::{Page, Tone};
+use crate::engine::causes::{self, Severity};
 use crate::model::incident::{CauseKind, Condition, Incident, Role, Sender, State, TimelineEntry, Via, name_of};
 use crate::text::{self, counted, harmless, moment_fact, offset, span};
 
@@ -170,33 +171,12 @@ pub fn headline(page: &mut Page, incident: &Incident) {
     page.put(Tone::Plain, &format!("  {broken} broken  ")).put(Tone::Quiet, &reference(incident)).end_line();
 }
 
-/// How prominent a cause is: failures are, requested and routine ends are not.
+/// The tone of a cause, by its severity.
 #[must_use]
 pub fn tone(kind: CauseKind) -> Tone {
-    match kind {
-        CauseKind::OomKilled
-        | CauseKind::ProcessCrashed
-        | CauseKind::ProcessKilled
-        | CauseKind::ProcessExited
-        | CauseKind::WorkerDied
-        | CauseKind::ContainerKilled
-        | CauseKind::LinkDown
-        | CauseKind::DnsGone
-        | CauseKind::BacklogOverflow
-        | CauseKind::PacketDropped
-        | CauseKind::PacketRejected
-        | CauseKind::AppClosed
-        | CauseKind::AppAborted
-        | CauseKind::BackendUnreachable
-        | CauseKind::ProtocolError
-        | CauseKind::Unknown => Tone::Alarm,
-        CauseKind::ContainerStopped
-        | CauseKind::ContainerPaused
-        | CauseKind::NetworkDisconnected
-        | CauseKind::NotListening
-        | CauseKind::KeepaliveRace
-        | CauseKind::ClientCancelled
-        | CauseKind::ServerSlow => Tone::Caution,
+    match causes::severity(kind) {
+        Severity::Error => Tone::Alarm,
+        Severity::Warning => Tone::Caution,
     }
 }
 
