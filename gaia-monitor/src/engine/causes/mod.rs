@@ -271,7 +271,7 @@ fn ceiling(ctx: Context, case: &Case, cause: &dyn Cause, verdict: &Verdict) -> C
     let requires = cause.requirements();
     let required = |stage: &String| {
         let interfaces = requires.interfaces && stage.starts_with("netlink.");
-        interfaces || stage.starts_with("ring.") || stage.starts_with("docker.")
+        interfaces || ["ring.", "docker.", "engine."].iter().any(|prefix| stage.starts_with(prefix))
     };
     let lost = case.losses.keys().any(required);
     let is_doubt = |failure: &Failure| {

@@ -10,6 +10,8 @@ use crate::engine::world::World;
 use crate::engine::world::change::Change;
 
 const LOSSES_CAP: usize = 256;
+/// The stage of open endpoints that were evicted.
+const EVICTED_ENDPOINTS: &str = "engine.endpoints";
 
 impl World {
     /// Losses since an instant, by stage: the time of the last report, and the total count.
@@ -21,6 +23,14 @@ impl World {
             *lost = (*at, lost.1.saturating_add(*count));
         }
         losses
+    }
+
+    /// Reports open endpoints that were evicted as a loss: their connections can no longer be attributed in full.
+    pub(super) fn report_evictions(&mut self, at: Stamp) -> Vec<Change> {
+        match self.sockets.take_evicted() {
+            0 => Vec::new(),
+            count => self.record_loss(at, EVICTED_ENDPOINTS, count),
+        }
     }
 
     /// Records a loss. A loss in the kernel's ring may include TCP, HTTP and DNS events.

@@ -87,7 +87,11 @@ impl World {
         let (at, seen) = (event.at, event.seen);
         self.now = seen;
         match &event.fact {
-            Fact::TcpState(change) => self.tcp_state(at, change),
+            Fact::TcpState(change) => {
+                let mut changes = self.tcp_state(at, change);
+                changes.extend(self.report_evictions(at));
+                changes
+            }
             Fact::ResetReceived(reset) => {
                 self.sockets.reset_received(at, reset);
                 Vec::new()
@@ -147,7 +151,7 @@ impl World {
             }
             Fact::SocketSeen(seen) => {
                 self.socket_seen(at, seen);
-                Vec::new()
+                self.report_evictions(at)
             }
             Fact::LinksRead(read) => {
                 let outages = self.interfaces.links_read(at, read, &self.containers);

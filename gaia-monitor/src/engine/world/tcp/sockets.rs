@@ -1,7 +1,8 @@
 //! TCP sockets: the endpoints of every connection, joined to their peers.
 //!
-//! Bound: [`OPEN_CAP`] open and [`CLOSED_CAP`] closed endpoints; when reached, the oldest is evicted, and its
-//! connection is attributed by the remaining endpoint alone.
+//! Bound: [`OPEN_CAP`] open and [`CLOSED_CAP`] closed endpoints. When the first is reached, an open endpoint is evicted
+//! and counted as a loss, of the oldest [`SEARCHED`] an idle one if there is one; when the second
+//! is reached, the endpoint that closed first. A connection without an endpoint is attributed by the remaining one alone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,10 +15,13 @@ use crate::model::ids::{Cookie, NetnsId};
 use crate::model::time::Stamp;
 
 use crate::engine::world::tcp::endpoint::{Endpoint, HttpMessages, Retransmits, Side};
+use crate::engine::world::tcp::http_state::{Progress, progress};
 
 pub use crate::engine::world::tcp::transitions::Change;
 
 const OPEN_CAP: usize = 65_536;
+/// Open endpoints that are searched for an idle one, the oldest first.
+const SEARCHED: usize = 256;
 /// Closed endpoints kept. Attribution needs one for seconds at most after its close.
 const CLOSED_CAP: usize = 16_384;
 /// Resets for closed ports kept, the oldest evicted first. A refusal is attributed immediately; without its reset it
@@ -32,8 +36,12 @@ pub struct Sockets {
     pub(in crate::engine::world) endpoints: BTreeMap<Cookie, Endpoint>,
     clients: BTreeMap<LocalKey, Cookie>,
     servers: BTreeMap<LocalKey, Cookie>,
+    /// Open endpoints by age. Those that have closed since stay until the queue is compacted.
     opened: VecDeque<Cookie>,
+    open: usize,
     closed: VecDeque<Cookie>,
+    /// Open endpoints that were evicted and not reported yet.
+    evicted: u64,
     /// Destinations of resets for closed ports, the latest last.
     closed_ports: VecDeque<SocketAddr>,
 }
@@ -193,14 +201,46 @@ impl Sockets {
             Side::Client => self.clients.insert(key(socket.netns, socket.local), cookie),
             Side::Server => self.servers.insert(key(socket.netns, socket.remote), cookie),
         };
-        self.endpoints.insert(cookie, Endpoint { owner, ..Endpoint::new(socket, side, at, state) });
-        self.opened.push_back(cookie);
-        if self.opened.len() > OPEN_CAP
-            && let Some(oldest) = self.opened.pop_front()
-            && self.endpoints.get(&oldest).is_some_and(|endpoint| endpoint.ended.is_none())
-        {
-            self.evict(oldest);
+        let new = Endpoint { owner, ..Endpoint::new(socket, side, at, state) };
+        if self.endpoints.insert(cookie, new).is_none_or(|old| old.ended.is_some()) {
+            self.opened.push_back(cookie);
+            self.open += 1;
         }
+        // Amortised: at least OPEN_CAP endpoints closed since the last time.
+        if self.opened.len() > 2 * OPEN_CAP {
+            let endpoints = &self.endpoints;
+            self.opened.retain(|cookie| endpoints.get(cookie).is_some_and(|endpoint| endpoint.ended.is_none()));
+        }
+        if self.open > OPEN_CAP {
+            self.evict_open();
+        }
+    }
+
+    /// A request under way needs its endpoint for as long as the request lasts, an idle connection only for its end.
+    fn evict_open(&mut self) {
+        let is_open = |cookie: &Cookie| self.get(*cookie).is_some_and(|endpoint| endpoint.ended.is_none());
+        let oldest = || self.opened.iter().filter(|cookie| is_open(cookie)).copied();
+        let chosen = oldest().take(SEARCHED).find(|cookie| self.is_idle(*cookie)).or_else(|| oldest().next());
+        if let Some(chosen) = chosen {
+            self.evict(chosen);
+            self.open -= 1;
+            self.evicted += 1;
+        }
+    }
+
+    /// Every request on its connection has its response, as far as framing shows.
+    fn is_idle(&self, cookie: Cookie) -> bool {
+        let (Some(endpoint), peer) = (self.get(cookie), self.peer(cookie)) else { return false };
+        let (client, server) = match endpoint.side {
+            Side::Client => (Some(endpoint), peer),
+            Side::Server => (peer, Some(endpoint)),
+        };
+        client.is_some_and(|client| progress(client, server) == Progress::Idle)
+    }
+
+    /// The number of open endpoints that were evicted since the last call.
+    pub(in crate::engine::world) fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
     }
 
     /// A connecting socket has no port yet when it enters SYN_SENT (net/ipv4/tcp_ipv4.c, `tcp_v4_connect`); later
@@ -240,7 +280,9 @@ impl Sockets {
 
     pub(super) fn record_closed(&mut self, at: Stamp, cookie: Cookie) {
         let Some(endpoint) = self.endpoints.get_mut(&cookie) else { return };
-        endpoint.ended = Some(at);
+        if endpoint.ended.replace(at).is_none() {
+            self.open = self.open.saturating_sub(1);
+        }
         let remote_peer = endpoint.peer.filter(|peer| peer.is_outside());
         if let Some(remote_peer) = remote_peer.and_then(|peer| self.endpoints.get_mut(&peer)) {
             remote_peer.ended = Some(at);
@@ -272,4 +314,58 @@ impl Sockets {
 
 fn key(netns: NetnsId, address: SocketAddr) -> LocalKey {
     (address.ip().is_loopback().then_some(netns), address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OPEN_CAP, Sockets};
+    use crate::engine::world::tcp::endpoint::Side;
+    use crate::model::event::{HttpFact, HttpWhat, Socket, TcpState};
+    use crate::model::ids::{CgroupId, Cookie, NetnsId};
+    use crate::model::time::Stamp;
+
+    fn open(sockets: &mut Sockets, cookie: u64, side: Side) {
+        // Cookies 1 and 2 are the two endpoints of one connection.
+        let number = if cookie == 2 { 1 } else { cookie };
+        let [low, high] = [number % 60_000, number / 60_000].map(|part| u16::try_from(part).unwrap());
+        let client = ([10, 0, 0, 1], low + 1).into();
+        let server = ([10, 0, 1, u8::try_from(high).unwrap()], 80).into();
+        let (local, remote) = if side == Side::Client { (client, server) } else { (server, client) };
+        let socket = Socket { cookie: Cookie(cookie), netns: NetnsId(1), cgroup: CgroupId(1), local, remote };
+        sockets.insert(Stamp(1), socket, side, TcpState::Established, None);
+        sockets.join_peer(Cookie(cookie));
+    }
+
+    /// A connection whose request has no response yet, by the cookies 1 and 2.
+    fn with_outstanding_request() -> Sockets {
+        let mut sockets = Sockets::default();
+        open(&mut sockets, 1, Side::Client);
+        open(&mut sockets, 2, Side::Server);
+        let what = HttpWhat::RequestBegun;
+        sockets.http(Stamp(2), &HttpFact { cookie: Cookie(1), received: false, what });
+        sockets
+    }
+
+    #[test]
+    fn keeps_a_request_in_flight_however_many_connections_close() {
+        let mut sockets = with_outstanding_request();
+        for cookie in (10..).take(3 * OPEN_CAP) {
+            open(&mut sockets, cookie, Side::Client);
+            sockets.record_closed(Stamp(3), Cookie(cookie));
+        }
+        assert!(sockets.get(Cookie(1)).is_some() && sockets.get(Cookie(2)).is_some());
+        assert_eq!(sockets.take_evicted(), 0);
+        assert!(sockets.opened.len() <= 2 * OPEN_CAP, "the queue is compacted");
+    }
+
+    #[test]
+    fn evicts_idle_endpoints_first_and_counts_them() {
+        let mut sockets = with_outstanding_request();
+        for cookie in (10..).take(OPEN_CAP) {
+            open(&mut sockets, cookie, Side::Client);
+        }
+        assert!(sockets.get(Cookie(1)).is_some(), "a request is under way on it");
+        assert!(sockets.get(Cookie(10)).is_none(), "the oldest idle one");
+        assert_eq!((sockets.take_evicted(), sockets.take_evicted()), (2, 0));
+    }
 }
