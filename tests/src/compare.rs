@@ -62,7 +62,11 @@ impl Expected {
         let (signal, code) = match self.end {
             Some(ExitStatus::Signal(number)) => (Some(signal_name(number)), None),
             Some(ExitStatus::Code(code)) => (None, Some(code)),
-            None => (None, None),
+            None => match self.moment {
+                // A pause by a signal names the signal.
+                Moment::Signal { signal, .. } => (Some(signal_name(signal)), None),
+                _ => (None, None),
+            },
         };
         wrong.unless(Cause, "cause.signal", &cause.signal, &signal);
         wrong.unless(Cause, "cause.exit_code", &cause.exit_code, &code);

@@ -18,6 +18,7 @@ use crate::model::ids::ContainerId;
 use crate::model::incident::{CauseKind, Condition, ConditionKind, MomentFact, Via};
 use crate::model::time::Stamp;
 
+use super::termination::by_text;
 use super::{Cause, LOSS_SHADOW, Severity, Situation, Step, awaited, base_verdict, exit, lasting, terminated_after};
 
 /// The server's container was paused when the client failed.
@@ -70,7 +71,8 @@ impl Cause for Pause {
             return base_verdict(ctx, case, PAUSED, None);
         };
         let base = base_verdict(ctx, case, PAUSED, Some(id));
-        let by_signal = period(ctx, id, since).is_some_and(|period| period.what.is_some());
+        let signal = period(ctx, id, since).and_then(|period| period.what.clone());
+        let by_signal = signal.is_some();
         let process = base.pid.and_then(|pid| ctx.world.processes.get(pid));
         let stop = process.and_then(|process| process.signals.iter().find(|seen| seen.at == since));
         let sender = stop.filter(|_| by_signal).and_then(|seen| {
@@ -78,11 +80,14 @@ impl Cause for Pause {
             exit::sender_of(ctx.world, seen, docker.then_some(Via::DockerKill))
         });
         let fact = if by_signal { MomentFact::Signal } else { MomentFact::DockerPause };
-        Verdict { at: since, fact, sender, ..base }
+        Verdict { at: since, fact, signal, sender, ..base }
     }
 
-    fn summary(&self, _ctx: Context, _case: &Case, _verdict: &Verdict) -> String {
-        "paused; its processes are frozen".to_owned()
+    fn summary(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> String {
+        match &verdict.signal {
+            Some(signal) => format!("suspended by {signal}{}", by_text(verdict)),
+            None => "paused; its processes are frozen".to_owned(),
+        }
     }
 
     fn condition(&self, ctx: Context, case: &Case, _verdict: &Verdict) -> Option<Condition> {

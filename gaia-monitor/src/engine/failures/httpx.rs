@@ -33,7 +33,8 @@ pub fn client_error(evidence: &SocketEvidence) -> ClientError {
         Symptom::Reset => (ReadError, None, Some(Detail::Reset)),
         // An event loop that read the FIN before the RST reports the end of the stream, also if it has written since.
         Symptom::ResetAfterFin => (ReadError, Some(RemoteProtocolError), Some(Detail::ResetAfterFin)),
-        Symptom::TimedOut => (ReadError, None, Some(Detail::TimedOut)),
+        // httpx's synchronous back end maps the kernel's ETIMEDOUT to its own timeout.
+        Symptom::TimedOut => (ReadError, Some(ReadTimeout), Some(Detail::TimedOut)),
         Symptom::Malformed => (RemoteProtocolError, None, Some(Detail::Malformed)),
         // A client with a partly sent request waits for room to write, or for a response that it reads meanwhile.
         Symptom::Silence if phase == Phase::Sending => (WriteTimeout, Some(ReadTimeout), Some(Detail::NoData)),
