@@ -11,7 +11,7 @@ use gaia_monitor::pipeline::merge::Merge;
 use gaia_monitor::sources::docker::{Connected, Source};
 use gaia_monitor::sources::inventory;
 use gaia_monitor::sources::netns::Broker;
-use gaia_monitor::sources::worker::Worker;
+use gaia_monitor::sources::worker::SourceThread;
 use tokio::sync::watch;
 
 #[tokio::main(flavor = "current_thread")]
@@ -21,7 +21,7 @@ async fn main() -> anyhow::Result<()> {
     let clock = Arc::new(Clock::new());
     let (sender, mut batches, losses) = EventSender::new("docker");
     let filter = |change| eprintln!("filter {change:?}");
-    let reader = Worker::start("proc-reader", || Ok(()))?;
+    let reader = SourceThread::start("proc-reader", || Ok(()))?;
     let connected = Connected::default();
     let (source, listing) =
         Source::start(host.as_deref(), reader, clock.clone(), sender.clone(), filter, connected).await?;

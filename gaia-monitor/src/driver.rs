@@ -28,7 +28,7 @@ pub struct Driver<'a> {
 }
 
 /// The result of a finished run.
-pub struct Outcome {
+pub struct RunOutcome {
     pub summary: Summary,
     /// One entry for each output that lost something.
     pub losses: Vec<OutputLoss>,
@@ -110,11 +110,11 @@ impl<'a> Driver<'a> {
 
     /// Lets every output finish. It feeds nothing: a run that ends cleanly has fed `Shutdown` before.
     #[must_use]
-    pub fn finish(self) -> Outcome {
+    pub fn finish(self) -> RunOutcome {
         let (summary, mut losses) = self.outputs.finish();
         let all_closed = !losses.is_empty() && losses.iter().all(|loss| loss.closed);
         losses.extend(self.recording.map(OutputQueue::finish));
         losses.retain(|loss| loss.count > 0);
-        Outcome { summary, losses, all_closed }
+        RunOutcome { summary, losses, all_closed }
     }
 }

@@ -47,12 +47,12 @@ impl From<Exit> for ExitCode {
 
 /// The early end of a command: its exit code and one message with the failure and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
+pub struct CommandFailure {
     pub exit: Exit,
     pub message: String,
 }
 
-impl Failure {
+impl CommandFailure {
     #[must_use]
     pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
         Self { exit, message: message.to_string() }

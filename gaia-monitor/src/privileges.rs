@@ -14,7 +14,7 @@ use nix::sys::prctl::set_no_new_privs;
 
 /// The task of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ThreadRole {
     Main,
     Sources,
     Broker,
@@ -30,56 +30,58 @@ pub enum Role {
 /// A capability that a thread keeps, and the call that fails without it.
 pub type Kept = (Capability, &'static str);
 
-impl Role {
-    pub const ALL: [Role; 10] = [
-        Role::Main,
-        Role::Sources,
-        Role::Broker,
-        Role::Reader,
-        Role::Inventory,
-        Role::Interfaces,
-        Role::Dns,
-        Role::Netstat,
-        Role::Writer,
-        Role::Server,
+impl ThreadRole {
+    pub const ALL: [ThreadRole; 10] = [
+        ThreadRole::Main,
+        ThreadRole::Sources,
+        ThreadRole::Broker,
+        ThreadRole::Reader,
+        ThreadRole::Inventory,
+        ThreadRole::Interfaces,
+        ThreadRole::Dns,
+        ThreadRole::Netstat,
+        ThreadRole::Writer,
+        ThreadRole::Server,
     ];
 
     /// The thread's name in `/proc/PID/task/TID/comm`.
     #[must_use]
     pub const fn thread(self) -> &'static str {
         match self {
-            Role::Main => "gaia-monitor",
-            Role::Sources => "sources",
-            Role::Broker => "netns-broker",
-            Role::Reader => "proc-reader",
-            Role::Inventory => "inventory",
-            Role::Interfaces => "interfaces",
-            Role::Dns => "dns",
-            Role::Netstat => "netstat",
-            Role::Writer => "gaia-writer",
-            Role::Server => "gaia-server",
+            ThreadRole::Main => "gaia-monitor",
+            ThreadRole::Sources => "sources",
+            ThreadRole::Broker => "netns-broker",
+            ThreadRole::Reader => "proc-reader",
+            ThreadRole::Inventory => "inventory",
+            ThreadRole::Interfaces => "interfaces",
+            ThreadRole::Dns => "dns",
+            ThreadRole::Netstat => "netstat",
+            ThreadRole::Writer => "gaia-writer",
+            ThreadRole::Server => "gaia-server",
         }
     }
 
     #[must_use]
     const fn work(self) -> &'static str {
         match self {
-            Role::Main => "orders events and runs the engine",
-            Role::Sources => "reads the BPF ring buffer and Docker, runs timers, updates the probe's filter maps",
-            Role::Broker => "opens sockets inside containers' network namespaces",
-            Role::Reader => {
+            ThreadRole::Main => "orders events and runs the engine",
+            ThreadRole::Sources => "reads the BPF ring buffer and Docker, runs timers, updates the probe's filter maps",
+            ThreadRole::Broker => "opens sockets inside containers' network namespaces",
+            ThreadRole::Reader => {
                 "reads a container's first process when Docker reports the container, and a process that is about to dump core"
             }
-            Role::Inventory => "reads the processes and sockets that are older than the probe, then ends",
-            Role::Interfaces => {
+            ThreadRole::Inventory => "reads the processes and sockets that are older than the probe, then ends",
+            ThreadRole::Interfaces => {
                 "reads changes of network interfaces (rtnetlink(7)) from sockets that the broker opened"
             }
-            Role::Dns => {
+            ThreadRole::Dns => {
                 "performs DNS lookups inside containers' network namespaces, with sockets that the broker opened"
             }
-            Role::Netstat => "reads the kernel's counters of dropped handshakes from /proc/PID/net/netstat",
-            Role::Writer => "writes journal, recording and standard output: open files, in directories of its own user",
-            Role::Server => "serves HTTP on the port of `--listen`, which is already bound",
+            ThreadRole::Netstat => "reads the kernel's counters of dropped handshakes from /proc/PID/net/netstat",
+            ThreadRole::Writer => {
+                "writes journal, recording and standard output: open files, in directories of its own user"
+            }
+            ThreadRole::Server => "serves HTTP on the port of `--listen`, which is already bound",
         }
     }
 
@@ -90,15 +92,19 @@ impl Role {
     pub const fn keeps(self) -> &'static [Kept] {
         const PTRACE: &str = "/proc/PID/ns of processes with more capabilities than its own (ptrace_may_access)";
         match self {
-            Role::Main | Role::Sources | Role::Interfaces | Role::Dns | Role::Netstat | Role::Writer | Role::Server => {
-                &[]
-            }
-            Role::Broker => &[
+            ThreadRole::Main
+            | ThreadRole::Sources
+            | ThreadRole::Interfaces
+            | ThreadRole::Dns
+            | ThreadRole::Netstat
+            | ThreadRole::Writer
+            | ThreadRole::Server => &[],
+            ThreadRole::Broker => &[
                 (Capability::CAP_SYS_ADMIN, "setns(2) into a network namespace"),
                 (Capability::CAP_SYS_PTRACE, PTRACE),
             ],
-            Role::Reader => &[(Capability::CAP_SYS_PTRACE, PTRACE)],
-            Role::Inventory => &[
+            ThreadRole::Reader => &[(Capability::CAP_SYS_PTRACE, PTRACE)],
+            ThreadRole::Inventory => &[
                 (Capability::CAP_SYS_PTRACE, PTRACE),
                 (Capability::CAP_DAC_READ_SEARCH, "/proc/PID/fd of other users' processes"),
             ],
@@ -141,7 +147,7 @@ fn missing_of(held: u64) -> Vec<String> {
 ///
 /// # Errors
 /// When the kernel refuses. It does not refuse a thread that only drops capabilities.
-pub fn reduce(role: Role) -> io::Result<()> {
+pub fn reduce(role: ThreadRole) -> io::Result<()> {
     reduce_to(role.keeps().iter().map(|(capability, _)| *capability).collect())
 }
 
@@ -187,7 +193,7 @@ pub fn tables() -> String {
         let _ = writeln!(text, "| {capability} | {why} |");
     }
     text.push_str("\n| thread | does | keeps | for |\n|---|---|---|---|\n");
-    for role in Role::ALL {
+    for role in ThreadRole::ALL {
         if role.keeps().is_empty() {
             let _ = writeln!(text, "| `{}` | {} | nothing | |", role.thread(), role.work());
         }
@@ -204,7 +210,7 @@ mod tests {
 
     use caps::{CapSet, Capability};
 
-    use super::{AT_START, Role, missing_of, reduce, tables};
+    use super::{AT_START, ThreadRole, missing_of, reduce, tables};
 
     #[test]
     fn names_every_missing_capability() {
@@ -219,7 +225,7 @@ mod tests {
     #[test]
     fn keeps_only_what_the_start_requires() {
         let start: BTreeSet<u8> = AT_START.iter().map(|(capability, _)| capability.index()).collect();
-        let kept = Role::ALL.iter().flat_map(|role| role.keeps());
+        let kept = ThreadRole::ALL.iter().flat_map(|role| role.keeps());
         assert!(kept.into_iter().all(|(capability, _)| start.contains(&capability.index())));
     }
 
@@ -232,7 +238,7 @@ mod tests {
     #[test]
     fn reduces_only_the_calling_thread() {
         let own = caps::read(None, CapSet::Effective).unwrap();
-        for role in Role::ALL {
+        for role in ThreadRole::ALL {
             let sets = std::thread::spawn(move || {
                 reduce(role).unwrap();
                 [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Ambient]

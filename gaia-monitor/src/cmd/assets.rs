@@ -2,9 +2,9 @@
 
 use super::print;
 use crate::cli;
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 
-pub fn assets(args: &cli::Assets) -> Result<Exit, Failure> {
+pub fn assets(args: &cli::Assets) -> Result<Exit, CommandFailure> {
     print(&args.name.content())?;
     Ok(Exit::Ok)
 }

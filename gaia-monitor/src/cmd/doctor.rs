@@ -4,12 +4,12 @@ use super::print;
 use crate::cli;
 use crate::config::Output;
 use crate::doctor::{Finding, Status, examine, verdict};
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::output::terminal::stdout_takes_colour;
 use crate::output::terminal::style::{Page, Tone};
 use crate::text::harmless;
 
-pub fn doctor(args: &cli::Doctor) -> Result<Exit, Failure> {
+pub fn doctor(args: &cli::Doctor) -> Result<Exit, CommandFailure> {
     let findings = examine(args.docker_host.as_deref());
     print(&match args.output {
         Output::Pretty => pretty(&findings),
@@ -17,7 +17,7 @@ pub fn doctor(args: &cli::Doctor) -> Result<Exit, Failure> {
     })?;
     match verdict(&findings) {
         (exit, None) => Ok(exit),
-        (exit, Some(message)) => Err(Failure::new(exit, message)),
+        (exit, Some(message)) => Err(CommandFailure::new(exit, message)),
     }
 }
 
@@ -40,11 +40,12 @@ fn pretty(findings: &[Finding]) -> String {
     page.into_text()
 }
 
-fn json(findings: &[Finding]) -> Result<String, Failure> {
+fn json(findings: &[Finding]) -> Result<String, CommandFailure> {
     let mut text = String::new();
     for finding in findings {
-        let line = serde_json::to_string(finding)
-            .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot write a finding as JSON: {error}")))?;
+        let line = serde_json::to_string(finding).map_err(|error| {
+            CommandFailure::new(Exit::Internal, format_args!("cannot write a finding as JSON: {error}"))
+        })?;
         text.push_str(&line);
         text.push('\n');
     }

@@ -7,8 +7,8 @@ use crate::cli::Explain;
 use crate::config::{Config, Output};
 use crate::driver::Driver;
 use crate::engine::effect::Effect;
-use crate::exit::{Exit, Failure};
-use crate::explain::{self, IncidentIndex, Match, Query, rank};
+use crate::exit::{CommandFailure, Exit};
+use crate::explain::{self, IncidentIndex, Match, SearchQuery, rank};
 use crate::model::incident::name_of;
 use crate::model::settings::Waits;
 use crate::model::time::Stamp;
@@ -28,7 +28,7 @@ const WHOLE: usize = 3;
 /// Kinds of request stories that are printed.
 const STORIES: usize = 10;
 
-pub fn explain(args: Explain) -> Result<Exit, Failure> {
+pub fn explain(args: Explain) -> Result<Exit, CommandFailure> {
     let mut index = IncidentIndex::default();
     let mut waits = configured(args.config.as_deref())?;
     // A time of day is the last one before this instant: today's, or the recording's end.
@@ -40,14 +40,18 @@ pub fn explain(args: Explain) -> Result<Exit, Failure> {
         }
         (None, Some(file)) => replay(file, &mut index, &mut waits)?,
         (None, None) => {
-            return Err(Failure::new(Exit::Usage, "no source: pass --journal DIR or --recording FILE"));
+            return Err(CommandFailure::new(Exit::Usage, "no source: pass --journal DIR or --recording FILE"));
         }
     };
-    let query =
-        Query { at: args.at.map(|when| when.window(now)), client: args.client, server: args.server, error: args.error };
+    let query = SearchQuery {
+        at: args.at.map(|when| when.window(now)),
+        client: args.client,
+        server: args.server,
+        error: args.error,
+    };
     let matches = rank(&index, &query);
     if matches.is_empty() {
-        return Err(Failure::new(Exit::NothingFits, nothing(&index, &query)));
+        return Err(CommandFailure::new(Exit::NothingFits, nothing(&index, &query)));
     }
     let stories = explain::stories(&index, &matches, &query, &waits);
     print(&match args.output {
@@ -58,14 +62,14 @@ pub fn explain(args: Explain) -> Result<Exit, Failure> {
 }
 
 /// The waits between attempts, which a journal does not contain.
-fn configured(file: Option<&Path>) -> Result<Waits, Failure> {
+fn configured(file: Option<&Path>) -> Result<Waits, CommandFailure> {
     let Some(path) = file else { return Ok(Waits::default()) };
-    let config = Config::load(path).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let config = Config::load(path).map_err(|error| CommandFailure::new(Exit::Usage, error))?;
     Ok(config.into_settings().policy.waits)
 }
 
 /// Re-analyzes a recording; returns its last instant.
-fn replay(file: &Path, index: &mut IncidentIndex, waits: &mut Waits) -> Result<Stamp, Failure> {
+fn replay(file: &Path, index: &mut IncidentIndex, waits: &mut Waits) -> Result<Stamp, CommandFailure> {
     let mut reader = Reader::open(file)?;
     waits.clone_from(&reader.header().settings.policy.waits);
     let mut end = reader.header().started_at.0;
@@ -150,11 +154,12 @@ fn joined(page: &mut Page, story: &Story) {
 }
 
 /// Incidents, the best first, then stories; the field `schema` distinguishes them.
-fn json(matches: &[Match<'_>], stories: &[Story]) -> Result<String, Failure> {
+fn json(matches: &[Match<'_>], stories: &[Story]) -> Result<String, CommandFailure> {
     let mut text = String::new();
     let incidents = matches.iter().map(|found| serde_json::to_string(found.incident));
     for line in incidents.chain(stories.iter().map(serde_json::to_string)) {
-        let line = line.map_err(|error| Failure::new(Exit::Internal, format_args!("cannot write JSON: {error}")))?;
+        let line =
+            line.map_err(|error| CommandFailure::new(Exit::Internal, format_args!("cannot write JSON: {error}")))?;
         text.push_str(&line);
         text.push('\n');
     }
@@ -162,7 +167,7 @@ fn json(matches: &[Match<'_>], stories: &[Story]) -> Result<String, Failure> {
 }
 
 /// The message without a match: the query and the range that was searched.
-fn nothing(index: &IncidentIndex, query: &Query) -> String {
+fn nothing(index: &IncidentIndex, query: &SearchQuery) -> String {
     let mut options = Vec::new();
     options.extend(query.at.map(|window| format!("--at {}", window.from)));
     options.extend(query.client.as_ref().map(|name| format!("--client {name}")));

@@ -15,7 +15,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Verb};
 use crate::config::Output;
-use crate::exit::{Exit, Failure, chain};
+use crate::exit::{CommandFailure, Exit, chain};
 use crate::output::Outputs;
 use crate::output::journal::JournalError;
 use crate::output::json::JsonLines;
@@ -53,32 +53,32 @@ pub fn main() -> Exit {
     }
 }
 
-impl From<RecordingError> for Failure {
+impl From<RecordingError> for CommandFailure {
     fn from(error: RecordingError) -> Self {
-        Failure::new(Exit::UnreadableRecording, error)
+        CommandFailure::new(Exit::UnreadableRecording, error)
     }
 }
 
-impl From<JournalError> for Failure {
+impl From<JournalError> for CommandFailure {
     fn from(error: JournalError) -> Self {
         let exit = match &error {
             JournalError::Directory { .. } | JournalError::Create { .. } => Exit::Usage,
             JournalError::Read { .. } | JournalError::NoJournal { .. } => Exit::UnreadableRecording,
         };
-        Failure::new(exit, error)
+        CommandFailure::new(exit, error)
     }
 }
 
 /// The failure of a thread that cannot be started.
-fn no_thread(error: io::Error) -> Failure {
-    Failure::new(
+fn no_thread(error: io::Error) -> CommandFailure {
+    CommandFailure::new(
         Exit::Internal,
         format_args!("cannot start a thread: {error}; raise the limit of processes (ulimit -u)"),
     )
 }
 
 /// Adds standard output in the chosen form.
-fn add_stdout(outputs: &mut Outputs<'_>, output: Output, explain: bool) -> Result<(), Failure> {
+fn add_stdout(outputs: &mut Outputs<'_>, output: Output, explain: bool) -> Result<(), CommandFailure> {
     match output {
         Output::Pretty => outputs.add(Terminal::new(io::stdout(), stdout_takes_colour(), explain)),
         Output::Json => outputs.add(JsonLines::new(io::stdout(), explain)),
@@ -87,13 +87,13 @@ fn add_stdout(outputs: &mut Outputs<'_>, output: Output, explain: bool) -> Resul
 }
 
 /// Prints the whole output of a command. A reader may close the pipe early.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), CommandFailure> {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => {
-            Err(Failure::new(Exit::Internal, format_args!("cannot write to standard output: {}", chain(&error))))
+            Err(CommandFailure::new(Exit::Internal, format_args!("cannot write to standard output: {}", chain(&error))))
         }
     }
 }

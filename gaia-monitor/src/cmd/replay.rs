@@ -3,7 +3,7 @@
 use super::add_stdout;
 use crate::cli::Replay;
 use crate::driver::Driver;
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandFailure, Exit};
 use crate::output::Outputs;
 use crate::output::queue::Overflow;
 use crate::recording::play::play;
@@ -11,7 +11,7 @@ use crate::recording::reader::Reader;
 use crate::stderr;
 use crate::text::counted;
 
-pub fn replay(args: &Replay) -> Result<Exit, Failure> {
+pub fn replay(args: &Replay) -> Result<Exit, CommandFailure> {
     let mut reader = Reader::open(&args.file)?;
     let header = reader.header().clone();
     if header.version != env!("CARGO_PKG_VERSION") {
@@ -43,7 +43,7 @@ pub fn replay(args: &Replay) -> Result<Exit, Failure> {
     }
     if played.missing > 0 {
         let events = counted(played.missing, "event", "events");
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::UnreadableRecording,
             format_args!(
                 "{} is missing {events} that the run could not record, so the output may differ from the run's; record \

@@ -12,7 +12,7 @@ use crate::config::{Config, Output, Seconds};
 use crate::daemon::health::Health;
 use crate::daemon::{self, DaemonError};
 use crate::driver::Driver;
-use crate::exit::{Exit, Failure, chain};
+use crate::exit::{CommandFailure, Exit, chain};
 use crate::output::Outputs;
 use crate::output::journal::Journal;
 use crate::output::json::JsonLines;
@@ -21,7 +21,7 @@ use crate::output::queue::Overflow;
 use crate::output::terminal::{Terminal, stdout_takes_colour};
 use crate::output::unprivileged::Unprivileged;
 use crate::pipeline::clock::Clock;
-use crate::privileges::{self, Role};
+use crate::privileges::{self, ThreadRole};
 use crate::recording::format::Header;
 use crate::recording::writer::Writer;
 use crate::serve::pages::Pages;
@@ -29,15 +29,16 @@ use crate::serve::recent::Recent;
 use crate::serve::{self, ListenError, Server};
 use crate::stderr;
 
-pub fn run(args: Run) -> Result<Exit, Failure> {
+pub fn run(args: Run) -> Result<Exit, CommandFailure> {
     let config = match &args.config {
-        Some(path) => Config::load(path).map_err(|error| Failure::new(Exit::Usage, error))?,
+        Some(path) => Config::load(path).map_err(|error| CommandFailure::new(Exit::Usage, error))?,
         None => Config::default(),
     };
     let config = args.apply_to(config);
     if args.print_config {
-        let text = toml::to_string_pretty(&config)
-            .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot print the configuration: {error}")))?;
+        let text = toml::to_string_pretty(&config).map_err(|error| {
+            CommandFailure::new(Exit::Internal, format_args!("cannot print the configuration: {error}"))
+        })?;
         print(&text)?;
         return Ok(Exit::Ok);
     }
@@ -66,7 +67,7 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
     }
     ended?;
     if outcome.summary.has_any(|kind| fail_on.iter().any(|listed| listed.includes(kind))) {
-        return Err(Failure::new(
+        return Err(CommandFailure::new(
             Exit::IncidentSeen,
             "an incident of a kind in --fail-on occurred; see the summary above",
         ));
@@ -74,22 +75,22 @@ pub fn run(args: Run) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-impl From<ListenError> for Failure {
+impl From<ListenError> for CommandFailure {
     fn from(error: ListenError) -> Self {
-        Failure::new(Exit::Usage, error)
+        CommandFailure::new(Exit::Usage, error)
     }
 }
 
-impl From<DaemonError> for Failure {
+impl From<DaemonError> for CommandFailure {
     fn from(error: DaemonError) -> Self {
         if error.is_missing_prerequisite() {
-            return Failure::new(
+            return CommandFailure::new(
                 Exit::Missing,
                 format_args!("{}; `gaia-monitor doctor` checks the requirements of this host", chain(&error)),
             );
         }
         let exit = if matches!(error, DaemonError::ReadyFile { .. }) { Exit::Usage } else { Exit::Internal };
-        Failure::new(exit, chain(&error))
+        CommandFailure::new(exit, chain(&error))
     }
 }
 
@@ -97,7 +98,7 @@ fn driver(
     config: &Config,
     listen: Option<TcpListener>,
     health: &Arc<Health>,
-) -> Result<(Driver<'static>, Option<Server>), Failure> {
+) -> Result<(Driver<'static>, Option<Server>), CommandFailure> {
     let settings = config.clone().into_settings();
     let clock = Clock::new();
     let started_at = clock.now();
@@ -137,7 +138,7 @@ fn driver(
     }
     let server = match listen.zip(pages) {
         Some((listener, pages)) => Some(
-            Server::start(listener, pages, Role::Server.thread(), || privileges::reduce(Role::Server))
+            Server::start(listener, pages, ThreadRole::Server.thread(), || privileges::reduce(ThreadRole::Server))
                 .map_err(no_thread)?,
         ),
         None => None,
@@ -150,8 +151,8 @@ fn kernel() -> String {
         .map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
 }
 
-fn cannot_record(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(
+fn cannot_record(path: &Path, error: &io::Error) -> CommandFailure {
+    CommandFailure::new(
         Exit::Usage,
         format_args!(
             "cannot write the recording {}: {error}; give --record a path that can be written",

@@ -11,7 +11,7 @@ use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
 use crate::sources::logs::{self, Lines, LogRequest};
 use crate::sources::postmortem;
-use crate::sources::worker::Worker;
+use crate::sources::worker::SourceThread;
 
 /// Queued requests for logs.
 const LOG_REQUESTS: usize = 256;
@@ -20,12 +20,16 @@ pub(super) struct Enrichment {
     clock: Arc<Clock>,
     sender: EventSender,
     /// May read other users' processes, which this thread may not.
-    reader: Worker,
+    reader: SourceThread,
     logs: mpsc::Sender<LogRequest>,
 }
 
 impl Enrichment {
-    pub(super) fn new(reader: Worker, clock: Arc<Clock>, sender: EventSender) -> (Self, mpsc::Receiver<LogRequest>) {
+    pub(super) fn new(
+        reader: SourceThread,
+        clock: Arc<Clock>,
+        sender: EventSender,
+    ) -> (Self, mpsc::Receiver<LogRequest>) {
         let (logs, requests) = mpsc::channel(LOG_REQUESTS);
         (Self { clock, sender: sender.with_stage("pipeline.postmortem"), reader, logs }, requests)
     }

@@ -37,8 +37,8 @@ use crate::model::event::Fact;
 use crate::model::settings::Scope;
 use crate::pipeline::channel::{Batch, EventSender, Losses};
 use crate::pipeline::clock::Clock;
-use crate::pipeline::timer::Timer;
-use crate::privileges::{self, Role};
+use crate::pipeline::timer::DeadlineTimer;
+use crate::privileges::{self, ThreadRole};
 use crate::sources::dns::DnsProbes;
 use crate::sources::docker::{Connected, DockerError, FilterChange, Source};
 use crate::sources::ebpf::cgroup::enter_host_namespace;
@@ -48,7 +48,7 @@ use crate::sources::logs;
 use crate::sources::netlink::Interfaces;
 use crate::sources::netns::Broker;
 use crate::sources::netstat::ListenCounters;
-use crate::sources::worker::Worker;
+use crate::sources::worker::SourceThread;
 use crate::stderr::warn;
 
 /// Interval at which the clocks are compared and losses are reported. The clocks diverge only when the system clock is
@@ -136,11 +136,12 @@ pub fn run(options: &Options, driver: &mut Driver<'_>) -> Result<(), DaemonError
     let channels = Channels::new();
     let threads = PrivilegedThreads::start(ready, &channels)
         .map_err(|source| DaemonError::Start { what: "privileged threads", source })?;
-    privileges::reduce(Role::Main).map_err(|source| DaemonError::Start { what: "run without privileges", source })?;
+    privileges::reduce(ThreadRole::Main)
+        .map_err(|source| DaemonError::Start { what: "run without privileges", source })?;
     // The runtime's threads, blocking ones included, inherit the empty capability set.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
-        .thread_name(Role::Sources.thread())
+        .thread_name(ThreadRole::Sources.thread())
         .enable_all()
         .build()
         .map_err(|source| DaemonError::Start { what: "runtime", source })?;
@@ -168,21 +169,21 @@ impl Channels {
 struct PrivilegedThreads {
     broker: Broker,
     interfaces: Interfaces,
-    reader: Worker,
+    reader: SourceThread,
     /// Dropped, and its thread ended, once the inventory has been read.
-    inventory: Worker,
+    inventory: SourceThread,
     /// Writes the ready file, and ends.
-    ready_writer: Option<Worker>,
+    ready_writer: Option<SourceThread>,
 }
 
 impl PrivilegedThreads {
     fn start(ready_file: Option<&Path>, channels: &Channels) -> io::Result<Self> {
-        let worker = |role: Role| Worker::start(role.thread(), move || privileges::reduce(role));
+        let worker = |role: ThreadRole| SourceThread::start(role.thread(), move || privileges::reduce(role));
         let ready_writer = ready_file.map(|path| {
             let foreign = path.parent().is_some_and(privileges::is_foreign);
-            Worker::start(Role::Writer.thread(), move || privileges::reduce_writer(foreign))
+            SourceThread::start(ThreadRole::Writer.thread(), move || privileges::reduce_writer(foreign))
         });
-        let broker = Broker::start(Role::Broker.thread(), || privileges::reduce(Role::Broker))?;
+        let broker = Broker::start(ThreadRole::Broker.thread(), || privileges::reduce(ThreadRole::Broker))?;
         let (clock, sender) = (channels.clock.clone(), channels.sender.with_stage("pipeline.netlink"));
         let prepare = || {
             if let Err(error) = scheduling::use_realtime_priority() {
@@ -191,13 +192,13 @@ impl PrivilegedThreads {
                      its timestamps may be milliseconds late; give the monitor CAP_SYS_NICE"
                 ));
             }
-            privileges::reduce(Role::Interfaces)
+            privileges::reduce(ThreadRole::Interfaces)
         };
         Ok(Self {
-            interfaces: Interfaces::start(Role::Interfaces.thread(), broker.clone(), clock, sender, prepare)?,
+            interfaces: Interfaces::start(ThreadRole::Interfaces.thread(), broker.clone(), clock, sender, prepare)?,
             broker,
-            reader: worker(Role::Reader)?,
-            inventory: worker(Role::Inventory)?,
+            reader: worker(ThreadRole::Reader)?,
+            inventory: worker(ThreadRole::Inventory)?,
             ready_writer: ready_writer.transpose()?,
         })
     }
@@ -239,7 +240,7 @@ async fn event_loop(
     let mut dispatcher = Dispatcher::new(driver, clock.clone(), losses, publish, on_fact, enrich);
     let mut signals = Signals::listen()?;
     let timer_error = |source| DaemonError::Start { what: "timer", source };
-    let mut timer = Timer::new().map_err(timer_error)?;
+    let mut timer = DeadlineTimer::new().map_err(timer_error)?;
     let mut kernel = tokio::spawn(probe.run(clock.clone(), sender.clone(), stop_requested(stopped.clone())));
     let mut docker: Option<JoinHandle<()>> = None;
     let mut starting = Some(tokio::spawn(start_docker(
@@ -322,7 +323,7 @@ async fn event_loop(
 /// Reads Docker's listing, then the inventory of what is older than the probe.
 async fn start_docker(
     host: Option<String>,
-    (broker, reader, worker): (Broker, Worker, Worker),
+    (broker, reader, worker): (Broker, SourceThread, SourceThread),
     clock: Arc<Clock>,
     sender: EventSender,
     filter: FilterHandle,

@@ -27,7 +27,7 @@ const LASTING: Nanos = Nanos::from_secs(3_600);
 
 /// The search. `None` matches everything.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub struct SearchQuery {
     pub at: Option<Window>,
     pub client: Option<String>,
     pub server: Option<String>,
@@ -76,7 +76,7 @@ type Rank = (MatchedBy, Nanos, Reverse<Confidence>, Reverse<Stamp>);
 
 /// All matches, the best first.
 #[must_use]
-pub fn rank<'a>(index: &'a IncidentIndex, query: &Query) -> Vec<Match<'a>> {
+pub fn rank<'a>(index: &'a IncidentIndex, query: &SearchQuery) -> Vec<Match<'a>> {
     let mut matches: Vec<_> = index.incidents().filter_map(|incident| match_incident(incident, query)).collect();
     matches.sort_by(|one, other| one.rank.cmp(&other.rank).then_with(|| one.incident.id.cmp(&other.incident.id)));
     matches
@@ -84,7 +84,7 @@ pub fn rank<'a>(index: &'a IncidentIndex, query: &Query) -> Vec<Match<'a>> {
 
 /// The stories of the requests that these incidents broke, limited to the requested client.
 #[must_use]
-pub fn stories(index: &IncidentIndex, matches: &[Match<'_>], query: &Query, waits: &Waits) -> Vec<Story> {
+pub fn stories(index: &IncidentIndex, matches: &[Match<'_>], query: &SearchQuery, waits: &Waits) -> Vec<Story> {
     let matching: BTreeSet<&IncidentId> = matches.iter().map(|found| &found.incident.id).collect();
     let of_client = |story: &Story| query.client.as_ref().is_none_or(|client| story.is_of(client));
     // An attempt may belong to an incident that does not match itself, so stories are built from the whole index.
@@ -92,7 +92,7 @@ pub fn stories(index: &IncidentIndex, matches: &[Match<'_>], query: &Query, wait
     all.filter(|story| of_client(story) && story.incidents().any(|id| matching.contains(id))).collect()
 }
 
-fn match_incident<'a>(incident: &'a Incident, query: &Query) -> Option<Match<'a>> {
+fn match_incident<'a>(incident: &'a Incident, query: &SearchQuery) -> Option<Match<'a>> {
     let subject = &incident.subject;
     let is_subject = query.server.as_ref().is_some_and(|name| {
         [&subject.container, &subject.service].into_iter().flatten().any(|own| own.eq_ignore_ascii_case(name))
@@ -130,7 +130,7 @@ fn latest(incident: &Incident, entries: &[&Affected]) -> Stamp {
     entries.iter().map(|entry| entry.at.0).fold(incident.moment.at.0, Stamp::max)
 }
 
-fn matches_query(entry: &Affected, query: &Query, is_subject: bool) -> bool {
+fn matches_query(entry: &Affected, query: &SearchQuery, is_subject: bool) -> bool {
     let error = &entry.client_error;
     query.client.as_ref().is_none_or(|name| is_named(&entry.client, name))
         && (is_subject || query.server.as_ref().is_none_or(|name| is_named(&entry.server, name)))

@@ -1,7 +1,7 @@
 //! Ranking of hand-made incidents.
 
 use super::when::{When, Window};
-use super::{IncidentIndex, Query, rank};
+use super::{IncidentIndex, SearchQuery, rank};
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Condition, ConditionKind, Confidence, HttpxClass, Incident, State};
 use crate::model::time::{Nanos, Stamp, Utc};
@@ -29,16 +29,16 @@ fn index(incidents: impl IntoIterator<Item = Incident>) -> IncidentIndex {
     index
 }
 
-fn ids(index: &IncidentIndex, query: &Query) -> Vec<String> {
+fn ids(index: &IncidentIndex, query: &SearchQuery) -> Vec<String> {
     rank(index, query).iter().map(|found| found.incident.id.0.clone()).collect()
 }
 
 #[test]
 fn ranks_the_closest_broken_connection_first() {
     let index = index([later("a", Nanos(0)), later("b", Nanos::from_secs(10)), later("c", Nanos::from_secs(300))]);
-    assert_eq!(ids(&index, &Query { at: at(Nanos::from_secs(11)), ..Query::default() }), ["b", "a"]);
-    assert_eq!(ids(&index, &Query { at: at(Nanos::from_millis(5)), ..Query::default() }), ["a"]);
-    let matches = rank(&index, &Query { at: at(Nanos::from_millis(5)), ..Query::default() });
+    assert_eq!(ids(&index, &SearchQuery { at: at(Nanos::from_secs(11)), ..SearchQuery::default() }), ["b", "a"]);
+    assert_eq!(ids(&index, &SearchQuery { at: at(Nanos::from_millis(5)), ..SearchQuery::default() }), ["a"]);
+    let matches = rank(&index, &SearchQuery { at: at(Nanos::from_millis(5)), ..SearchQuery::default() });
     assert!(
         matches[0].reasons[0].contains("gaia-web got ReadError from gaia-core-candidate"),
         "{:?}",
@@ -50,7 +50,7 @@ fn ranks_the_closest_broken_connection_first() {
 #[test]
 fn ranks_the_newest_first_without_a_time() {
     let index = index([later("a", Nanos(0)), later("b", Nanos::from_secs(10))]);
-    assert_eq!(ids(&index, &Query::default()), ["b", "a"]);
+    assert_eq!(ids(&index, &SearchQuery::default()), ["b", "a"]);
 }
 
 #[test]
@@ -60,7 +60,10 @@ fn ranks_by_time_before_confidence_without_a_time() {
     let mut lasting = later("c", Nanos::from_secs(5));
     lasting.affected[0].at = Utc(lasting.affected[0].at.0.plus(Nanos::from_secs(60)));
     let index = index([later("a", Nanos(0)), doubtful, lasting]);
-    assert_eq!(ids(&index, &Query { server: Some("gaia-core-candidate".into()), ..Query::default() }), ["c", "b", "a"]);
+    assert_eq!(
+        ids(&index, &SearchQuery { server: Some("gaia-core-candidate".into()), ..SearchQuery::default() }),
+        ["c", "b", "a"]
+    );
 }
 
 #[test]
@@ -70,7 +73,7 @@ fn finds_a_party_without_a_container_by_its_metrics_label() {
         (entry.client.container, entry.client.service, entry.client.pid) = (None, None, None);
     }
     let index = index([outside]);
-    let client = |name: &str| Query { client: Some(name.to_owned()), ..Query::default() };
+    let client = |name: &str| SearchQuery { client: Some(name.to_owned()), ..SearchQuery::default() };
     assert_eq!(ids(&index, &client("external")), ["a"]);
     assert!(ids(&index, &client("gaia-web")).is_empty());
 }
@@ -78,7 +81,7 @@ fn finds_a_party_without_a_container_by_its_metrics_label() {
 #[test]
 fn requires_names_and_class_of_one_connection() {
     let index = index([later("a", Nanos(0))]);
-    let query = |client: &str, server: &str, error| Query {
+    let query = |client: &str, server: &str, error| SearchQuery {
         at: None,
         client: Some(client.to_owned()),
         server: Some(server.to_owned()),
@@ -102,12 +105,12 @@ fn finds_an_incident_without_clients_by_moment_and_condition() {
         until: Some(Utc(quiet.moment.at.0.plus(Nanos::from_secs(600)))),
     });
     let index = index([quiet]);
-    let near = Query { at: at(Nanos::from_secs(2)), ..Query::default() };
+    let near = SearchQuery { at: at(Nanos::from_secs(2)), ..SearchQuery::default() };
     assert!(rank(&index, &near)[0].reasons[0].contains("its moment is 2.000 s before"));
-    let within = Query { at: at(Nanos::from_secs(500)), ..Query::default() };
+    let within = SearchQuery { at: at(Nanos::from_secs(500)), ..SearchQuery::default() };
     assert!(rank(&index, &within)[0].reasons[0].contains("container_down lasted"));
-    assert!(rank(&index, &Query { at: at(Nanos::from_secs(601)), ..Query::default() }).is_empty());
-    assert!(rank(&index, &Query { client: Some("gaia-web".into()), ..near }).is_empty());
+    assert!(rank(&index, &SearchQuery { at: at(Nanos::from_secs(601)), ..SearchQuery::default() }).is_empty());
+    assert!(rank(&index, &SearchQuery { client: Some("gaia-web".into()), ..near }).is_empty());
 }
 
 #[test]
@@ -116,7 +119,8 @@ fn finds_an_unlisted_error_by_its_class() {
     crowd.affected_total = 300;
     crowd.affected_by_class.insert(HttpxClass::ConnectError, 298);
     let index = index([crowd]);
-    let query = Query { at: at(Nanos::from_secs(1)), error: Some(HttpxClass::ConnectError), ..Query::default() };
+    let query =
+        SearchQuery { at: at(Nanos::from_secs(1)), error: Some(HttpxClass::ConnectError), ..SearchQuery::default() };
     assert_eq!(ids(&index, &query), ["a"]);
 }
 
@@ -125,7 +129,7 @@ fn uses_last_revisions_and_ignores_withdrawn_incidents() {
     let mut withdrawn = later("a", Nanos(0));
     withdrawn.state = State::Withdrawn;
     let index = index([later("a", Nanos(0)), withdrawn]);
-    assert!(ids(&index, &Query::default()).is_empty());
+    assert!(ids(&index, &SearchQuery::default()).is_empty());
     assert_eq!(index.span(), None);
 }
 
@@ -134,6 +138,6 @@ fn a_typed_second_covers_its_nanoseconds() {
     let when: When = "14:02:11".parse().unwrap();
     let window = when.window(Stamp(test_fixtures::MOMENT.0 + 1_000_000_000));
     let index = index([later("a", Nanos(0))]);
-    let matches = rank(&index, &Query { at: Some(window), ..Query::default() });
+    let matches = rank(&index, &SearchQuery { at: Some(window), ..SearchQuery::default() });
     assert!(matches[0].reasons[0].ends_with("at that time"), "{:?}", matches[0].reasons);
 }

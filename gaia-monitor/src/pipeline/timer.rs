@@ -1,4 +1,4 @@
-//! Timer with microsecond resolution (timerfd_create(2)).
+//! DeadlineTimer with microsecond resolution (timerfd_create(2)).
 //!
 //! Tokio's timers have millisecond resolution and round up. A drain of the ring that waits for one, followed by a report
 //! that waits for another, would come after the client has raised its exception.
@@ -16,12 +16,12 @@ use crate::pipeline::fd::Raw;
 
 /// Waits for one instant; setting a new one replaces the old.
 #[derive(Debug)]
-pub struct Timer {
+pub struct DeadlineTimer {
     timer: AsyncFd<Raw<TimerFd>>,
     set: Option<Stamp>,
 }
 
-impl Timer {
+impl DeadlineTimer {
     /// A timer that is not set.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ mod tests {
 
     use tokio::time::timeout;
 
-    use super::Timer;
+    use super::DeadlineTimer;
     use crate::model::time::Stamp;
     use crate::pipeline::clock::Clock;
 
@@ -101,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn fires_once_and_not_before_its_instant() {
-        let (mut timer, clock) = (Timer::new().unwrap(), Clock::new());
+        let (mut timer, clock) = (DeadlineTimer::new().unwrap(), Clock::new());
         let at = Stamp(clock.now().0 + 3_000_000);
         timer.set_at(Some(at)).unwrap();
         timeout(LONG, timer.fired()).await.unwrap().unwrap();
@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn fires_immediately_when_the_instant_has_passed() {
-        let mut timer = Timer::new().unwrap();
+        let mut timer = DeadlineTimer::new().unwrap();
         for _ in 0..2 {
             timer.set_at(Some(Stamp(1))).unwrap();
             timeout(LONG, timer.fired()).await.unwrap().unwrap();
@@ -120,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn does_not_fire_for_a_replaced_or_unset_instant() {
-        let mut timer = Timer::new().unwrap();
+        let mut timer = DeadlineTimer::new().unwrap();
         timer.set_in(Duration::from_millis(1)).unwrap();
         std::thread::sleep(Duration::from_millis(5));
         timer.set_in(LONG).unwrap();

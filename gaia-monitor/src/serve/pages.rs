@@ -12,7 +12,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use url::form_urlencoded;
 
-use super::recent::{KEPT, Query, Recent};
+use super::recent::{IncidentQuery, KEPT, Recent};
 use crate::daemon::health::Health;
 use crate::model::ids::IncidentId;
 use crate::model::incident::CauseKind;
@@ -89,8 +89,8 @@ impl Pages {
     }
 }
 
-pub(crate) fn parse(query: &str) -> Result<Query, String> {
-    let mut filter = Query { limit: PAGE, ..Query::default() };
+pub(crate) fn parse(query: &str) -> Result<IncidentQuery, String> {
+    let mut filter = IncidentQuery { limit: PAGE, ..IncidentQuery::default() };
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*key {
             "cause" => {
@@ -109,7 +109,7 @@ pub(crate) fn parse(query: &str) -> Result<Query, String> {
     Ok(filter)
 }
 
-fn next_page(filter: &Query, after: &IncidentId) -> String {
+fn next_page(filter: &IncidentQuery, after: &IncidentId) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     if let Some(cause) = filter.cause {
         query.append_pair("cause", &crate::model::incident::name_of(&cause));
@@ -137,13 +137,13 @@ mod tests {
     use super::{PAGE, parse};
     use crate::model::ids::IncidentId;
     use crate::model::incident::CauseKind;
-    use crate::serve::recent::Query;
+    use crate::serve::recent::IncidentQuery;
 
     #[test]
     fn names_what_is_wrong_with_a_query() {
-        assert_eq!(parse(""), Ok(Query { limit: PAGE, ..Query::default() }));
+        assert_eq!(parse(""), Ok(IncidentQuery { limit: PAGE, ..IncidentQuery::default() }));
         let parsed = parse("cause=oom_killed&service=gaia%2Dcore&limit=7&after=inc-1").unwrap();
-        let wanted = Query {
+        let wanted = IncidentQuery {
             cause: Some(CauseKind::OomKilled),
             service: Some("gaia-core".into()),
             limit: 7,

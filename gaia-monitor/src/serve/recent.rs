@@ -38,7 +38,7 @@ pub struct Recent(Arc<Mutex<Kept>>);
 
 /// The filter of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
+pub struct IncidentQuery {
     pub cause: Option<CauseKind>,
     pub service: Option<String>,
     pub limit: usize,
@@ -48,7 +48,7 @@ pub struct Query {
 
 /// Some incidents, newest first.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct IncidentPage {
     pub lines: Vec<Arc<str>>,
     /// The last one, if more follow.
     pub next: Option<IncidentId>,
@@ -57,7 +57,7 @@ pub struct Page {
 impl Recent {
     /// `None`: the incident in `after` has been evicted, or never existed.
     #[must_use]
-    pub fn page(&self, query: &Query) -> Option<Page> {
+    pub fn page(&self, query: &IncidentQuery) -> Option<IncidentPage> {
         let kept = self.lock();
         let mut behind = kept.order.iter().rev();
         if let Some(after) = &query.after {
@@ -71,7 +71,7 @@ impl Recent {
         let mut found = behind.filter_map(|id| Some((id, kept.entries.get(id).filter(|entry| matches(entry))?)));
         let page: Vec<_> = found.by_ref().take(query.limit).collect();
         let next = found.next().and_then(|_| page.last().map(|(id, _)| (*id).clone()));
-        Some(Page { lines: page.into_iter().map(|(_, entry)| Arc::clone(&entry.line)).collect(), next })
+        Some(IncidentPage { lines: page.into_iter().map(|(_, entry)| Arc::clone(&entry.line)).collect(), next })
     }
 
     fn keep(&self, incident: &Incident) -> Result<(), serde_json::Error> {
@@ -137,7 +137,7 @@ impl Writer<Arc<Effect>> for Recent {
 
 #[cfg(test)]
 mod tests {
-    use super::{BYTES, KEPT, Query, Recent};
+    use super::{BYTES, IncidentQuery, KEPT, Recent};
     use crate::model::ids::{IncidentId, Pid};
     use crate::model::incident::{CauseKind, Incident, State};
     use crate::output::test_fixtures;
@@ -146,14 +146,14 @@ mod tests {
         Incident { id: IncidentId(format!("inc-{number}")), ..test_fixtures::killed() }
     }
 
-    fn ids(recent: &Recent, query: &Query) -> (Vec<String>, Option<String>) {
+    fn ids(recent: &Recent, query: &IncidentQuery) -> (Vec<String>, Option<String>) {
         let page = recent.page(query).unwrap();
         let id = |line: &std::sync::Arc<str>| serde_json::from_str::<Incident>(line).unwrap().id.0;
         (page.lines.iter().map(id).collect(), page.next.map(|id| id.0))
     }
 
-    fn query(limit: usize) -> Query {
-        Query { limit, ..Query::default() }
+    fn query(limit: usize) -> IncidentQuery {
+        IncidentQuery { limit, ..IncidentQuery::default() }
     }
 
     #[test]
@@ -164,9 +164,9 @@ mod tests {
         assert_eq!((first, next.as_deref()), (vec!["inc-4".to_owned(), "inc-3".into()], Some("inc-3")));
         recent.keep(&incident(5)).unwrap();
         let after = next.map(IncidentId);
-        let (second, next) = ids(&recent, &Query { after: after.clone(), ..query(3) });
+        let (second, next) = ids(&recent, &IncidentQuery { after: after.clone(), ..query(3) });
         assert_eq!((second, next), (vec!["inc-2".to_owned(), "inc-1".into(), "inc-0".into()], None));
-        assert!(recent.page(&Query { after: Some(IncidentId("gone".into())), ..query(3) }).is_none());
+        assert!(recent.page(&IncidentQuery { after: Some(IncidentId("gone".into())), ..query(3) }).is_none());
     }
 
     #[test]
@@ -176,9 +176,9 @@ mod tests {
         let mut later = incident(1);
         later.cause.kind = CauseKind::OomKilled;
         recent.keep(&later).unwrap();
-        let oom = Query { cause: Some(CauseKind::OomKilled), ..query(9) };
+        let oom = IncidentQuery { cause: Some(CauseKind::OomKilled), ..query(9) };
         assert_eq!(ids(&recent, &oom).0, ["inc-1"]);
-        assert!(ids(&recent, &Query { cause: Some(CauseKind::ProcessKilled), ..query(9) }).0.is_empty());
+        assert!(ids(&recent, &IncidentQuery { cause: Some(CauseKind::ProcessKilled), ..query(9) }).0.is_empty());
         later.state = State::Withdrawn;
         recent.keep(&later).unwrap();
         assert!(ids(&recent, &query(9)).0.is_empty());
@@ -188,7 +188,7 @@ mod tests {
     fn finds_a_service_as_subject_client_or_server() {
         let recent = Recent::default();
         recent.keep(&incident(1)).unwrap();
-        let of = |service: &str| ids(&recent, &Query { service: Some(service.into()), ..query(9) }).0.len();
+        let of = |service: &str| ids(&recent, &IncidentQuery { service: Some(service.into()), ..query(9) }).0.len();
         assert_eq!((of("gaia-core-candidate"), of("gaia-web"), of("gaia-wiki")), (1, 1, 0));
         assert_eq!((of("host"), of("external"), of("none")), (0, 0, 0));
     }
@@ -204,7 +204,7 @@ mod tests {
             (entry.server.container, entry.server.service, entry.server.pid) = (None, None, None);
         }
         recent.keep(&outside).unwrap();
-        let of = |service: &str| ids(&recent, &Query { service: Some(service.into()), ..query(9) }).0.len();
+        let of = |service: &str| ids(&recent, &IncidentQuery { service: Some(service.into()), ..query(9) }).0.len();
         assert_eq!((of("host"), of("external"), of("none"), of("gaia-web")), (1, 1, 1, 0));
     }
 

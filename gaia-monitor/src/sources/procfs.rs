@@ -113,7 +113,7 @@ pub fn comm(pid: Pid) -> Option<String> {
 
 /// One process, with what a verdict may need.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct ProcEntry {
     pub process: Process,
     pub parent: Pid,
     /// The parent is outside this process's pid namespace.
@@ -124,13 +124,13 @@ pub struct Entry {
 
 /// All processes of the host except zombies and kernel threads, by pid.
 #[must_use]
-pub fn processes(tree: Option<&CgroupTree>) -> BTreeMap<Pid, Entry> {
+pub fn processes(tree: Option<&CgroupTree>) -> BTreeMap<Pid, ProcEntry> {
     let Ok(all) = all_processes() else { return BTreeMap::new() };
     let mut ids = BTreeMap::new();
     all.filter_map(|handle| entry(&handle.ok()?, tree, &mut ids)).map(|entry| (entry.process.pid, entry)).collect()
 }
 
-fn entry(handle: &Handle, tree: Option<&CgroupTree>, ids: &mut BTreeMap<PathBuf, CgroupId>) -> Option<Entry> {
+fn entry(handle: &Handle, tree: Option<&CgroupTree>, ids: &mut BTreeMap<PathBuf, CgroupId>) -> Option<ProcEntry> {
     let status = handle.status().ok()?;
     let pid = Pid(u32::try_from(status.tgid).ok()?);
     let parent = Pid(u32::try_from(status.ppid).ok()?);
@@ -143,7 +143,7 @@ fn entry(handle: &Handle, tree: Option<&CgroupTree>, ids: &mut BTreeMap<PathBuf,
     if let Some(id) = cgroup {
         ids.insert(cgroup_path.clone(), id);
     }
-    Some(Entry {
+    Some(ProcEntry {
         process: Process {
             pid,
             ns_pid: numbers.last().and_then(|number| u32::try_from(*number).ok()).unwrap_or(pid.0),

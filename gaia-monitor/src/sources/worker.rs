@@ -9,16 +9,16 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Queued jobs. Most callers wait for theirs; [`Worker::try_submit`] is rejected when the queue is full.
+/// Queued jobs. Most callers wait for theirs; [`SourceThread::try_submit`] is rejected when the queue is full.
 const JOBS: usize = 1_024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Handle of the thread.
 #[derive(Clone, Debug)]
-pub struct Worker(mpsc::Sender<Job>);
+pub struct SourceThread(mpsc::Sender<Job>);
 
-impl Worker {
+impl SourceThread {
     /// Starts the thread and waits until it has reduced itself by `reduce`.
     ///
     /// # Errors
@@ -81,11 +81,11 @@ pub fn start(
 mod tests {
     use std::io;
 
-    use super::Worker;
+    use super::SourceThread;
 
     #[tokio::test]
     async fn runs_jobs_in_its_own_thread() {
-        let worker = Worker::start("test-worker", || Ok(())).unwrap();
+        let worker = SourceThread::start("test-worker", || Ok(())).unwrap();
         let name = || std::thread::current().name().map(str::to_owned);
         assert_eq!(worker.run(name).await.unwrap().as_deref(), Some("test-worker"));
         assert_eq!(worker.run(|| 7).await.unwrap(), 7);
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn does_not_start_when_reduce_fails() {
-        let refused = Worker::start("test-worker", || Err(io::Error::other("no")));
+        let refused = SourceThread::start("test-worker", || Err(io::Error::other("no")));
         assert_eq!(refused.unwrap_err().to_string(), "no");
     }
 }

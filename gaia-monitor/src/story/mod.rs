@@ -36,7 +36,7 @@ pub struct Story {
     /// The candidate of that server, if it is known.
     pub fallback: Option<String>,
     /// `possible`: parallel requests of one process, or an attempt that was not seen, allow other links.
-    pub confidence: Confidence,
+    pub confidence: StoryConfidence,
     /// The attempts that failed, in order.
     pub attempts: Vec<Attempt>,
     /// The attempt at the fallback, if it failed.
@@ -52,7 +52,7 @@ pub struct Story {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Confidence {
+pub enum StoryConfidence {
     Possible,
     Likely,
 }

@@ -5,7 +5,7 @@ use crate::model::settings::Waits;
 
 use super::link_attempts::Chain;
 use super::pairs::Pairs;
-use super::{Attempt, Confidence, Ending, SCHEMA, Story};
+use super::{Attempt, Ending, SCHEMA, Story, StoryConfidence};
 
 impl Chain {
     pub fn into_story(self, pairs: &Pairs, waits: &Waits) -> Story {
@@ -26,7 +26,7 @@ impl Chain {
             Ending::NotRetried | Ending::FallbackFailed | Ending::GivenUp => class,
             Ending::FallenBack | Ending::AskedAgain => None,
         };
-        let confidence = if self.ambiguous { Confidence::Possible } else { Confidence::Likely };
+        let confidence = if self.ambiguous { StoryConfidence::Possible } else { StoryConfidence::Likely };
         let text = self.text(ending, confidence, fallback.as_deref());
         Story {
             schema: SCHEMA,
@@ -43,7 +43,7 @@ impl Chain {
         }
     }
 
-    fn text(&self, ending: Ending, confidence: Confidence, fallback: Option<&str>) -> String {
+    fn text(&self, ending: Ending, confidence: StoryConfidence, fallback: Option<&str>) -> String {
         let (client, server) = (&self.client.name, &self.server);
         let asked = match self.attempts.as_slice() {
             [one] => format!("{client} asked {server}: {}", class(one)),
@@ -75,8 +75,8 @@ impl Chain {
             }
         };
         let reservation = match confidence {
-            Confidence::Possible => " (possible: its attempts can be linked in another way)",
-            Confidence::Likely => "",
+            StoryConfidence::Possible => " (possible: its attempts can be linked in another way)",
+            StoryConfidence::Likely => "",
         };
         format!("{asked}{end}{reservation}.")
     }

@@ -1,7 +1,7 @@
 //! Stories of hand-made incidents.
 
 use super::history::History;
-use super::{Confidence, Ending, Story, group, of};
+use super::{Ending, Story, StoryConfidence, group, of};
 use crate::model::ids::{IncidentId, Pid};
 use crate::model::incident::{Affected, Detail, Hop, HttpxClass, Incident, Phase, State};
 use crate::model::settings::Waits;
@@ -62,7 +62,7 @@ fn joins_a_failed_failover_to_one_request_with_a_swallowed_error() {
             "gaia-web asked gaia-core 3 times (ConnectError, ConnectError, ConnectError), then gaia-core-candidate: \
              ReadError. Its caller saw ConnectError of gaia-core; gaia-core-candidate's ReadError was swallowed."
         );
-        assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, Confidence::Likely));
+        assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, StoryConfidence::Likely));
         assert_eq!((story.caller_saw, story.swallowed), (Some(HttpxClass::ConnectError), Some(HttpxClass::ReadError)));
         let fallback = story.fallback_attempt.unwrap();
         assert_eq!(fallback.failover_of, Some(IncidentId("inc-primary".to_owned())));
@@ -122,7 +122,7 @@ fn separates_attempts_outside_the_retry_times() {
 fn marks_parallel_requests_of_one_process_as_possible() {
     let stories = stories_of(&[refused(&[0, 1, 2_003, 2_004, 6_005, 6_006])]);
     assert_eq!(stories.len(), 2);
-    assert!(stories.iter().all(|story| story.confidence == Confidence::Possible && story.attempts.len() == 3));
+    assert!(stories.iter().all(|story| story.confidence == StoryConfidence::Possible && story.attempts.len() == 3));
     let groups = group(&stories);
     assert_eq!(groups.len(), 1);
     assert_eq!(groups[0].0, 2);
@@ -143,7 +143,7 @@ fn uses_the_waits_of_the_client() {
     let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[4_000]), 20);
     let stories = of(&[refused(&[0]), crashed], &waits);
     assert_eq!(stories.len(), 1);
-    assert_eq!((stories[0].ending, stories[0].confidence), (Ending::FallbackFailed, Confidence::Likely));
+    assert_eq!((stories[0].ending, stories[0].confidence), (Ending::FallbackFailed, StoryConfidence::Likely));
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn marks_an_early_fallback_as_possible() {
     // The others may have got a 503, which is no failure.
     let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[4_000]), 20);
     let story = only(&[refused(&[0]), crashed]);
-    assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, Confidence::Possible));
+    assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, StoryConfidence::Possible));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub const STEP: Step = Step { name: "accept queue", attribute };
 /// The same, only for a SYN without a response.
 pub const OF_SYN: Step = Step { name: "accept queue (SYN only)", attribute: of_syn };
 
-pub struct AcceptQueue;
+pub struct AcceptQueueCause;
 
 fn attribute(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let failure = situation.failure;
@@ -58,7 +58,7 @@ pub fn counted(world: &World, failure: &Failure) -> Option<QueueCounts> {
     world.counted_of(endpoint, failure.route.container.as_ref(), failure.at())
 }
 
-impl Cause for AcceptQueue {
+impl Cause for AcceptQueueCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[CauseKind::BacklogOverflow]
     }

@@ -41,7 +41,7 @@ pub(super) const APP_CLOSED: CauseKind = CauseKind::AppClosed;
 pub(super) const APP_ABORTED: CauseKind = CauseKind::AppAborted;
 pub(super) const SERVER_SLOW: CauseKind = CauseKind::ServerSlow;
 
-pub struct Application;
+pub struct ApplicationCause;
 
 fn to(situation: &Situation, pid: Option<Pid>, kind: CauseKind, reason: String) -> Attribution {
     let key = CaseKey::Process { container: situation.failure.route.container.clone(), pid, kind };
@@ -94,7 +94,7 @@ fn parts(key: &CaseKey) -> (Option<&ContainerId>, Option<Pid>, CauseKind) {
     }
 }
 
-impl Cause for Application {
+impl Cause for ApplicationCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[
             CauseKind::AppClosed,

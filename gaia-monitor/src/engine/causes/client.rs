@@ -27,7 +27,7 @@ pub const DIED: Step = Step { name: "client", attribute: died };
 /// Reported only on request; never the reason of a failover.
 pub const KIND: CauseKind = CauseKind::ClientCancelled;
 
-pub struct Client;
+pub struct ClientCause;
 
 fn to(situation: &Situation, reason: String) -> Attribution {
     let failure = situation.failure;
@@ -48,7 +48,7 @@ fn parts(key: &CaseKey) -> Option<(Option<&ContainerId>, Option<Pid>)> {
     if let CaseKey::Client { container, pid } = key { Some((container.as_ref(), *pid)) } else { None }
 }
 
-impl Cause for Client {
+impl Cause for ClientCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[KIND]
     }

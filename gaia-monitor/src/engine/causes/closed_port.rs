@@ -29,7 +29,7 @@ pub const BEHIND_PROXY: Step = Step { name: "backend unreachable", attribute: be
 
 pub(super) const NOT_LISTENING: CauseKind = CauseKind::NotListening;
 
-pub struct ClosedPort;
+pub struct ClosedPortCause;
 
 fn refused(_ctx: Context, situation: &Situation) -> Option<Attribution> {
     let (container, port) = address(situation)?;
@@ -59,7 +59,7 @@ fn is_backend(key: &CaseKey) -> bool {
     matches!(key, CaseKey::Backend { .. })
 }
 
-impl Cause for ClosedPort {
+impl Cause for ClosedPortCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[CauseKind::NotListening, CauseKind::BackendUnreachable]
     }

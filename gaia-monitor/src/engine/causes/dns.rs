@@ -27,7 +27,7 @@ use super::{
 /// No container event explains the failed lookup.
 pub const STEP: Step = Step { name: "`dns_gone`", attribute };
 
-pub struct Dns;
+pub struct DnsCause;
 
 fn attribute(_ctx: Context, situation: &Situation) -> Option<Attribution> {
     let failure = situation.failure;
@@ -81,7 +81,7 @@ pub fn concerns(ctx: Context, case: &Case, container: &ContainerId) -> bool {
             || ctx.failures_of(case).any(|failure| failure.client_container.as_ref() == Some(container)))
 }
 
-impl Cause for Dns {
+impl Cause for DnsCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[CauseKind::DnsGone]
     }

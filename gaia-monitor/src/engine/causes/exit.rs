@@ -115,8 +115,8 @@ pub fn of_worker(world: &World, pid: Pid) -> Option<ExitVerdict> {
 fn init_that_ended_first<'a>(
     world: &'a World,
     child: &Process,
-    exit: &terminations::Exit,
-) -> Option<(&'a Process, &'a processes::Exit)> {
+    exit: &terminations::ObservedExit,
+) -> Option<(&'a Process, &'a processes::ProcessExit)> {
     let init = world.processes.get(child.parent).filter(|init| world.processes.is_init(init.pid))?;
     let by = init.exit.as_ref()?;
     let killed_with_it = exit.status.signal() == Some("SIGKILL") && by.at <= exit.at && child.oom.is_none();

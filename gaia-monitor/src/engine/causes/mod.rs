@@ -197,17 +197,17 @@ pub const PRECEDENCE: [(Row, &[Step]); 12] = [
 
 /// Every family of causes.
 const CAUSES: [&dyn Cause; 11] = [
-    &termination::Termination,
-    &worker::Worker,
-    &pause::Pause,
-    &outage::Outage,
-    &dns::Dns,
-    &packet_filter::Filter,
-    &accept_queue::AcceptQueue,
-    &closed_port::ClosedPort,
-    &application::Application,
-    &client::Client,
-    &unknown::Unknown,
+    &termination::TerminationCause,
+    &worker::WorkerCause,
+    &pause::PauseCause,
+    &outage::OutageCause,
+    &dns::DnsCause,
+    &packet_filter::PacketFilterCause,
+    &accept_queue::AcceptQueueCause,
+    &closed_port::ClosedPortCause,
+    &application::ApplicationCause,
+    &client::ClientCause,
+    &unknown::UnknownCause,
 ];
 
 /// The cause of one failure, with its row of the table. Pure; repeated whenever a new fact could change the result.
@@ -227,21 +227,21 @@ pub fn attribute(ctx: Context, failure: &Failure) -> (Option<Row>, Attribution) 
 #[must_use]
 pub fn of(key: &CaseKey) -> &'static dyn Cause {
     match key {
-        CaseKey::Termination(_) => &termination::Termination,
-        CaseKey::Workers { .. } => &worker::Worker,
-        CaseKey::Paused { .. } => &pause::Pause,
-        CaseKey::Outage(_) => &outage::Outage,
-        CaseKey::ClosedPort { .. } | CaseKey::Backend { .. } => &closed_port::ClosedPort,
-        CaseKey::Name { .. } => &dns::Dns,
-        CaseKey::PacketFilter { .. } => &packet_filter::Filter,
-        CaseKey::AcceptQueue(_) => &accept_queue::AcceptQueue,
-        CaseKey::Client { .. } => &client::Client,
+        CaseKey::Termination(_) => &termination::TerminationCause,
+        CaseKey::Workers { .. } => &worker::WorkerCause,
+        CaseKey::Paused { .. } => &pause::PauseCause,
+        CaseKey::Outage(_) => &outage::OutageCause,
+        CaseKey::ClosedPort { .. } | CaseKey::Backend { .. } => &closed_port::ClosedPortCause,
+        CaseKey::Name { .. } => &dns::DnsCause,
+        CaseKey::PacketFilter { .. } => &packet_filter::PacketFilterCause,
+        CaseKey::AcceptQueue(_) => &accept_queue::AcceptQueueCause,
+        CaseKey::Client { .. } => &client::ClientCause,
         CaseKey::Process { kind, .. } => of_kind(*kind),
     }
 }
 
 fn of_kind(kind: CauseKind) -> &'static dyn Cause {
-    CAUSES.into_iter().find(|cause| cause.kinds().contains(&kind)).unwrap_or(&unknown::Unknown)
+    CAUSES.into_iter().find(|cause| cause.kinds().contains(&kind)).unwrap_or(&unknown::UnknownCause)
 }
 
 /// How prominently a kind is shown.

@@ -41,7 +41,7 @@ pub(super) const DISCONNECTED: CauseKind = CauseKind::NetworkDisconnected;
 /// A bridge releases its ports shortly before it is deleted (0.2 ms measured).
 const PORT_RELEASE: Nanos = Nanos::from_secs(1);
 
-pub struct Outage;
+pub struct OutageCause;
 
 fn to(outage: &outages::Outage) -> Attribution {
     let reason = format!("the path was cut at {}", outage.name);
@@ -134,7 +134,7 @@ fn cuts_off_a_client(ctx: Context, outage: OutageId) -> bool {
     })
 }
 
-impl Cause for Outage {
+impl Cause for OutageCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[CauseKind::NetworkDisconnected, CauseKind::LinkDown]
     }

@@ -42,7 +42,7 @@ pub const STEP: Step = Step { name: "packet filter", attribute };
 
 pub(super) const DROPPED: CauseKind = CauseKind::PacketDropped;
 
-pub struct Filter;
+pub struct PacketFilterCause;
 
 fn attribute(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let failure = situation.failure;
@@ -215,7 +215,7 @@ pub fn is_case(case: &Case) -> bool {
     parts(&case.key).is_some()
 }
 
-impl Cause for Filter {
+impl Cause for PacketFilterCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[CauseKind::PacketDropped, CauseKind::PacketRejected]
     }

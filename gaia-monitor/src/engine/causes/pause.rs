@@ -28,7 +28,7 @@ pub const DURING_SILENCE: Step = Step { name: "a pause during the silence", attr
 
 pub(super) const PAUSED: CauseKind = CauseKind::ContainerPaused;
 
-pub struct Pause;
+pub struct PauseCause;
 
 fn to(id: &ContainerId, period: &Period, reason: &str) -> Attribution {
     Attribution::to(CaseKey::Paused { container: id.clone(), since: period.since }, Evidence::None, reason)
@@ -57,7 +57,7 @@ fn period<'a>(ctx: Context<'a>, id: &ContainerId, since: Stamp) -> Option<&'a Pe
     ctx.world.containers.get(id)?.pauses.iter().find(|period| period.since == since)
 }
 
-impl Cause for Pause {
+impl Cause for PauseCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[PAUSED]
     }

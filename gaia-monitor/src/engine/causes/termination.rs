@@ -40,7 +40,7 @@ pub const OF_CLIENT: Step = Step { name: "termination of the client's container"
 pub(super) const EXITED: CauseKind = CauseKind::ProcessExited;
 pub(super) const STOPPED: CauseKind = CauseKind::ContainerStopped;
 
-pub struct Termination;
+pub struct TerminationCause;
 
 fn to(ctx: Context, failure: &Failure, id: TerminationId, reason: String) -> Attribution {
     let evidence = Evidence::Termination { after: earlier_failure(ctx.failures, failure) };
@@ -132,7 +132,7 @@ fn is_spontaneous(verdict: &Verdict) -> bool {
     matches!(verdict.kind, CauseKind::ProcessCrashed | CauseKind::ProcessExited)
 }
 
-impl Cause for Termination {
+impl Cause for TerminationCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[
             CauseKind::OomKilled,

@@ -33,7 +33,7 @@ pub(super) const SUMMARY: &str = "the cause of the broken connection could not b
 
 pub(super) const KIND: CauseKind = CauseKind::Unknown;
 
-pub struct Unknown;
+pub struct UnknownCause;
 
 pub(super) fn attribution(container: Option<ContainerId>, reason: &str) -> Attribution {
     Attribution::to(CaseKey::Process { container, pid: None, kind: KIND }, Evidence::None, reason)
@@ -74,7 +74,7 @@ fn without_response(world: &World, failure: &Failure) -> bool {
     !endpoint.http.opaque && silent
 }
 
-impl Cause for Unknown {
+impl Cause for UnknownCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[KIND]
     }

@@ -40,7 +40,7 @@ pub const CLOSED_CONNECTION: Step = Step { name: "worker death", attribute: clos
 
 pub(super) const KIND: CauseKind = CauseKind::WorkerDied;
 
-pub struct Worker;
+pub struct WorkerCause;
 
 fn closed_port(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let failure = situation.failure;
@@ -121,7 +121,7 @@ pub(super) fn is_spontaneous(verdict: &Verdict) -> bool {
     matches!(verdict.how, Some(How::ProcessCrashed | How::ProcessExited))
 }
 
-impl Cause for Worker {
+impl Cause for WorkerCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[KIND]
     }

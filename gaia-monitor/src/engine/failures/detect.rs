@@ -9,7 +9,7 @@ use crate::engine::failures::table::Symptom;
 use crate::engine::world::World;
 use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::engine::world::tcp::http_state::{Progress, opaque_phase, progress, receiving, under_way};
-use crate::engine::world::tcp::sockets::Change;
+use crate::engine::world::tcp::sockets::SocketChange;
 use crate::model::event::TcpState;
 use crate::model::ids::Cookie;
 use crate::model::incident::Phase;
@@ -38,23 +38,23 @@ pub enum Detection {
 }
 
 #[must_use]
-pub fn detect(world: &World, at: Stamp, change: &Change) -> Detection {
+pub fn detect(world: &World, at: Stamp, change: &SocketChange) -> Detection {
     match change {
-        Change::Connecting { .. }
-        | Change::Connected { .. }
-        | Change::Arrived { .. }
-        | Change::ServerClosed { .. }
-        | Change::ServerReady { .. } => Detection::Nothing,
-        Change::ConnectFailed { client, errno, dying } => connect_failed(*client, errno.as_deref(), *dying),
-        Change::FinArrived { client } => arrived(world, *client, Symptom::Fin),
-        Change::ResetArrived { client } => {
+        SocketChange::Connecting { .. }
+        | SocketChange::Connected { .. }
+        | SocketChange::Arrived { .. }
+        | SocketChange::ServerClosed { .. }
+        | SocketChange::ServerReady { .. } => Detection::Nothing,
+        SocketChange::ConnectFailed { client, errno, dying } => connect_failed(*client, errno.as_deref(), *dying),
+        SocketChange::FinArrived { client } => arrived(world, *client, Symptom::Fin),
+        SocketChange::ResetArrived { client } => {
             let state = world.sockets.get(*client).and_then(|endpoint| endpoint.rst_in).map(|(_, state)| state);
             let after_fin = state == Some(TcpState::CloseWait);
             arrived(world, *client, if after_fin { Symptom::ResetAfterFin } else { Symptom::Reset })
         }
-        Change::TimedOut { client, .. } => arrived(world, *client, Symptom::TimedOut),
-        Change::Left { client } => closed_first(world, at, *client),
-        Change::Malformed { server } => {
+        SocketChange::TimedOut { client, .. } => arrived(world, *client, Symptom::TimedOut),
+        SocketChange::Left { client } => closed_first(world, at, *client),
+        SocketChange::Malformed { server } => {
             let client = world.sockets.get(*server).and_then(|endpoint| endpoint.peer);
             let outstanding = client.and_then(|client| outstanding(world, client));
             match (client, outstanding) {

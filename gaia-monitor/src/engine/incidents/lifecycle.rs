@@ -44,7 +44,7 @@ pub enum Follows {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum NextStep {
     Wait(Stamp),
     Publish(State),
     /// It is no incident, and was never published.
@@ -64,7 +64,7 @@ fn interval(revision: u32) -> Nanos {
 }
 
 #[must_use]
-pub fn next(case: &Case, judgement: &Judgement, outlook: Outlook, now: Stamp) -> Step {
+pub fn next(case: &Case, judgement: &Judgement, outlook: Outlook, now: Stamp) -> NextStep {
     let settles = case.last_fact.plus(SETTLES);
     let held_back = judgement.awaited || (outlook.die_missing && now < case.last_fact.plus(DIE_OVERDUE));
     let stable = now >= settles && !held_back;
@@ -73,7 +73,7 @@ pub fn next(case: &Case, judgement: &Judgement, outlook: Outlook, now: Stamp) ->
         return first_revision(case, judgement, outlook, now, stable, recheck);
     };
     if !judgement.reportable {
-        return Step::Withdraw;
+        return NextStep::Withdraw;
     }
     let over = judgement.is_over() && now >= outlook.joins_until;
     let stale = case.last_fact.plus(STALE);
@@ -85,11 +85,11 @@ pub fn next(case: &Case, judgement: &Judgement, outlook: Outlook, now: Stamp) ->
         false => State::Open,
     };
     if state != published.state {
-        return Step::Publish(state);
+        return NextStep::Publish(state);
     }
     let revise = case.published_at.plus(interval(published.revision));
     if case.dirty && now >= revise {
-        return Step::Publish(state);
+        return NextStep::Publish(state);
     }
     let mut at = match state {
         State::Open => recheck,
@@ -99,7 +99,7 @@ pub fn next(case: &Case, judgement: &Judgement, outlook: Outlook, now: Stamp) ->
     if case.dirty {
         at = at.min(revise);
     }
-    Step::Wait(at)
+    NextStep::Wait(at)
 }
 
 fn first_revision(
@@ -109,9 +109,9 @@ fn first_revision(
     now: Stamp,
     stable: bool,
     recheck: Stamp,
-) -> Step {
+) -> NextStep {
     if !judgement.reportable {
-        return if stable { Step::Drop } else { Step::Wait(recheck) };
+        return if stable { NextStep::Drop } else { NextStep::Wait(recheck) };
     }
     let due = match case.first_error {
         Some(error) => match outlook.follows {
@@ -123,5 +123,5 @@ fn first_revision(
         None if case.terminations.is_empty() => case.opened_seen.plus(LONE_DEATH),
         None => now,
     };
-    if now >= due { Step::Publish(State::Open) } else { Step::Wait(due) }
+    if now >= due { NextStep::Publish(State::Open) } else { NextStep::Wait(due) }
 }

@@ -15,7 +15,7 @@ use crate::model::incident::{Incident, MomentFact, State};
 
 use super::case::Case;
 use super::enrich;
-use super::lifecycle::{self, Follows, Outlook, Step};
+use super::lifecycle::{self, Follows, NextStep, Outlook};
 
 /// Cases that changed in this step, in order, each once.
 #[derive(Debug, Default)]
@@ -65,18 +65,18 @@ impl Engine {
         loop {
             let Some(case) = self.cases.get(id) else { return };
             match lifecycle::next(case, &judgement, self.outlook(case, &judgement), now) {
-                Step::Wait(at) => {
+                NextStep::Wait(at) => {
                     self.timers.set(Timer::Case(id), Some(at));
                     break;
                 }
-                Step::Publish(state) => {
+                NextStep::Publish(state) => {
                     self.publish_revision(id, state, judgements, effects);
                     if state == State::Closed {
                         return;
                     }
                 }
-                Step::Drop => return self.forget(id),
-                Step::Withdraw => return self.withdraw(id, judgements, effects),
+                NextStep::Drop => return self.forget(id),
+                NextStep::Withdraw => return self.withdraw(id, judgements, effects),
             }
         }
         self.request_logs(id, &judgement, effects);

@@ -13,7 +13,7 @@ use crate::model::time::{Nanos, Stamp};
 use crate::wire::log_line::{CRASH_LINES, begins_crash};
 
 use crate::engine::context::Context;
-use crate::engine::report::timeline::Entry;
+use crate::engine::report::timeline::TimelineLine;
 use crate::engine::types::verdict::Verdict;
 
 /// Log lines of the subject up to this long before its end belong to the incident.
@@ -87,7 +87,7 @@ fn crash_lines(lines: &BTreeSet<Line>) -> BTreeSet<Line> {
 }
 
 /// The log lines of a case: those of the subject, and those of clients that are matched to its failures.
-pub fn log(ctx: Context, case: &Case, container: Option<&ContainerId>, most: usize, lines: &mut Vec<Entry>) {
+pub fn log(ctx: Context, case: &Case, container: Option<&ContainerId>, most: usize, lines: &mut Vec<TimelineLine>) {
     let subject = container.and_then(|id| ctx.world.containers.get(id));
     let subject = subject.map_or("its process", |container| container.info.name.as_str());
     for line in &case.log {
@@ -96,19 +96,19 @@ pub fn log(ctx: Context, case: &Case, container: Option<&ContainerId>, most: usi
             LogStream::Stderr => "stderr",
             LogStream::Console => "console",
         };
-        lines.push(Entry::new(line.at, TimelineSource::Log, format!("{subject} {stream}: {}", line.text)));
+        lines.push(TimelineLine::new(line.at, TimelineSource::Log, format!("{subject} {stream}: {}", line.text)));
     }
     let named = ctx.failures_of(case).flat_map(|failure| failure.log.iter().map(move |line| (failure, line)));
     for (failure, (line, name)) in named.take(most) {
         let client = failure.entry.client.container.as_deref().unwrap_or("host");
-        lines.push(Entry::new(line.at, TimelineSource::Log, format!("{client} logged {name}: {}", line.text)));
+        lines.push(TimelineLine::new(line.at, TimelineSource::Log, format!("{client} logged {name}: {}", line.text)));
     }
 }
 
 /// The memory use of the container of an OOM victim.
-pub fn memory(process: &Process, lines: &mut Vec<Entry>) {
+pub fn memory(process: &Process, lines: &mut Vec<TimelineLine>) {
     if let (Some(at), Some(memory)) = (process.oom, &process.memory) {
-        lines.push(Entry::new(at, TimelineSource::Process, in_use(memory)));
+        lines.push(TimelineLine::new(at, TimelineSource::Process, in_use(memory)));
     }
 }
 
@@ -145,12 +145,12 @@ fn amount(bytes: u64) -> String {
 }
 
 /// The location of the core file of a process.
-pub fn core(process: &Process, container: Option<&str>, lines: &mut Vec<Entry>) {
+pub fn core(process: &Process, container: Option<&str>, lines: &mut Vec<TimelineLine>) {
     let Some(exit) = &process.exit else { return };
     if let (ExitStatus::Signal { signal, core: true }, Some(dump)) = (&exit.status, &process.core) {
         let dead =
             Dead { pid: process.pid.0, ns_pid: process.ns_pid, comm: &process.comm, signal, at: exit.at, container };
         let text = format!("core dumped: {}", core_file::place(dump, dead));
-        lines.push(Entry::new(exit.at, TimelineSource::Process, text));
+        lines.push(TimelineLine::new(exit.at, TimelineSource::Process, text));
     }
 }

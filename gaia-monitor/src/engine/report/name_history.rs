@@ -8,11 +8,11 @@ use crate::model::time::Stamp;
 
 use crate::engine::causes;
 use crate::engine::context::Context;
-use crate::engine::report::timeline::Entry;
+use crate::engine::report::timeline::TimelineLine;
 use crate::engine::types::verdict::Verdict;
 
 /// Entries about the names of the case's container, and about names of failed lookups.
-pub fn lines(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Entry>) {
+pub fn lines(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<TimelineLine>) {
     let container = verdict.container.as_ref().filter(|_| causes::of(&case.key).is_event());
     let mut names = ctx.names_of(case);
     names.extend(container.into_iter().flat_map(|id| ctx.world.names.of(id)));
@@ -30,7 +30,7 @@ pub fn lines(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &
                 let terminated = container.and_then(|id| ctx.world.containers.get(id));
                 if let Some(place) = terminated.and_then(|terminated| stale(ctx, case, terminated, span)) {
                     let text = format!("{name} still resolved for {observer}: {place}");
-                    lines.push(Entry::new(span.last, TimelineSource::Dns, text));
+                    lines.push(TimelineLine::new(span.last, TimelineSource::Dns, text));
                 }
             }
         }
@@ -43,14 +43,20 @@ fn observer_name(ctx: Context, observer: &Observer) -> String {
     if observer.monitor { format!("the monitor inside {name}") } else { name.to_owned() }
 }
 
-fn push_change(name: &str, observer: &str, span: &ResponseSpan, before: Option<&ResponseSpan>, lines: &mut Vec<Entry>) {
+fn push_change(
+    name: &str,
+    observer: &str,
+    span: &ResponseSpan,
+    before: Option<&ResponseSpan>,
+    lines: &mut Vec<TimelineLine>,
+) {
     let refused_before = before.is_some_and(|before| before.address.is_none());
     let text = match (span.address, refused_before) {
         (None, _) => format!("{name} does not resolve for {observer}: {}", span.said),
         (Some(address), true) => format!("{name} resolves for {observer} again: {address}"),
         (Some(_), false) => return,
     };
-    lines.push(Entry::new(span.first, TimelineSource::Dns, text));
+    lines.push(TimelineLine::new(span.first, TimelineSource::Dns, text));
 }
 
 /// The text about a response that contains the address of a terminated container which had not been restarted.

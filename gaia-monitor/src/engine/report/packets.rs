@@ -13,7 +13,7 @@ use crate::model::incident::{CounterKind, TimelineSource, name_of};
 use crate::model::time::Stamp;
 
 use crate::engine::context::Context;
-use crate::engine::report::timeline::Entry;
+use crate::engine::report::timeline::TimelineLine;
 
 /// The predicate of the summary: what happened to the packets, by which filter, in which namespace.
 pub fn summary(ctx: Context, case: &Case) -> String {
@@ -36,7 +36,7 @@ pub fn summary(ctx: Context, case: &Case) -> String {
 }
 
 /// Timeline entries of one failure about its packets: dropped, rejected, retransmitted, or met by a full accept queue.
-pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines: &mut Vec<Entry>) {
+pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines: &mut Vec<TimelineLine>) {
     let leg = failure.route.proxy.as_ref().and_then(|hop| hop.backend_leg);
     for cookie in [Some(failure.route.client), leg].into_iter().flatten() {
         let Some(endpoint) = ctx.world.sockets.get(cookie) else { continue };
@@ -49,13 +49,13 @@ pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines:
     if let Evidence::AcceptQueue { since, observed } = &failure.evidence {
         let how =
             if *observed { "met a full accept queue" } else { "got no response while the accept queue overflowed" };
-        lines.push(Entry::new(*since, TimelineSource::Tcp, format!("the SYN of {client} to {server} {how}")));
+        lines.push(TimelineLine::new(*since, TimelineSource::Tcp, format!("the SYN of {client} to {server} {how}")));
     }
     counted(ctx, failure, lines);
 }
 
 /// The kernel's counters of dropped handshakes, if one of the counted packets may belong to this failure.
-fn counted(ctx: Context, failure: &Failure, lines: &mut Vec<Entry>) {
+fn counted(ctx: Context, failure: &Failure, lines: &mut Vec<TimelineLine>) {
     let Some(counted) = accept_queue::counted(ctx.world, failure) else { return };
     let what = match counted.overflows {
         0 => "handshakes dropped by listeners, none for a full accept queue,".to_owned(),
@@ -68,7 +68,7 @@ fn counted(ctx: Context, failure: &Failure, lines: &mut Vec<Entry>) {
         counted.overflows,
         counted.drops
     );
-    let line = Entry::new(counted.at, TimelineSource::Tcp, text);
+    let line = TimelineLine::new(counted.at, TimelineSource::Tcp, text);
     lines.push(line.counting(failure.route.client, CounterKind::FullQueue));
 }
 
@@ -77,7 +77,7 @@ fn dropped(
     failure: &Failure,
     endpoint: &Endpoint,
     (client, server): (&str, &str),
-    lines: &mut Vec<Entry>,
+    lines: &mut Vec<TimelineLine>,
 ) {
     let packets = ctx.world.dropped_of(endpoint, failure.route.container.as_ref(), failure.at());
     let (Some(first), Some(last)) = (packets.first(), packets.last()) else { return };
@@ -87,23 +87,23 @@ fn dropped(
     let at = namespace(ctx, first.netns, first.at);
     let text =
         format!("a {what} of {from} to {to} was dropped by {} in the namespace of {at}{hook}", dropper(&first.reason));
-    lines.push(Entry::new(first.at, TimelineSource::Tcp, text));
+    lines.push(TimelineLine::new(first.at, TimelineSource::Tcp, text));
     if packets.len() > 1 {
         let text = format!("{} packets between {client} and {server} dropped so far", packets.len());
-        let line = Entry::new(last.at, TimelineSource::Tcp, text);
+        let line = TimelineLine::new(last.at, TimelineSource::Tcp, text);
         lines.push(line.counting(endpoint.socket.cookie, CounterKind::DroppedPackets));
     }
     for refused in ctx.world.refused_of(endpoint, failure.route.container.as_ref(), failure.at()).iter().take(1) {
         let text = format!("{client} received ICMP ({})", icmp(refused.code));
-        lines.push(Entry::new(refused.at, TimelineSource::Tcp, text));
+        lines.push(TimelineLine::new(refused.at, TimelineSource::Tcp, text));
     }
 }
 
-fn retransmitted(endpoint: &Endpoint, party: &str, lines: &mut Vec<Entry>) {
+fn retransmitted(endpoint: &Endpoint, party: &str, lines: &mut Vec<TimelineLine>) {
     let Some(again) = endpoint.retransmits else { return };
     let what = if endpoint.established.is_none() { "its SYN" } else { "unacknowledged data" };
     let times = if again.count == 1 { "once".to_owned() } else { format!("{} times", again.count) };
-    let line = Entry::new(again.last, TimelineSource::Tcp, format!("{party} retransmitted {what} {times}"));
+    let line = TimelineLine::new(again.last, TimelineSource::Tcp, format!("{party} retransmitted {what} {times}"));
     lines.push(line.counting(endpoint.socket.cookie, CounterKind::Retransmissions));
 }
 

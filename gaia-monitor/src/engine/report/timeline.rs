@@ -28,14 +28,14 @@ const NOTES: usize = 50;
 
 /// An entry before it has an offset.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct TimelineLine {
     at: Stamp,
     source: TimelineSource,
     text: String,
     counter: Option<CounterKey>,
 }
 
-impl Entry {
+impl TimelineLine {
     pub fn new(at: Stamp, source: TimelineSource, text: String) -> Self {
         Self { at, source, text, counter: None }
     }
@@ -47,7 +47,7 @@ impl Entry {
 }
 
 pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, u64) {
-    let mut lines: Vec<Entry> = Vec::new();
+    let mut lines: Vec<TimelineLine> = Vec::new();
     let from = verdict.at.min(case.opened).minus(LEAD);
     let container = verdict.container.as_ref().and_then(|id| ctx.world.containers.get(id));
     if let Some(container) = container {
@@ -65,7 +65,7 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
         if let (Some(over), Some(container)) =
             (ctx.world.terminations.get(*id).and_then(|termination| termination.recovered), container)
         {
-            lines.push(Entry::new(over, TimelineSource::Tcp, format!("{} listens again", container.info.name)));
+            lines.push(TimelineLine::new(over, TimelineSource::Tcp, format!("{} listens again", container.info.name)));
         }
     }
     for (index, found) in ctx.failures_of(case).enumerate() {
@@ -80,7 +80,7 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
     }
     name_history::lines(ctx, case, verdict, from, &mut lines);
     for (stage, (at, count)) in &case.losses {
-        lines.push(Entry::new(*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
+        lines.push(TimelineLine::new(*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
     }
     lines.sort();
     lines.dedup_by(|one, other| (one.at, one.source, &one.text) == (other.at, other.source, &other.text));
@@ -88,7 +88,7 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
 }
 
 /// Events of the interfaces of the containers concerned.
-fn links(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<Entry>) {
+fn links(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<TimelineLine>) {
     let ends = ctx.failures_of(case).take(IN_FULL);
     let ends = ends.flat_map(|found| [found.client_container.clone(), found.route.container.clone()]);
     let concerned: BTreeSet<ContainerId> = ends.flatten().chain(verdict.container.clone()).collect();
@@ -97,16 +97,16 @@ fn links(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut 
     for note in ctx.world.interfaces.notes(&concerned, place, from).take(NOTES) {
         let whose = note.container.as_ref().and_then(|id| ctx.world.containers.get(id));
         let whose = whose.map_or_else(String::new, |container| format!("{}: ", container.info.name));
-        lines.push(Entry::new(note.at, TimelineSource::Link, format!("{whose}{}", note.text)));
+        lines.push(TimelineLine::new(note.at, TimelineSource::Link, format!("{whose}{}", note.text)));
     }
 }
 
-fn cut(mut lines: Vec<Entry>, moment: Stamp) -> (Vec<TimelineEntry>, u64) {
+fn cut(mut lines: Vec<TimelineLine>, moment: Stamp) -> (Vec<TimelineEntry>, u64) {
     let left_out = lines.len().saturating_sub(FIRST + LAST);
     if left_out > 0 {
         lines.drain(FIRST..FIRST + left_out);
     }
-    let entries = lines.into_iter().map(|Entry { at, source, text, counter }| TimelineEntry {
+    let entries = lines.into_iter().map(|TimelineLine { at, source, text, counter }| TimelineEntry {
         at: Utc(at),
         offset_ns: at.since(moment),
         source,
@@ -125,7 +125,7 @@ fn pids(ctx: Context, case: &Case, verdict: &Verdict) -> Vec<Pid> {
     pids
 }
 
-fn docker(container: &Container, from: Stamp, lines: &mut Vec<Entry>) {
+fn docker(container: &Container, from: Stamp, lines: &mut Vec<TimelineLine>) {
     let name = &container.info.name;
     for event in container.events_since(from) {
         let text = match &event.action {
@@ -145,11 +145,11 @@ fn docker(container: &Container, from: Stamp, lines: &mut Vec<Entry>) {
             DockerAction::NetworkConnect { network } => format!("{name} joined the network {network}"),
             DockerAction::NetworkDisconnect { network } => format!("{name} left the network {network}"),
         };
-        lines.push(Entry::new(event.at, TimelineSource::Docker, text));
+        lines.push(TimelineLine::new(event.at, TimelineSource::Docker, text));
     }
 }
 
-fn process(process: &Process, from: Stamp, lines: &mut Vec<Entry>) {
+fn process(process: &Process, from: Stamp, lines: &mut Vec<TimelineLine>) {
     let who = format!("{} (pid {})", process.comm, process.pid);
     for seen in process.signals.iter().filter(|seen| seen.at >= from) {
         let by = match &seen.sender {
@@ -158,10 +158,10 @@ fn process(process: &Process, from: Stamp, lines: &mut Vec<Entry>) {
             Some(sender) => format!(" from {} (pid {})", sender.comm, sender.pid),
         };
         let how = if seen.delivered { "" } else { ", ignored or already pending" };
-        lines.push(Entry::new(seen.at, TimelineSource::Process, format!("{} to {who}{by}{how}", seen.signal)));
+        lines.push(TimelineLine::new(seen.at, TimelineSource::Process, format!("{} to {who}{by}{how}", seen.signal)));
     }
     if let Some(at) = process.oom {
-        lines.push(Entry::new(at, TimelineSource::Process, format!("{who} was chosen by the OOM killer")));
+        lines.push(TimelineLine::new(at, TimelineSource::Process, format!("{who} was chosen by the OOM killer")));
     }
     if let Some(exit) = &process.exit {
         let text = match &exit.status {
@@ -169,21 +169,21 @@ fn process(process: &Process, from: Stamp, lines: &mut Vec<Entry>) {
             ExitStatus::Signal { signal, core: false } => format!("{who} was terminated by {signal}"),
             ExitStatus::Signal { signal, core: true } => format!("{who} was terminated by {signal}, core dumped"),
         };
-        lines.push(Entry::new(exit.at, TimelineSource::Process, text));
+        lines.push(TimelineLine::new(exit.at, TimelineSource::Process, text));
     }
 }
 
-fn steps(ctx: Context, found: &Failure, lines: &mut Vec<Entry>) {
+fn steps(ctx: Context, found: &Failure, lines: &mut Vec<TimelineLine>) {
     let client = caller(found, found.route.client_port(ctx.world));
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
     let end = ctx.world.sockets.get(found.route.client);
     if let Some(begun) = end.and_then(|end| end.http.begun_at) {
-        lines.push(Entry::new(begun, TimelineSource::Http, format!("{client} began its request to {server}")));
+        lines.push(TimelineLine::new(begun, TimelineSource::Http, format!("{client} began its request to {server}")));
     }
     packets::steps(ctx, found, &client, &server, lines);
     let Some(end) = found.route.server.and_then(|cookie| ctx.world.sockets.get(cookie)) else { return };
     if let (Some(begun), Some(status)) = (end.http.begun_at, end.http.status) {
-        lines.push(Entry::new(
+        lines.push(TimelineLine::new(
             begun,
             TimelineSource::Http,
             format!("{server} began its response to {client}, status {status}"),
@@ -192,22 +192,22 @@ fn steps(ctx: Context, found: &Failure, lines: &mut Vec<Entry>) {
     closing(&server, &client, end, lines);
 }
 
-fn closing(server: &str, client: &str, end: &Endpoint, lines: &mut Vec<Entry>) {
+fn closing(server: &str, client: &str, end: &Endpoint, lines: &mut Vec<TimelineLine>) {
     let Some(close) = &end.close else { return };
     let packet = if close.reset { "RST" } else { "FIN" };
     let state = if close.task.exiting { ", dying" } else { ", alive" };
     let unread = if close.unread > 0 { format!(", {} bytes unread", close.unread) } else { String::new() };
     let text = format!("{server}: pid {}{state}, closed the connection of {client} ({packet}{unread})", close.task.pid);
-    lines.push(Entry::new(close.at, TimelineSource::Tcp, text));
+    lines.push(TimelineLine::new(close.at, TimelineSource::Tcp, text));
 }
 
-fn got(found: &Failure) -> Entry {
+fn got(found: &Failure) -> TimelineLine {
     let client = caller(found, None);
     let server = found.entry.server.container.clone().unwrap_or_else(|| found.route.address.to_string());
     let error = &found.entry.client_error;
     let at = found.at();
     if error.httpx == HttpxClass::None {
-        return Entry::new(at, TimelineSource::Tcp, format!("{client} cancelled its request to {server}"));
+        return TimelineLine::new(at, TimelineSource::Tcp, format!("{client} cancelled its request to {server}"));
     }
     let detail = error.detail.as_ref().map_or_else(String::new, |detail: &Detail| format!(", {}", name_of(detail)));
     let errno = error.errno.as_ref().map_or_else(String::new, |errno| format!(", {errno}"));
@@ -215,9 +215,9 @@ fn got(found: &Failure) -> Entry {
     if let Some(name) = &found.name {
         let process = found.entry.client.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"));
         let text = format!("{client}{process} failed to resolve {name}{errno}: {class}");
-        return Entry::new(at, TimelineSource::Dns, text);
+        return TimelineLine::new(at, TimelineSource::Dns, text);
     }
-    Entry::new(at, TimelineSource::Tcp, format!("{client} received {class} from {server}{detail}{errno}"))
+    TimelineLine::new(at, TimelineSource::Tcp, format!("{client} received {class} from {server}{detail}{errno}"))
 }
 
 /// The client: its container, `host`, or its address if it is on another host.

@@ -26,13 +26,13 @@ const WAITING: usize = 16_384;
 const REMEMBERED: usize = 65_536;
 
 #[derive(Debug, Default)]
-pub(in crate::engine) struct Pending {
+pub(in crate::engine) struct Uncounted {
     waiting: VecDeque<(Stamp, FailureId)>,
     /// Waiting or counted. Ids only grow, so the lowest are the oldest.
     known: BTreeSet<FailureId>,
 }
 
-impl Pending {
+impl Uncounted {
     /// Schedules the count of a failure that was attributed to a cause.
     pub(in crate::engine) fn schedule(&mut self, timers: &mut TimerQueue, now: Stamp, id: FailureId) {
         if !self.known.insert(id) {

@@ -30,7 +30,7 @@ use crate::model::settings::Scope;
 use container_state::ContainerStates;
 use dns_probes::DnsProbes;
 use failover::Failovers;
-use failures::Pending;
+use failures::Uncounted;
 use gauges::Gauges;
 use traffic::Traffic;
 pub use traffic::{Class, Direction, Unavailable};
@@ -43,7 +43,7 @@ pub struct Stats {
     /// Events by [`Source`].
     events: [u64; Source::ALL.len()],
     traffic: Traffic,
-    pub(super) pending: Pending,
+    pub(super) pending: Uncounted,
     container_states: ContainerStates,
     dns_probes: DnsProbes,
     failovers: Failovers,

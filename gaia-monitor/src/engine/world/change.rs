@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use crate::model::event::LogsUnread;
 use crate::model::ids::{ContainerId, NetnsId, Pid};
 
-use crate::engine::world::dns::lookups::Change as LookupChange;
+use crate::engine::world::dns::lookups::LookupChange;
 use crate::engine::world::logs::Line;
 use crate::engine::world::network::outages::OutageId;
-use crate::engine::world::tcp::sockets::Change as SocketChange;
+use crate::engine::world::tcp::sockets::SocketChange;
 use crate::engine::world::terminations::TerminationId;
 
 /// The effect of an event on the world, as far as the engine reacts to it.

@@ -39,11 +39,11 @@ pub struct Process {
     /// How its core file would be written.
     pub core: Option<CoreDump>,
     pub signals: VecDeque<SignalSeen>,
-    pub exit: Option<Exit>,
+    pub exit: Option<ProcessExit>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Exit {
+pub struct ProcessExit {
     pub at: Stamp,
     /// When the engine received it.
     pub seen: Stamp,
@@ -171,7 +171,7 @@ impl Processes {
         // Keep a known comm: the record's comm is often that of the thread that exited last.
         let process = self.get_or_insert(&exited.process, Some((exited.parent, exited.parent_outside)));
         process.serves |= exited.listens;
-        process.exit = Some(Exit { at, seen, status: exited.status.clone() });
+        process.exit = Some(ProcessExit { at, seen, status: exited.status.clone() });
         let pid = exited.process.pid;
         let is_relevant = self.stands_for_container(pid)
             || self.is_init(pid)

@@ -29,7 +29,7 @@ pub struct Termination {
     pub pid: Option<Pid>,
     /// The signal that requested it.
     pub requested: Option<(Stamp, String)>,
-    pub exit: Option<Exit>,
+    pub exit: Option<ObservedExit>,
     pub die: Option<Die>,
     /// The worker whose exit caused the termination.
     pub root: Option<Pid>,
@@ -42,7 +42,7 @@ pub struct Termination {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit {
+pub struct ObservedExit {
     pub at: Stamp,
     pub status: ExitStatus,
 }
@@ -145,7 +145,7 @@ impl Terminations {
             None => self.begin(container, seen),
         };
         termination.pid = Some(pid);
-        termination.exit = Some(Exit { at, status: status.clone() });
+        termination.exit = Some(ObservedExit { at, status: status.clone() });
         termination.seen = seen;
         termination.id
     }

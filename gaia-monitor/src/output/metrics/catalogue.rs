@@ -37,7 +37,7 @@ pub struct Metric<const N: usize> {
 
 /// A metric, whatever its number of labels.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry {
+pub struct CatalogueEntry {
     pub name: &'static str,
     pub kind: Kind,
     pub unit: &'static str,
@@ -47,9 +47,9 @@ pub struct Entry {
 }
 
 impl<const N: usize> Metric<N> {
-    const fn entry(&'static self) -> Entry {
+    const fn entry(&'static self) -> CatalogueEntry {
         let Metric { name, kind, unit, labels, help, buckets } = self;
-        Entry { name, kind: *kind, unit, labels, help, buckets }
+        CatalogueEntry { name, kind: *kind, unit, labels, help, buckets }
     }
 }
 
@@ -210,7 +210,7 @@ pub static BUILD_INFO: Metric<2> = gauge(
 );
 
 /// All metrics, in the order of the documentation.
-pub static ALL: [Entry; 25] = [
+pub static ALL: [CatalogueEntry; 25] = [
     INCIDENTS.entry(),
     INCIDENTS_OPEN.entry(),
     INCIDENTS_WITHDRAWN.entry(),

@@ -22,10 +22,10 @@ use crate::model::settings::Scope;
 use crate::model::time::Stamp;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::privileges::Role;
+use crate::privileges::ThreadRole;
 use crate::sources::netns::Broker;
 use lookup::{LookupError, lookup};
-use plan::{Plan, Query};
+use plan::{Plan, PlannedQuery};
 
 /// Facts queued for the thread. One that does not fit is counted, and the names of its container are queried late.
 const FACTS: usize = 4_096;
@@ -48,7 +48,7 @@ impl DnsProbes {
         let (facts, queued) = mpsc::channel(FACTS);
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let events = sender.clone();
-        thread::Builder::new().name(Role::Dns.thread().to_owned()).spawn(move || {
+        thread::Builder::new().name(ThreadRole::Dns.thread().to_owned()).spawn(move || {
             runtime.block_on(run(queued, Plan::new(scope), &broker, &clock, &events));
         })?;
         Ok(Self { facts, sender })
@@ -86,7 +86,7 @@ async fn run(mut facts: mpsc::Receiver<Fact>, mut plan: Plan, broker: &Broker, c
                 None => return,
             },
             Some((query, response, at)) = in_flight.next() => {
-                let (query, response, at): (Query, Result<_, LookupError>, Stamp) = (query, response, at);
+                let (query, response, at): (PlannedQuery, Result<_, LookupError>, Stamp) = (query, response, at);
                 // After an error, the observer has ended or its server is unreachable: the next query decides.
                 if let Some(answer) = plan.complete(&query, response.ok(), now()) {
                     let fact = Fact::DnsProbe(DnsProbe { name: query.name, observer: query.observer, response: answer });

@@ -25,7 +25,7 @@ use crate::model::ids::ContainerId;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
 use crate::sources::procfs::CgroupTree;
-use crate::sources::worker::Worker;
+use crate::sources::worker::SourceThread;
 
 /// Concurrent inspections during a listing. Docker takes a millisecond or two for each.
 const CONCURRENT: usize = 8;
@@ -54,7 +54,7 @@ type Inspection = Pin<Box<dyn Future<Output = (ContainerId, Result<Option<Inspec
 pub struct Inspector<F> {
     docker: Docker,
     /// May read the processes of containers.
-    reader: Worker,
+    reader: SourceThread,
     clock: Arc<Clock>,
     sender: EventSender,
     filter: F,
@@ -71,7 +71,7 @@ pub struct Inspector<F> {
 impl<F: Fn(FilterChange)> Inspector<F> {
     pub fn new(
         docker: Docker,
-        reader: Worker,
+        reader: SourceThread,
         clock: Arc<Clock>,
         sender: EventSender,
         filter: F,
@@ -254,7 +254,7 @@ struct Inspected {
 
 async fn inspect(
     docker: &Docker,
-    reader: &Worker,
+    reader: &SourceThread,
     id: &str,
     tree: Option<&CgroupTree>,
 ) -> Result<Option<Inspected>, Error> {

@@ -27,7 +27,7 @@ use stream::Stream;
 use crate::model::event::ContainerInfo;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::sources::worker::Worker;
+use crate::sources::worker::SourceThread;
 
 const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
 
@@ -117,7 +117,7 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
     /// When Docker cannot be reached, or the listing fails.
     pub async fn start(
         host: Option<&str>,
-        reader: Worker,
+        reader: SourceThread,
         clock: Arc<Clock>,
         sender: EventSender,
         filter: F,

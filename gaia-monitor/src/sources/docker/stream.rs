@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::Connected;
-use super::event::{Parsed, Recent, instant, parse};
+use super::event::{Parsed, RecentEvents, instant, parse};
 use super::inspector::InspectRequest;
 use crate::model::event::{DockerAction, DockerEvent, Fact, Observation};
 use crate::model::ids::ContainerId;
@@ -39,7 +39,7 @@ pub struct Stream {
     since: Stamp,
     /// `since` is the instant of an event.
     known: bool,
-    recent: Recent,
+    recent: RecentEvents,
     /// Network events do not carry a container's name. Bounded by the number of containers.
     names: BTreeMap<ContainerId, String>,
     connected: Connected,
@@ -64,7 +64,7 @@ impl Stream {
             requests,
             since: began,
             known: false,
-            recent: Recent::default(),
+            recent: RecentEvents::default(),
             names,
             connected,
         }

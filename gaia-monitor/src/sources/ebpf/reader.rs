@@ -21,7 +21,7 @@ use super::names::Names;
 use crate::model::event::Observation;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::pipeline::timer::Timer;
+use crate::pipeline::timer::DeadlineTimer;
 
 /// Maximum delay of a non-deciding record while records arrive.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -85,7 +85,7 @@ pub(super) async fn run(
     // SAFETY: the ring owns its map's descriptor and keeps the same one until it is dropped with the `AsyncFd`.
     let mut ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) }.map_err(io::Error::from)?;
     let mut losses = Losses { map: lost, reported: [0; Kind::ALL.len()] };
-    let mut timer = Timer::new()?;
+    let mut timer = DeadlineTimer::new()?;
     timer.set_in(POLL_INTERVAL)?;
     let mut last_record = Instant::now();
     let mut soon_until = Instant::now();

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::docker::Listing;
 use super::netns::{Broker, SocketKind};
-use super::procfs::{self, CgroupTree, Entry};
+use super::procfs::{self, CgroupTree, ProcEntry};
 use super::sockdiag::{self, Listed};
 use crate::model::event::{
     ContainerInfo, Fact, Observation, ProcessSeen, ProxySeen, Socket, SocketSeen, Task, TcpState,
@@ -75,7 +75,7 @@ fn list(broker: &Broker, namespace: &Path) -> Option<Vec<Listed>> {
 
 /// The processes of containers: those in or below the cgroup of one, or in the pid namespace of its first process if that
 /// is its own (a container may share the host's).
-fn members(running: &[(&ContainerInfo, Pid)], all: &BTreeMap<Pid, Entry>) -> BTreeSet<Pid> {
+fn members(running: &[(&ContainerInfo, Pid)], all: &BTreeMap<Pid, ProcEntry>) -> BTreeSet<Pid> {
     let own: BTreeSet<u64> = running
         .iter()
         .filter_map(|(_, pid)| Some(all.get(pid)?.pid_namespace))
@@ -92,7 +92,7 @@ fn members(running: &[(&ContainerInfo, Pid)], all: &BTreeMap<Pid, Entry>) -> BTr
         .collect()
 }
 
-fn proxies(all: &BTreeMap<Pid, Entry>) -> impl Iterator<Item = ProxySeen> {
+fn proxies(all: &BTreeMap<Pid, ProcEntry>) -> impl Iterator<Item = ProxySeen> {
     // The kernel keeps fifteen characters of a name, so rootlesskit's proxy is recognized by its prefix.
     let named = |comm: &str| comm == procfs::PROXY || comm.starts_with("rootlesskit-doc");
     all.values().filter(move |entry| named(&entry.process.comm)).filter_map(|entry| procfs::proxy(entry.process.pid))
@@ -133,7 +133,7 @@ impl<'a> Relevance<'a> {
 fn holders(
     sockets: &[(NetnsId, Listed)],
     members: &BTreeSet<Pid>,
-    all: &BTreeMap<Pid, Entry>,
+    all: &BTreeMap<Pid, ProcEntry>,
 ) -> BTreeMap<u64, BTreeSet<Pid>> {
     let wanted: BTreeSet<u64> = sockets.iter().map(|(_, socket)| socket.inode).filter(|inode| *inode != 0).collect();
     let mut holders = BTreeMap::new();
@@ -167,7 +167,7 @@ fn serving(sockets: &[(NetnsId, Listed)]) -> BTreeSet<u64> {
         .collect()
 }
 
-fn process(entry: &Entry, serves: bool) -> Fact {
+fn process(entry: &ProcEntry, serves: bool) -> Fact {
     Fact::ProcessSeen(ProcessSeen {
         process: entry.process.clone(),
         parent: entry.parent,
@@ -180,7 +180,7 @@ fn connection(
     netns: NetnsId,
     listed: &Listed,
     holders: &BTreeMap<u64, BTreeSet<Pid>>,
-    all: &BTreeMap<Pid, Entry>,
+    all: &BTreeMap<Pid, ProcEntry>,
 ) -> Fact {
     // Of several holders the one with the lowest pid: workers inherit a listener from it.
     let holder = holders.get(&listed.inode).and_then(|pids| all.get(pids.first()?));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Listing, Relevance, members, serving};
 use crate::model::event::{ContainerInfo, Process, PublishedPort, TcpState};
 use crate::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
-use crate::sources::procfs::{Entry, INITIAL_PID_NAMESPACE};
+use crate::sources::procfs::{INITIAL_PID_NAMESPACE, ProcEntry};
 use crate::sources::sockdiag::Listed;
 use crate::sources::test_fixtures;
 
@@ -22,11 +22,11 @@ fn seen(id: &str, pid: u32) -> ContainerInfo {
     ContainerInfo { cgroup: Some(CgroupId(u64::from(pid))), ..test_fixtures::container(id, pid) }
 }
 
-fn entry(pid: u32, pid_namespace: u64, cgroup_path: &str) -> (Pid, Entry) {
+fn entry(pid: u32, pid_namespace: u64, cgroup_path: &str) -> (Pid, ProcEntry) {
     let process =
         Process { pid: Pid(pid), ns_pid: 1, ns_level: 1, cgroup: CgroupId(0), netns: HOST, comm: String::new() };
     let cgroup_path = PathBuf::from(cgroup_path);
-    (Pid(pid), Entry { process, parent: Pid(1), parent_outside: false, pid_namespace, cgroup_path })
+    (Pid(pid), ProcEntry { process, parent: Pid(1), parent_outside: false, pid_namespace, cgroup_path })
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::model::ids::{ContainerId, NetnsId, Pid};
 use crate::model::time::Stamp;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::privileges::Role;
+use crate::privileges::ThreadRole;
 
 /// Namespaces that are read, which takes 8 ms of CPU time a second. Further ones are not.
 const NAMESPACES: usize = 256;
@@ -46,7 +46,9 @@ impl ListenCounters {
     pub fn start(clock: Arc<Clock>, sender: EventSender) -> io::Result<Self> {
         let (queue, facts) = mpsc::sync_channel(FACTS);
         let events = sender.clone();
-        thread::Builder::new().name(Role::Netstat.thread().to_owned()).spawn(move || run(&facts, &clock, &events))?;
+        thread::Builder::new()
+            .name(ThreadRole::Netstat.thread().to_owned())
+            .spawn(move || run(&facts, &clock, &events))?;
         Ok(Self { facts: queue, sender })
     }
 

@@ -26,7 +26,7 @@ pub const PATIENCE: Nanos = Nanos::from_secs(5);
 
 /// A change of a lookup's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum LookupChange {
     Begun(LookupId),
     /// It had failed, and sent a further query.
     Resumed(LookupId),
@@ -55,7 +55,7 @@ impl Lookups {
         self.all.values().filter(|lookup| lookup.state == LookupState::Open)
     }
 
-    pub(in crate::engine::world) fn message(&mut self, at: Stamp, message: &DnsMessage) -> Option<Change> {
+    pub(in crate::engine::world) fn message(&mut self, at: Stamp, message: &DnsMessage) -> Option<LookupChange> {
         // Other types do not decide whether a name resolves.
         if message.qtype != "A" && message.qtype != "AAAA" {
             return None;
@@ -66,13 +66,13 @@ impl Lookups {
         }
     }
 
-    fn query_sent(&mut self, at: Stamp, message: &DnsMessage) -> Option<Change> {
+    fn query_sent(&mut self, at: Stamp, message: &DnsMessage) -> Option<LookupChange> {
         let task = message.task.clone()?;
         let cookie = message.socket.cookie;
         let found = self.latest_match(self.by_cookie.get(&cookie), |lookup| lookup.is_continued_by(message));
         let found = found
             .or_else(|| self.latest_match(self.by_pid.get(&task.pid), |lookup| lookup.is_completed_by(message, at)));
-        let Some(id) = found else { return Some(Change::Begun(self.begin(at, message, task))) };
+        let Some(id) = found else { return Some(LookupChange::Begun(self.begin(at, message, task))) };
         let lookup = self.all.get_mut(&id)?;
         if !lookup.cookies.contains(&cookie) {
             if lookup.cookies.len() == QUERIES_CAP {
@@ -98,12 +98,12 @@ impl Lookups {
         }
         if lookup.state == LookupState::Refused {
             lookup.state = LookupState::Open;
-            return Some(Change::Resumed(id));
+            return Some(LookupChange::Resumed(id));
         }
         None
     }
 
-    fn response_received(&mut self, at: Stamp, message: &DnsMessage, answer: &DnsResponse) -> Option<Change> {
+    fn response_received(&mut self, at: Stamp, message: &DnsMessage, answer: &DnsResponse) -> Option<LookupChange> {
         let by_cookie = || self.by_cookie.get(&message.socket.cookie);
         let exact = self.latest_match(by_cookie(), |lookup| lookup.has_query(message));
         // The event of the query may have been lost.
@@ -123,28 +123,28 @@ impl Lookups {
         if matches!(answer, DnsResponse::Addresses(_)) {
             lookup.state = LookupState::Resolved;
             lookup.decided = at;
-            return Some(Change::Resolved(id));
+            return Some(LookupChange::Resolved(id));
         }
         if lookup.state == LookupState::Refused || !lookup.is_refused() {
             return None;
         }
         lookup.decided = at;
         lookup.state = LookupState::Refused;
-        (!lookup.is_only_without_data()).then_some(Change::Failed(id))
+        (!lookup.is_only_without_data()).then_some(LookupChange::Failed(id))
     }
 
     /// A socket was closed with a response outstanding.
-    pub(in crate::engine::world) fn socket_closed(&mut self, at: Stamp, closed: &DnsSocketClosed) -> Vec<Change> {
+    pub(in crate::engine::world) fn socket_closed(&mut self, at: Stamp, closed: &DnsSocketClosed) -> Vec<LookupChange> {
         let ids = self.by_cookie.get(&closed.cookie).cloned().unwrap_or_default();
         ids.into_iter().filter_map(|id| self.abandoned(at, id, Some(closed))).collect()
     }
 
     /// The lookup timed out at `at`.
-    pub(in crate::engine) fn overdue(&mut self, at: Stamp, id: LookupId) -> Option<Change> {
+    pub(in crate::engine) fn overdue(&mut self, at: Stamp, id: LookupId) -> Option<LookupChange> {
         self.abandoned(at, id, None)
     }
 
-    fn abandoned(&mut self, at: Stamp, id: LookupId, closed: Option<&DnsSocketClosed>) -> Option<Change> {
+    fn abandoned(&mut self, at: Stamp, id: LookupId, closed: Option<&DnsSocketClosed>) -> Option<LookupChange> {
         let lookup = self.all.get_mut(&id).filter(|lookup| lookup.state == LookupState::Open)?;
         if let Some(closed) = closed {
             let mut waiting = lookup.queries.iter().filter(|query| query.answer.is_none());
@@ -158,7 +158,7 @@ impl Lookups {
         }
         lookup.decided = at;
         lookup.state = LookupState::Unanswered;
-        Some(Change::Failed(id))
+        Some(LookupChange::Failed(id))
     }
 
     /// Events were lost; a response may have been among them.

@@ -6,7 +6,7 @@ use crate::model::event::{DnsContent, DnsMessage, DnsProbe, DnsResponse};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
 
-use crate::engine::world::dns::lookups::{self, Change as LookupChange, LookupId};
+use crate::engine::world::dns::lookups::{self, LookupChange, LookupId};
 use crate::engine::world::dns::names::Observer;
 use crate::engine::world::{Change, World};
 

@@ -6,7 +6,7 @@ use crate::model::time::Stamp;
 use crate::engine::world::World;
 use crate::engine::world::change::Change;
 use crate::engine::world::tcp::endpoint::Side;
-use crate::engine::world::tcp::sockets::Change as SocketChange;
+use crate::engine::world::tcp::sockets::SocketChange;
 
 impl World {
     pub(in crate::engine::world) fn tcp_state(&mut self, at: Stamp, change: &TcpStateChange) -> Vec<Change> {

@@ -7,7 +7,7 @@ use crate::model::ids::{CgroupId, Cookie, NetnsId};
 use crate::model::time::Stamp;
 
 use crate::engine::world::tcp::endpoint::{Close, Endpoint, Side};
-use crate::engine::world::tcp::sockets::{Change, Sockets};
+use crate::engine::world::tcp::sockets::{SocketChange, Sockets};
 
 impl Sockets {
     /// Derives the state of a client on another host from its local server endpoint: a close by the server reaches the
@@ -17,7 +17,7 @@ impl Sockets {
         at: Stamp,
         cookie: Cookie,
         change: &TcpStateChange,
-    ) -> Option<Change> {
+    ) -> Option<SocketChange> {
         use TcpState::{Close as Closed, CloseWait, Established, FinWait1};
         let server = self.endpoints.get(&cookie).filter(|endpoint| endpoint.side == Side::Server)?;
         let client = server.peer.filter(|peer| peer.is_outside())?;
@@ -29,19 +29,19 @@ impl Sockets {
         match (change.old, change.new) {
             (Established, FinWait1) => {
                 endpoint.fin_in = Some(at);
-                Some(Change::FinArrived { client })
+                Some(SocketChange::FinArrived { client })
             }
             (Established, Closed) if !reset_in && !abandoned => {
                 endpoint.rst_in = Some((at, Established));
-                Some(Change::ResetArrived { client })
+                Some(SocketChange::ResetArrived { client })
             }
             (Established, CloseWait) => {
                 endpoint.close = Some(Close::by_another_host(at, false));
-                Some(Change::Left { client })
+                Some(SocketChange::Left { client })
             }
             (Established, Closed) if reset_in => {
                 endpoint.close = Some(Close::by_another_host(at, true));
-                Some(Change::Left { client })
+                Some(SocketChange::Left { client })
             }
             _ => None,
         }

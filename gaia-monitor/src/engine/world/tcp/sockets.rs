@@ -17,7 +17,7 @@ use crate::model::time::Stamp;
 use crate::engine::world::tcp::endpoint::{Endpoint, HttpMessages, Retransmits, Side};
 use crate::engine::world::tcp::http_state::{Progress, progress};
 
-pub use crate::engine::world::tcp::transitions::Change;
+pub use crate::engine::world::tcp::transitions::SocketChange;
 
 const OPEN_CAP: usize = 65_536;
 /// Open endpoints that are searched for an idle one, the oldest first.
@@ -119,7 +119,7 @@ impl Sockets {
         server
     }
 
-    pub(in crate::engine::world) fn http(&mut self, at: Stamp, http: &HttpFact) -> Option<Change> {
+    pub(in crate::engine::world) fn http(&mut self, at: Stamp, http: &HttpFact) -> Option<SocketChange> {
         let cookie = if http.received { self.remote_sender(http.cookie)? } else { http.cookie };
         if http.what == HttpWhat::RequestBegun {
             self.resynchronise(cookie);
@@ -145,7 +145,7 @@ impl Sockets {
             HttpWhat::Opaque => messages.opaque = true,
             HttpWhat::Malformed => {
                 messages.malformed = Some(at);
-                return Some(Change::Malformed { server: cookie });
+                return Some(SocketChange::Malformed { server: cookie });
             }
         }
         None

@@ -12,7 +12,7 @@ use crate::engine::world::tcp::sockets::Sockets;
 
 /// A change at one endpoint that the engine reacts to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum SocketChange {
     Connecting {
         client: Cookie,
     },
@@ -61,7 +61,7 @@ pub enum Change {
 }
 
 impl Sockets {
-    pub(in crate::engine::world) fn state_changed(&mut self, at: Stamp, change: &TcpStateChange) -> Vec<Change> {
+    pub(in crate::engine::world) fn state_changed(&mut self, at: Stamp, change: &TcpStateChange) -> Vec<SocketChange> {
         use TcpState::{
             Close as Closed, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, SynRecv, SynSent,
         };
@@ -69,7 +69,7 @@ impl Sockets {
         match (change.old, change.new) {
             (Closed, SynSent) => {
                 self.insert(at, change.socket, Side::Client, SynSent, Some(change.task.clone()));
-                return vec![Change::Connecting { client: cookie }];
+                return vec![SocketChange::Connecting { client: cookie }];
             }
             (SynRecv, Established) => {
                 self.insert(at, change.socket, Side::Server, Established, None);
@@ -77,7 +77,7 @@ impl Sockets {
                 if let Some(endpoint) = self.endpoints.get_mut(&cookie) {
                     endpoint.established = Some(at);
                 }
-                return vec![Change::ServerReady { server: cookie }];
+                return vec![SocketChange::ServerReady { server: cookie }];
             }
             _ => {}
         }
@@ -95,18 +95,18 @@ impl Sockets {
         match (change.old, change.new) {
             (SynSent, Established) => {
                 endpoint.established = Some(at);
-                changes.push(Change::Connected { client: cookie });
+                changes.push(SocketChange::Connected { client: cookie });
             }
             (SynSent, Closed) => {
                 let dying = change.task.exiting && endpoint.errno.is_none();
-                changes.push(Change::ConnectFailed { client: cookie, errno: endpoint.errno.clone(), dying });
+                changes.push(SocketChange::ConnectFailed { client: cookie, errno: endpoint.errno.clone(), dying });
             }
             (Established, CloseWait) => {
                 endpoint.fin_in = Some(at);
                 changes.push(if is_client {
-                    Change::FinArrived { client: cookie }
+                    SocketChange::FinArrived { client: cookie }
                 } else {
-                    Change::Arrived { server: cookie }
+                    SocketChange::Arrived { server: cookie }
                 });
             }
             (Established, FinWait1) if is_client && change.half => endpoint.half_closed = true,
@@ -118,25 +118,25 @@ impl Sockets {
             // FIN is not acknowledged.
             (FinWait1, Closing) if endpoint.half_closed && endpoint.close.is_none() => {
                 endpoint.fin_in = Some(at);
-                changes.push(Change::FinArrived { client: cookie });
+                changes.push(SocketChange::FinArrived { client: cookie });
             }
             (FinWait1 | FinWait2, Closed)
                 if endpoint.half_closed && peer_closed && endpoint.rst_in.is_none() && endpoint.close.is_none() =>
             {
                 endpoint.fin_in = Some(at);
-                changes.push(Change::FinArrived { client: cookie });
+                changes.push(SocketChange::FinArrived { client: cookie });
             }
             (FinWait1 | FinWait2, Closed) if !endpoint.half_closed || endpoint.close.is_some() => {}
             (Established | CloseWait | FinWait1 | FinWait2, Closed) => {
                 match (endpoint.rst_in, endpoint.errno.clone()) {
                     (Some(_), _) => changes.push(if is_client {
-                        Change::ResetArrived { client: cookie }
+                        SocketChange::ResetArrived { client: cookie }
                     } else {
-                        Change::Arrived { server: cookie }
+                        SocketChange::Arrived { server: cookie }
                     }),
                     (None, Some(errno)) => {
                         if is_client {
-                            changes.push(Change::TimedOut { client: cookie, errno });
+                            changes.push(SocketChange::TimedOut { client: cookie, errno });
                         }
                     }
                     (None, None) => {
@@ -157,9 +157,9 @@ impl Sockets {
     }
 }
 
-fn close_change(endpoint: &Endpoint, cookie: Cookie) -> Change {
+fn close_change(endpoint: &Endpoint, cookie: Cookie) -> SocketChange {
     match endpoint.side {
-        Side::Client => Change::Left { client: cookie },
-        Side::Server => Change::ServerClosed { server: cookie },
+        Side::Client => SocketChange::Left { client: cookie },
+        Side::Server => SocketChange::ServerClosed { server: cookie },
     }
 }

@@ -38,7 +38,7 @@ const SPECIAL_USE: [&str; 4] = ["localhost", "invalid", "onion", "arpa"];
 
 /// A name, and the container from inside which it is queried.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Query {
+pub struct PlannedQuery {
     pub observer: ContainerId,
     pub name: String,
 }
@@ -65,7 +65,7 @@ pub struct Plan {
     scope: Scope,
     /// Bounded by the containers that Docker has.
     known: BTreeMap<ContainerId, ContainerInfo>,
-    queries: BTreeMap<Query, Schedule>,
+    queries: BTreeMap<PlannedQuery, Schedule>,
     /// Start of the current second, and the queries sent in it.
     window: Option<(Instant, u32)>,
     /// Containers have changed since `queries` was computed.
@@ -139,11 +139,11 @@ impl Plan {
     }
 
     /// The queries to send now, each with the namespace to send it from.
-    pub fn take_due(&mut self, now: Instant) -> Vec<(Query, Location)> {
+    pub fn take_due(&mut self, now: Instant) -> Vec<(PlannedQuery, Location)> {
         let fresh = self.window.filter(|(began, _)| now.duration_since(*began) < Duration::from_secs(1));
         let (began, mut sent) = fresh.unwrap_or((now, 0));
         let mut in_flight = self.queries.values().filter(|schedule| schedule.in_flight).count();
-        let mut due: Vec<&Query> = self
+        let mut due: Vec<&PlannedQuery> = self
             .queries
             .iter()
             .filter(|(_, schedule)| !schedule.in_flight && schedule.due <= now)
@@ -171,7 +171,7 @@ impl Plan {
     }
 
     /// Records the response to a query; `None`: it could not be sent. Returns the response if it differs from the last one.
-    pub fn complete(&mut self, query: &Query, answer: Option<DnsResponse>, now: Instant) -> Option<DnsResponse> {
+    pub fn complete(&mut self, query: &PlannedQuery, answer: Option<DnsResponse>, now: Instant) -> Option<DnsResponse> {
         let schedule = self.queries.get_mut(query)?;
         schedule.in_flight = false;
         let changed = answer.filter(|answer| schedule.reported.as_ref() != Some(answer));
@@ -214,8 +214,8 @@ impl Plan {
         }
     }
 
-    fn wanted(&self) -> BTreeSet<Query> {
-        let mut wanted: BTreeSet<Query> = BTreeSet::new();
+    fn wanted(&self) -> BTreeSet<PlannedQuery> {
+        let mut wanted: BTreeSet<PlannedQuery> = BTreeSet::new();
         let mut observers: Vec<&ContainerInfo> = self.known.values().filter(|info| location(info).is_some()).collect();
         observers.retain(|info| user_networks(info).next().is_some());
         // A container with endpoints has more queries than the others, so it comes first.
@@ -229,7 +229,7 @@ impl Plan {
             for name in observer.endpoints.iter().filter_map(|endpoint| queryable(&endpoint.host)) {
                 if self.is_in_scope(observer, owners.get(&name).copied()) && wanted.len() < QUERIES {
                     covered.extend(user_networks(observer).map(|network| (network, name.clone())));
-                    wanted.insert(Query { observer: observer.id.clone(), name });
+                    wanted.insert(PlannedQuery { observer: observer.id.clone(), name });
                 }
             }
             for network in user_networks(observer) {
@@ -242,7 +242,7 @@ impl Plan {
                 let Some(observer) = on.get(network).and_then(|all| all.iter().find(observes)) else { continue };
                 for name in names_of(other) {
                     if wanted.len() < QUERIES && covered.insert((network, name.clone())) {
-                        wanted.insert(Query { observer: observer.id.clone(), name });
+                        wanted.insert(PlannedQuery { observer: observer.id.clone(), name });
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{IN_FLIGHT, PER_SECOND, Plan, QUERIES, Query, STEADY, STEADY_GONE};
+use super::{IN_FLIGHT, PER_SECOND, Plan, PlannedQuery, QUERIES, STEADY, STEADY_GONE};
 use crate::model::event::{
     ContainerInfo, DeclaredEndpoint, DnsResponse, DockerAction, DockerEvent, Fact, NetworkAddress,
 };
@@ -148,7 +148,7 @@ fn reports_only_changed_responses() {
     let now = Instant::now();
     let mut plan =
         plan(Scope::default(), vec![container(1, "web", "gaia", None), container(2, "core", "gaia", None)], now);
-    let query = Query { observer: id(1), name: "core".into() };
+    let query = PlannedQuery { observer: id(1), name: "core".into() };
     assert_eq!(plan.complete(&query, Some(resolved()), now), Some(resolved()));
     assert_eq!(plan.complete(&query, Some(resolved()), now), None);
     assert_eq!(plan.complete(&query, None, now), None);
@@ -177,7 +177,7 @@ fn keeps_every_bound_on_a_crowded_host() {
     assert_eq!(plan.take_due(now).len(), IN_FLIGHT);
     assert!(plan.next().is_none());
     let mut plan = Plan { window: None, ..plan };
-    let in_flight: Vec<Query> =
+    let in_flight: Vec<PlannedQuery> =
         plan.queries.iter().filter(|(_, schedule)| schedule.in_flight).map(|(query, _)| query.clone()).collect();
     for query in in_flight {
         plan.complete(&query, Some(resolved()), now);

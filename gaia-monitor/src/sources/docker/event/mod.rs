@@ -104,7 +104,7 @@ fn container_action(action: &str, attributes: &HashMap<String, String>) -> Optio
 
 /// The last messages, which a replay may repeat.
 #[derive(Debug, Default)]
-pub struct Recent {
+pub struct RecentEvents {
     order: VecDeque<Key>,
     keys: BTreeSet<Key>,
 }
@@ -114,7 +114,7 @@ type Key = (i64, String, String);
 /// Four times what Docker can replay (eventsLimit, daemon/events/events.go).
 const REMEMBERED: usize = 1_024;
 
-impl Recent {
+impl RecentEvents {
     /// Records the message. Returns `false` if it was recorded before.
     pub fn is_new(&mut self, message: &EventMessage) -> bool {
         let actor = message.actor.as_ref();

@@ -2,7 +2,7 @@
 
 use bollard::models::EventMessage;
 
-use super::{Parsed, Recent, instant, parse};
+use super::{Parsed, RecentEvents, instant, parse};
 use crate::model::event::{DockerAction, DockerEvent};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
@@ -90,7 +90,7 @@ fn reads_instants_with_nanoseconds() {
 
 #[test]
 fn drops_replayed_messages_and_keeps_similar_ones() {
-    let mut recent = Recent::default();
+    let mut recent = RecentEvents::default();
     assert!(recent.is_new(&container("start", "")));
     assert!(!recent.is_new(&container("start", "")));
     assert!(recent.is_new(&container("restart", "")), "another action of the same nanosecond");
@@ -103,7 +103,7 @@ fn drops_replayed_messages_and_keeps_similar_ones() {
 
 #[test]
 fn remembers_a_whole_replay_within_its_bound() {
-    let mut recent = Recent::default();
+    let mut recent = RecentEvents::default();
     let at = |nanos| {
         let mut message = container("start", "");
         message.time_nano = Some(nanos);
