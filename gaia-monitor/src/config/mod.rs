@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use values::{Age, FailOn, Seconds, Size};
 
 use crate::model::incident::HttpxClass;
-use crate::model::settings::{Logs, Policy, Scope, Settings, Waits};
+use crate::model::settings::{LogSettings, Policy, Scope, Settings, Waits};
 use crate::model::time::Nanos;
 use crate::output::journal::Limits;
 
@@ -56,7 +56,7 @@ pub struct LogsConfig {
 
 impl Default for LogsConfig {
     fn default() -> Self {
-        Self { lines: Logs::default().lines }
+        Self { lines: LogSettings::default().lines }
     }
 }
 
@@ -221,7 +221,7 @@ impl Config {
             scope: Scope { projects, containers, labels },
             policy: Policy { default, services, waits },
             include_cancelled,
-            logs: Logs { lines: logs.lines },
+            logs: LogSettings { lines: logs.lines },
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::engine::effect::Request;
 use crate::model::event::{Fact, Observation};
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
-use crate::sources::logs::{self, Lines, LogRequest};
+use crate::sources::logs::{self, LineSelection, LogRequest};
 use crate::sources::postmortem;
 use crate::sources::worker::SourceThread;
 
@@ -37,8 +37,8 @@ impl Enrichment {
     pub(super) fn request(&self, request: Request) {
         match request {
             Request::Logs { subject, clients, since } => {
-                let subject = subject.into_iter().map(|container| (container, Lines::All));
-                let clients = clients.into_iter().map(|container| (container, Lines::Errors));
+                let subject = subject.into_iter().map(|container| (container, LineSelection::All));
+                let clients = clients.into_iter().map(|container| (container, LineSelection::Errors));
                 for (container, lines) in subject.chain(clients) {
                     let request = LogRequest { container, lines, since };
                     // A closed channel means that the run is ending.

@@ -39,13 +39,13 @@ use crate::pipeline::channel::{Batch, EventSender, Losses};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::timer::DeadlineTimer;
 use crate::privileges::{self, ThreadRole};
-use crate::sources::dns::DnsProbes;
+use crate::sources::dns::DnsProber;
 use crate::sources::docker::{Connected, DockerError, FilterChange, Source};
 use crate::sources::ebpf::cgroup::enter_host_namespace;
 use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
 use crate::sources::inventory;
 use crate::sources::logs;
-use crate::sources::netlink::Interfaces;
+use crate::sources::netlink::InterfaceWatch;
 use crate::sources::netns::Broker;
 use crate::sources::netstat::ListenCounters;
 use crate::sources::worker::SourceThread;
@@ -168,7 +168,7 @@ impl Channels {
 /// Threads that keep a privilege, or used one at their start, which all other threads drop.
 struct PrivilegedThreads {
     broker: Broker,
-    interfaces: Interfaces,
+    interfaces: InterfaceWatch,
     reader: SourceThread,
     /// Dropped, and its thread ended, once the inventory has been read.
     inventory: SourceThread,
@@ -195,7 +195,7 @@ impl PrivilegedThreads {
             privileges::reduce(ThreadRole::Interfaces)
         };
         Ok(Self {
-            interfaces: Interfaces::start(ThreadRole::Interfaces.thread(), broker.clone(), clock, sender, prepare)?,
+            interfaces: InterfaceWatch::start(ThreadRole::Interfaces.thread(), broker.clone(), clock, sender, prepare)?,
             broker,
             reader: worker(ThreadRole::Reader)?,
             inventory: worker(ThreadRole::Inventory)?,
@@ -224,7 +224,7 @@ async fn event_loop(
     let logs = logs::Source::new(options.docker_host.clone(), clock.clone(), log_sender, log_requests);
     let logs = tokio::spawn(logs.run());
     let publish = publisher(filter.clone(), sender.clone());
-    let dns = DnsProbes::start(broker.clone(), options.scope.clone(), clock.clone(), sender.with_stage("pipeline.dns"))
+    let dns = DnsProber::start(broker.clone(), options.scope.clone(), clock.clone(), sender.with_stage("pipeline.dns"))
         .map_err(|source| DaemonError::Start { what: "DNS lookups", source })?;
     let counters = ListenCounters::start(clock.clone(), sender.with_stage("pipeline.netstat"))
         .map_err(|source| DaemonError::Start { what: "reader of listen counters", source })?;

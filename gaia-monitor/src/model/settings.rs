@@ -16,17 +16,17 @@ pub struct Settings {
     pub include_cancelled: bool,
     /// Recordings older than this setting contain no log lines.
     #[serde(default)]
-    pub logs: Logs,
+    pub logs: LogSettings,
 }
 
 /// How many log lines of containers an incident contains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Logs {
+pub struct LogSettings {
     /// The most lines of the subject, and the most of all clients, in one incident. 0: logs are not read.
     pub lines: usize,
 }
 
-impl Default for Logs {
+impl Default for LogSettings {
     fn default() -> Self {
         Self { lines: 20 }
     }

@@ -54,7 +54,10 @@ impl File {
     /// A file of nothing but unit tests.
     #[must_use]
     pub fn is_test(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.ends_with("_tests.rs") || self.path.contains("/tests/")
+        self.path.ends_with("/tests.rs")
+            || self.path.ends_with("_tests.rs")
+            || self.path.ends_with("test_fixtures.rs")
+            || self.path.contains("/tests/")
     }
 
     /// A product source that is no test.

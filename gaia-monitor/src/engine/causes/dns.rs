@@ -3,7 +3,7 @@
 //! Opens when: a lookup fails and neither a termination nor an outage of the container that has the name explains it; a
 //! live server breaks a response after its own lookup failed between the request's first byte and the close.
 //! Closes when: the name resolves again for a client that had been refused.
-//! Stays silent when: the name means nothing on this host (see `failures/lookup`).
+//! Stays silent when: the name means nothing on this host (see `failures/failed_lookup`).
 //! Moment: the first failed lookup affected, or the server's own.
 //! Distinguished from: `app_closed` by the failed lookup; from terminations and outages by the container, which runs and
 //! is attached.

@@ -2,12 +2,12 @@
 
 /// Connections and connection attempts: is a change a failure for the client?
 pub mod detect;
+/// Lookups.
+pub mod failed_lookup;
 /// Refusals that another address made good.
 pub mod happy_eyeballs;
 /// The exception class of httpx.
 pub mod httpx;
-/// Lookups.
-pub mod lookup;
 /// The failure with its `affected` entry.
 pub mod record;
 /// Whether the client's policy retries it.

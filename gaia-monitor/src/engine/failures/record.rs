@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::engine::failures::detect::Detected;
+use crate::engine::failures::failed_lookup::FailedLookup;
 use crate::engine::failures::httpx::{SocketEvidence, client_error};
-use crate::engine::failures::lookup::FailedLookup;
 use crate::engine::failures::retry_policy;
 use crate::engine::failures::table::{Failure, Symptom};
 use crate::engine::types::evidence::Evidence;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::failures::table::Failures;
-use crate::engine::failures::{lookup, record};
+use crate::engine::failures::{failed_lookup, record};
 use crate::engine::types::ids::{CaseId, FailureId};
 use crate::engine::world::World;
 use crate::engine::world::dns::lookups::LookupId;
@@ -33,7 +33,7 @@ impl FailedLookups {
         cases: &mut Cases,
         id: LookupId,
     ) -> Option<FailureId> {
-        let failed = lookup::detect(world, id)?;
+        let failed = failed_lookup::detect(world, id)?;
         let new = record::lookup(world, &failed, policy)?;
         if let Some(known) = self.by_lookup.get(&id).copied() {
             binding::unbind(failures, cases, known);

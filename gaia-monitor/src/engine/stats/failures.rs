@@ -67,10 +67,10 @@ impl Uncounted {
         &mut self,
         ctx: Context,
         timers: &mut TimerQueue,
-        case: CaseId,
+        settled: CaseId,
         effects: &mut Vec<Effect>,
     ) {
-        let of_case = |id: FailureId| ctx.failures.get(id).is_some_and(|failure| failure.case == Some(case));
+        let of_case = |id: FailureId| ctx.failures.get(id).is_some_and(|failure| failure.case == Some(settled));
         let waiting = std::mem::take(&mut self.waiting);
         let (now, later): (VecDeque<_>, VecDeque<_>) = waiting.into_iter().partition(|(_, id)| of_case(*id));
         self.waiting = later;

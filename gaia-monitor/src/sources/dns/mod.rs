@@ -34,13 +34,13 @@ const STAGE: &str = "dns.plan";
 
 /// Handle of the thread, which ends when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct DnsProbes {
+pub struct DnsProber {
     facts: mpsc::Sender<Fact>,
     sender: EventSender,
 }
 
-impl DnsProbes {
-    /// Starts the thread. It sends queries once [`DnsProbes::on_fact`] has received a container.
+impl DnsProber {
+    /// Starts the thread. It sends queries once [`DnsProber::on_fact`] has received a container.
     ///
     /// # Errors
     /// When the system cannot provide a thread or a timer.

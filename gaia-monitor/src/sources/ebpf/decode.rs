@@ -8,7 +8,7 @@ use gaia_monitor_abi::{
     ResetSentRecord, SignalRecord, SocketErrorRecord, SocketReadRecord, SocketRecord, TaskRecord, TcpStateRecord,
 };
 
-use super::names::{self, Names};
+use super::names::{self, KernelNames};
 use super::{drops, http};
 use crate::model::event::{
     DnsContent, DnsMessage, DnsSocketClosed, ExitStatus, Fact, Observation, Process, ProcessExec, ProcessExited,
@@ -25,7 +25,12 @@ const STATUS_SIGNAL: u32 = 0x7f;
 const STATUS_CORE: u32 = 0x80;
 
 /// Appends the facts of a record, in order.
-pub(super) fn decode(bytes: &[u8], names: &Names, clock: &Clock, observations: &mut Vec<Observation>) -> Option<()> {
+pub(super) fn decode(
+    bytes: &[u8],
+    names: &KernelNames,
+    clock: &Clock,
+    observations: &mut Vec<Observation>,
+) -> Option<()> {
     let header: Header = read(bytes)?;
     let at = clock.stamp_of_boot(header.boot_ns);
     let fact = match Kind::of(header.kind)? {
@@ -58,7 +63,7 @@ pub(super) fn decode(bytes: &[u8], names: &Names, clock: &Clock, observations: &
     Some(())
 }
 
-fn tcp_state(record: &TcpStateRecord, names: &Names, clock: &Clock) -> Fact {
+fn tcp_state(record: &TcpStateRecord, names: &KernelNames, clock: &Clock) -> Fact {
     Fact::TcpState(TcpStateChange {
         socket: socket(&record.socket),
         old: names.state(record.old),
@@ -74,11 +79,11 @@ fn tcp_state(record: &TcpStateRecord, names: &Names, clock: &Clock) -> Fact {
     })
 }
 
-fn reset_received(record: &ResetReceivedRecord, names: &Names) -> Fact {
+fn reset_received(record: &ResetReceivedRecord, names: &KernelNames) -> Fact {
     Fact::ResetReceived(ResetReceived { socket: socket(&record.socket), state: names.state(record.state) })
 }
 
-fn reset_sent(record: &ResetSentRecord, names: &Names) -> Fact {
+fn reset_sent(record: &ResetSentRecord, names: &KernelNames) -> Fact {
     Fact::ResetSent(ResetSent {
         socket: socket(&record.socket),
         reason: names.reset_reason(record.reason),
@@ -86,7 +91,7 @@ fn reset_sent(record: &ResetSentRecord, names: &Names) -> Fact {
     })
 }
 
-fn socket_error(record: &SocketErrorRecord, names: &Names) -> Fact {
+fn socket_error(record: &SocketErrorRecord, names: &KernelNames) -> Fact {
     Fact::SocketError(SocketError {
         socket: socket(&record.socket),
         state: names.state(record.state),
@@ -120,7 +125,7 @@ fn process_exited(record: &ProcessExitedRecord) -> Fact {
     })
 }
 
-fn signal(record: &SignalRecord, names: &Names) -> Fact {
+fn signal(record: &SignalRecord, names: &KernelNames) -> Fact {
     Fact::Signal(Signal {
         signal: names::signal(record.signal),
         target: process(&record.target),
@@ -234,7 +239,7 @@ mod tests {
     use crate::sources::ebpf::names::fixture;
 
     /// The only fact of a record.
-    fn decode(bytes: &[u8], names: &Names, clock: &Clock) -> Option<Observation> {
+    fn decode(bytes: &[u8], names: &KernelNames, clock: &Clock) -> Option<Observation> {
         let mut observations = Vec::new();
         super::decode(bytes, names, clock, &mut observations)?;
         assert_eq!(observations.len(), 1);

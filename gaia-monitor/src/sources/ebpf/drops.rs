@@ -6,12 +6,12 @@ use gaia_monitor_abi::{
 };
 
 use super::decode::socket;
-use super::names::Names;
+use super::names::KernelNames;
 use crate::model::event::{
     AcceptQueueFull, Fact, Handshake, Hook, IcmpSent, PacketDropped, Retransmitted, Unreachable,
 };
 
-pub(super) fn dropped(record: &PacketDroppedRecord, names: &Names) -> Fact {
+pub(super) fn dropped(record: &PacketDroppedRecord, names: &KernelNames) -> Fact {
     /// Bit of the header's flags (RFC 9293).
     const SYN: u32 = 2;
     let packet = socket(&record.packet);
@@ -52,7 +52,7 @@ pub(super) fn icmp_sent(record: &IcmpSentRecord) -> Fact {
     })
 }
 
-pub(super) fn retransmitted(record: &RetransmittedRecord, names: &Names) -> Fact {
+pub(super) fn retransmitted(record: &RetransmittedRecord, names: &KernelNames) -> Fact {
     Fact::Retransmitted(Retransmitted { socket: socket(&record.socket), state: names.state(record.state) })
 }
 

@@ -10,7 +10,7 @@ use aya::programs::{
 use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::filter::FilterHandle;
-use super::names::Names;
+use super::names::KernelNames;
 use super::offsets::{Kernel, OffsetError};
 use super::reader::RingGauge;
 use super::{Probe, cgroup, preflight};
@@ -148,7 +148,7 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
     preflight::placement()?;
     let kernel = Kernel::open().map_err(|error| ProbeError::Btf { reason: error.to_string() })?;
     let layout = kernel.layout(preflight::host_netns()?)?;
-    let names = Names::read(&kernel);
+    let names = KernelNames::read(&kernel);
     let has_event = |tracepoint: &Tracepoint| kernel.event_arguments(tracepoint.event) >= tracepoint.arguments;
     let wanted_drops = names.wanted_drops();
     let btf = Btf::from_sys_fs().map_err(|error| ProbeError::Btf { reason: error.to_string() })?;

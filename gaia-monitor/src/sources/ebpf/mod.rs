@@ -27,7 +27,7 @@ pub use self::load::{Missing, ProbeError};
 pub use self::preflight::preflight;
 pub use self::reader::RingGauge;
 
-use self::names::Names;
+use self::names::KernelNames;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
 
@@ -38,7 +38,7 @@ pub struct Probe {
     ring: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
     filter: FilterHandle,
-    names: Names,
+    names: KernelNames,
     gauge: RingGauge,
     attached: Vec<String>,
     missing: Vec<Missing>,
@@ -51,7 +51,7 @@ impl Probe {
         load::load()
     }
 
-    /// Names of the attached programs.
+    /// KernelNames of the attached programs.
     #[must_use]
     pub fn attached(&self) -> Vec<String> {
         self.attached.clone()

@@ -1,4 +1,4 @@
-//! Names of the kernel's numbers, read from the running kernel where they differ between kernels.
+//! KernelNames of the kernel's numbers, read from the running kernel where they differ between kernels.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::model::event::TcpState;
 
 /// The running kernel's names.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct KernelNames {
     /// `enum sk_rst_reason`, without its prefix.
     reset_reasons: BTreeMap<u32, String>,
     /// `enum skb_drop_reason`, without its prefix.
@@ -28,7 +28,7 @@ const DROP_PREFIX: &str = "SKB_DROP_REASON_";
 
 /// Reasons that keep a packet from its socket although the connection is intact: a filter of any kind, a missing route or
 /// neighbour, a full buffer. Routine reasons at the socket itself (TCP_OLD_DATA, NO_SOCKET, TCP_FLAGS …) are excluded, and
-/// so is NOT_SPECIFIED, which is everything else. Names that a kernel does not have are ignored.
+/// so is NOT_SPECIFIED, which is everything else. KernelNames that a kernel does not have are ignored.
 const WANTED_DROPS: [&str; 36] = [
     "NETFILTER_DROP",
     "SOCKET_FILTER",
@@ -68,7 +68,7 @@ const WANTED_DROPS: [&str; 36] = [
     "BRIDGE_INGRESS_STP_STATE",
 ];
 
-impl Names {
+impl KernelNames {
     pub(super) fn read(kernel: &Kernel) -> Self {
         let mut names = Self::default();
         for (name, value) in kernel.enumerators("sk_rst_reason") {
@@ -163,8 +163,8 @@ fn state_named(name: &str) -> Option<TcpState> {
 }
 
 #[cfg(test)]
-pub(super) fn fixture() -> Names {
-    Names {
+pub(super) fn fixture() -> KernelNames {
+    KernelNames {
         reset_reasons: BTreeMap::from([(1, "NO_SOCKET".to_owned())]),
         drop_reasons: BTreeMap::from([(12, "NETFILTER_DROP".to_owned()), (33, "TCP_OLD_DATA".to_owned())]),
         states: BTreeMap::from([(1, TcpState::Established), (7, TcpState::Close), (8, TcpState::CloseWait)]),
@@ -174,7 +174,7 @@ pub(super) fn fixture() -> Names {
 
 #[cfg(test)]
 mod tests {
-    use super::{Names, errno, signal};
+    use super::{KernelNames, errno, signal};
     use crate::model::event::TcpState;
     use crate::sources::ebpf::offsets::Kernel;
 
@@ -192,7 +192,7 @@ mod tests {
         let names = super::fixture();
         let wanted = names.wanted_drops();
         assert_eq!((wanted[12], wanted[33], names.drop_reason(12).as_str()), (1, 0, "NETFILTER_DROP"));
-        let real = Names::read(&Kernel::open().unwrap());
+        let real = KernelNames::read(&Kernel::open().unwrap());
         let recorded: Vec<usize> = (0..wanted.len()).filter(|number| real.wanted_drops()[*number] == 1).collect();
         assert!(recorded.iter().any(|number| real.drop_reason(*number as u32) == "NETFILTER_DROP"), "{recorded:?}");
         assert!(!recorded.contains(&0));
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn reads_names_from_the_running_kernel() {
-        let names = Names::read(&Kernel::open().unwrap());
+        let names = KernelNames::read(&Kernel::open().unwrap());
         assert_eq!(names.state(1), TcpState::Established);
         assert_eq!(names.state(10), TcpState::Listen);
         assert_eq!(names.state(99), TcpState::Unknown);

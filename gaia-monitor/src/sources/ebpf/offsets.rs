@@ -210,7 +210,7 @@ impl Kernel {
         found.map(|(_, value)| value).ok_or(OffsetError::Enumerator { name })
     }
 
-    /// Names and values of an enum; for an empty name, those of all unnamed enums.
+    /// KernelNames and values of an enum; for an empty name, those of all unnamed enums.
     pub(super) fn enumerators(&self, owner: &str) -> Vec<(String, u32)> {
         let found = self.btf.resolve_types_by_name(owner).unwrap_or_default();
         let enums = found.into_iter().filter_map(|found| match found {

@@ -17,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
 use super::decode::decode;
-use super::names::Names;
+use super::names::KernelNames;
 use crate::model::event::Observation;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
@@ -76,7 +76,7 @@ impl RingGauge {
 pub(super) async fn run(
     ring: RingBuf<MapData>,
     lost: PerCpuArray<MapData, u64>,
-    names: Names,
+    names: KernelNames,
     gauge: RingGauge,
     clock: Arc<Clock>,
     sender: EventSender,
@@ -146,7 +146,7 @@ struct Drained {
 /// Sends the records in the ring: at most one batch, or all of them (`completely`).
 fn drain(
     ring: &mut RingBuf<MapData>,
-    names: &Names,
+    names: &KernelNames,
     gauge: &RingGauge,
     waiting: &mut u64,
     clock: &Clock,

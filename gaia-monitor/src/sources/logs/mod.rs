@@ -34,16 +34,16 @@ pub const STAGE: &str = "logs";
 
 /// Concurrent requests. Docker reads a log file in a few milliseconds; a flood of incidents must not flood Docker.
 const CONCURRENT: usize = 8;
-/// Lines that Docker returns for one request, from the end.
+/// LineSelection that Docker returns for one request, from the end.
 const TAIL: &str = "500";
-/// Lines that arrive later than this miss the incident; on a loaded host, Docker takes seconds.
+/// LineSelection that arrive later than this miss the incident; on a loaded host, Docker takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Containers whose last line is remembered. Beyond, lines are read again, and the engine drops those that it knows.
 const CONTAINERS: usize = 4_096;
 
 /// Which lines of a container are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Lines {
+pub enum LineSelection {
     /// The last ones.
     All,
     /// Those that name an error of an HTTP client.
@@ -54,7 +54,7 @@ pub enum Lines {
 #[derive(Clone, Debug)]
 pub struct LogRequest {
     pub container: ContainerId,
-    pub lines: Lines,
+    pub lines: LineSelection,
     pub since: Stamp,
 }
 
@@ -75,7 +75,7 @@ pub struct Source {
     sender: EventSender,
     requests: mpsc::Receiver<LogRequest>,
     /// Instant of the last line sent, by container.
-    read_until: BTreeMap<(ContainerId, Lines), Stamp>,
+    read_until: BTreeMap<(ContainerId, LineSelection), Stamp>,
     /// Containers whose logs cannot be read, each reported once.
     unread: BTreeSet<ContainerId>,
 }

@@ -1,16 +1,16 @@
 //! Selection of log lines. A recording keeps them, so they are few: the message of a crash first, then lines that name an
 //! error, then the last lines.
 
-use super::Lines;
+use super::LineSelection;
 use crate::model::event::LogLine;
 use crate::model::time::Stamp;
 use crate::wire::log_line::{CRASH_LINES, begins_crash, named};
 
-/// Lines kept of one response. An incident contains fewer.
+/// LineSelection kept of one response. An incident contains fewer.
 const MAX_LINES: usize = 64;
 
 /// The most relevant of lines sorted by time, sorted by time.
-pub fn most_relevant(lines: Vec<(Stamp, LogLine)>, wanted: Lines) -> Vec<(Stamp, LogLine)> {
+pub fn most_relevant(lines: Vec<(Stamp, LogLine)>, wanted: LineSelection) -> Vec<(Stamp, LogLine)> {
     let mut crash_left = 0_usize;
     let mut ranked: Vec<(u8, usize, (Stamp, LogLine))> = Vec::new();
     let count = lines.len();
@@ -22,10 +22,10 @@ pub fn most_relevant(lines: Vec<(Stamp, LogLine)>, wanted: Lines) -> Vec<(Stamp,
         crash_left = crash_left.saturating_sub(1);
         let names_error = !named(&line.text).is_empty();
         let rank = match (wanted, in_crash, names_error) {
-            (Lines::Errors, _, false) => continue,
-            (Lines::All, true, _) => 0,
-            (Lines::Errors, _, true) | (Lines::All, false, true) => 1,
-            (Lines::All, false, false) => 2,
+            (LineSelection::Errors, _, false) => continue,
+            (LineSelection::All, true, _) => 0,
+            (LineSelection::Errors, _, true) | (LineSelection::All, false, true) => 1,
+            (LineSelection::All, false, false) => 2,
         };
         // The first lines of a crash, the last of all others.
         let order = if rank == 0 { index } else { count - index };
@@ -40,7 +40,7 @@ pub fn most_relevant(lines: Vec<(Stamp, LogLine)>, wanted: Lines) -> Vec<(Stamp,
 
 #[cfg(test)]
 mod tests {
-    use super::super::Lines;
+    use super::super::LineSelection;
     use super::{MAX_LINES, most_relevant};
     use crate::model::event::{LogLine, LogStream};
     use crate::model::ids::ContainerId;
@@ -60,7 +60,7 @@ mod tests {
         let chatter = |count: usize| (0..count).map(|number| format!("GET /health {number}"));
         let crash = ["Fatal Python error: Segmentation fault", "Current thread 0x1:", "  File \"x\", line 1"];
         let story = chatter(500).chain(crash.map(str::to_owned)).chain(chatter(500));
-        let kept = most_relevant(lines(story), Lines::All);
+        let kept = most_relevant(lines(story), LineSelection::All);
         assert_eq!(kept.len(), MAX_LINES);
         assert!(crash.iter().all(|line| texts(&kept).contains(line)), "{kept:?}");
         assert!(kept.is_sorted());
@@ -70,6 +70,6 @@ mod tests {
     #[test]
     fn keeps_only_errors_of_a_client() {
         let story = ["GET /", "attempt 1 failed: ConnectError", "Fatal Python error: x"].map(str::to_owned);
-        assert_eq!(texts(&most_relevant(lines(story), Lines::Errors)), ["attempt 1 failed: ConnectError"]);
+        assert_eq!(texts(&most_relevant(lines(story), LineSelection::Errors)), ["attempt 1 failed: ConnectError"]);
     }
 }

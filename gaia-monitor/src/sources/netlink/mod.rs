@@ -60,14 +60,14 @@ enum Command {
 
 /// Handle of the thread, which ends when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct Interfaces {
+pub struct InterfaceWatch {
     commands: mpsc::SyncSender<Command>,
     /// Wakes the thread from poll(2).
     waker: Arc<UnixStream>,
     sender: EventSender,
 }
 
-impl Interfaces {
+impl InterfaceWatch {
     /// Starts the thread, which runs `prepare`, then watches the host's namespace, and that of each container from its
     /// [`Fact::ContainerSeen`] on.
     ///

@@ -4,7 +4,7 @@
 pub mod interfaces;
 
 // One period without reachability.
-mod outage;
+mod outage_period;
 
 // All outages, matched with Docker's network events.
 pub mod outages;

@@ -16,7 +16,7 @@ use crate::model::time::{Nanos, Stamp};
 use crate::engine::world::containers::Containers;
 use crate::engine::world::network::interfaces::{Fault, Interfaces};
 
-pub use crate::engine::world::network::outage::{Outage, OutageId, Place};
+pub use crate::engine::world::network::outage_period::{Outage, OutageId, Place};
 
 const OUTAGES_CAP: usize = 1_024;
 /// Docker emits `disconnect` at most this long after it removed the interface (22 ms measured, more under load).
