@@ -23,13 +23,10 @@ netstat network networks output packets pipeline privileges process processes pr
 routes rules run scheduling scope serve settings signal sockdiag socket sockets sources stats stderr stream style \
 summary tables tcp terminal text time timer timers values watch words worker writer";
 
-const GLOSSARY_CEILING: f64 = 85.0;
-const ENTRIES_CEILING: f64 = 2.0;
-
 pub const RULES: [Rule; 3] = [
     Rule { name: "docs: links lead somewhere", ceiling: 0.0, bar: 0.0, measure: dead_links },
-    Rule { name: "docs: the glossary has every module name", ceiling: GLOSSARY_CEILING, bar: 0.0, measure: glossary },
-    Rule { name: "docs: entry pages link the scenarios", ceiling: ENTRIES_CEILING, bar: 0.0, measure: entries },
+    Rule { name: "docs: the glossary has every module name", ceiling: 0.0, bar: 0.0, measure: glossary },
+    Rule { name: "docs: entry pages link the scenarios", ceiling: 0.0, bar: 0.0, measure: entries },
 ];
 
 /// Targets of relative links; addresses and anchors within the page are left out.
