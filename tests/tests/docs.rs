@@ -1,142 +1,197 @@
-//! Pages that must agree with the code: the decision table, the headers of the causes, the facts of a recording.
-//! `UPDATE_EXPECT=1` rewrites what is generated.
-#![expect(clippy::unwrap_used, reason = "a helper fails its test by panicking")]
+//! Pages that repeat the source: the decision table, the causes, the facts. `UPDATE_EXPECT=1` rewrites what is generated.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use gaia_monitor::engine::causes::{PRECEDENCE, Row};
+use gaia_monitor::engine::causes::{PRECEDENCE, Row, Step};
 use gaia_monitor_tests::host;
 
-const BEGIN: &str = "<!-- generated: do not edit between the markers -->";
-const END: &str = "<!-- end of the generated part -->";
-/// Files of `engine/causes/` in the order of the page.
-const CAUSES: [&str; 12] = [
-    "termination",
-    "worker",
-    "pause",
-    "outage",
-    "dns",
-    "packet_filter",
-    "accept_queue",
-    "closed_port",
-    "application",
-    "client",
-    "chain",
-    "unknown",
-];
+const DECISIONS: &str = "gaia-monitor/docs/decisions.md";
+const CAUSES: &str = "gaia-monitor/docs/causes.md";
+const EVENTS: &str = "gaia-monitor/docs/events.md";
+const FOLDER: &str = "gaia-monitor/src/engine/causes";
 
-fn product(path: &str) -> PathBuf {
-    host::workspace().join("gaia-monitor").join(path)
+/// How the sentences of a header begin.
+const LABELS: [&str; 7] =
+    ["Opens when", "Joins when", "Attributes when", "Closes when", "Stays silent when", "Moment", "Distinguished from"];
+const WIDTH: usize = 120;
+
+fn path(name: &str) -> PathBuf {
+    host::workspace().join(name)
 }
 
-/// Compares the generated part of a page, or rewrites it.
-fn check(page: &str, generated: &str) {
-    let path = product(page);
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).unwrap_or_else(|| panic!("{page} has no line `{BEGIN}`"));
-    let (current, after) = rest.split_once(END).unwrap_or_else(|| panic!("{page} has no line `{END}`"));
-    let wanted = format!("\n\n{}\n\n", generated.trim());
-    if current != wanted && std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, format!("{before}{BEGIN}{wanted}{END}{after}")).unwrap();
-        return;
+fn read(name: &str) -> String {
+    fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Compares the part of a page between two markers, or rewrites it.
+fn check(page: &str, begin: &str, end: &str, generated: &str) {
+    let text = read(page);
+    let (before, rest) = text.split_once(begin).unwrap_or_else(|| panic!("{page} does not contain {begin:?}"));
+    let (current, after) = rest.split_once(end).unwrap_or_else(|| panic!("{page} does not contain {end:?}"));
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(path(page), format!("{before}{begin}{generated}{end}{after}")).expect(page);
+    } else {
+        assert_eq!(current, generated, "{page} is not current; UPDATE_EXPECT=1 rewrites it");
     }
-    assert_eq!(current, wanted, "{page} is not current: UPDATE_EXPECT=1 rewrites it");
+}
+
+/// Variants of an enum, read from its source.
+fn variants(file: &str, name: &str) -> Vec<String> {
+    let text = read(file);
+    let begin = format!("pub enum {name} {{\n");
+    let (_, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("{file} does not contain {begin:?}"));
+    let body = rest.split("\n}").next().unwrap_or_default();
+    let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
+    let of_variants = lines.filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()));
+    of_variants.map(|line| line.chars().take_while(char::is_ascii_alphanumeric).collect()).collect()
+}
+
+fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
+}
+
+/// The first column of the table under a heading line, without code marks.
+fn first_column(page: &str, heading: &str) -> Vec<String> {
+    let rows = page.split_once(heading).unwrap_or_else(|| panic!("no table {heading:?}")).1.lines().skip(2);
+    let rows = rows.map_while(|line| line.strip_prefix("| "));
+    rows.filter_map(|line| line.split(" | ").next()).map(|cell| cell.replace('`', "")).collect()
 }
 
 #[test]
-fn decisions_page_equals_the_table() {
-    let mut table = "| symptom | order of causes |\n|---|---|\n".to_owned();
-    for (row, steps) in PRECEDENCE {
+fn decisions_prints_the_decision_table() {
+    let row = |(row, steps): &(Row, &[Step])| {
         let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
-        table.push_str(&format!("| {} | {} |\n", row.name(), names.join(" → ")));
-    }
-    check("docs/decisions.md", &table);
+        format!("| {} | {} |", row.name(), names.join(" → "))
+    };
+    let table: Vec<String> = PRECEDENCE.iter().map(row).collect();
+    check(DECISIONS, "| symptom | order of causes |\n|---|---|\n", "\n\n", &table.join("\n"));
 }
 
 #[test]
-fn decision_table_has_every_row_once_in_order() {
-    let rows: Vec<Row> = PRECEDENCE.iter().map(|(row, _)| *row).collect();
-    assert_eq!(rows, Row::ALL);
-    for (row, steps) in PRECEDENCE {
-        assert!(!steps.is_empty(), "{}", row.name());
-        let names: BTreeSet<&str> = steps.iter().map(|step| step.name).collect();
-        assert_eq!(names.len(), steps.len(), "{} tries a step twice", row.name());
-    }
+fn the_decision_table_has_every_row_once_and_in_order() {
+    let rows: Vec<String> = PRECEDENCE.iter().map(|(row, _)| format!("{row:?}")).collect();
+    assert_eq!(rows, variants(&format!("{FOLDER}/situation.rs"), "Row"));
 }
 
-/// The module header of a cause as a section: its kinds, then one item for each labelled sentence.
-fn section(name: &str) -> String {
-    let path = product(&format!("src/engine/causes/{name}.rs"));
-    let source = fs::read_to_string(&path).unwrap();
-    let header = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim_start);
-    let mut section = format!("### `{name}`\n");
-    let mut paragraph = String::new();
-    let mut flush = |paragraph: &mut String| {
-        if !paragraph.is_empty() {
-            section.push_str(&format!("\n{}\n", plain(paragraph)));
-            paragraph.clear();
-        }
+#[test]
+fn decisions_lists_every_symptom() {
+    let file = "gaia-monitor/src/engine/failures/table.rs";
+    let source = read(file);
+    let name = |variant: String| {
+        let arm = source.split(&format!("Symptom::{variant} => \"")).nth(1);
+        arm.and_then(|rest| rest.split('"').next()).unwrap_or_else(|| panic!("{variant} has no name")).to_owned()
     };
-    for line in header {
-        let labelled = ["Opens", "Attributes", "Joins", "Closes", "Stays silent", "Moment", "Distinguished"];
-        if line.is_empty() || labelled.iter().any(|label| line.starts_with(label)) {
-            flush(&mut paragraph);
-        }
-        if !paragraph.is_empty() {
-            paragraph.push(' ');
-        }
-        paragraph.push_str(line);
+    let names: Vec<String> = variants(file, "Symptom").into_iter().map(name).collect();
+    assert_eq!(first_column(&read(DECISIONS), "| symptom | the client's socket received | row |"), names);
+}
+
+#[test]
+fn events_lists_every_fact() {
+    let keys: Vec<String> =
+        variants("gaia-monitor/src/model/event/mod.rs", "Fact").iter().map(|name| snake_case(name)).collect();
+    let mut listed = first_column(&read(EVENTS), "| fact | meaning | source | fields |");
+    let mut expected = keys;
+    listed.sort();
+    expected.sort();
+    assert_eq!(listed, expected);
+}
+
+#[test]
+fn causes_prints_the_headers_of_the_causes() {
+    let mut generated = "\n".to_owned();
+    for file in files() {
+        generated.push_str(&section(&file));
     }
-    flush(&mut paragraph);
+    check(CAUSES, "<!-- generated from engine/causes -->\n", "<!-- end -->", &generated);
+}
+
+/// Files of causes: those with an entry in `CAUSES`, in its order; then those that only attribute.
+fn files() -> Vec<String> {
+    let source = read(&format!("{FOLDER}/mod.rs"));
+    let (_, rest) = source.split_once("const CAUSES:").expect("CAUSES");
+    let entries = rest.lines().skip(1).map_while(|line| line.trim().strip_prefix('&'));
+    let mut files: Vec<String> = entries.filter_map(|entry| Some(entry.split_once("::")?.0.to_owned())).collect();
+    let modules = source.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let further: Vec<String> = modules.map(str::to_owned).filter(|name| !files.contains(name)).collect();
+    files.extend(
+        further.into_iter().filter(|name| read(&format!("{FOLDER}/{name}.rs")).contains("//! Attributes when: ")),
+    );
+    files
+}
+
+/// The section of one cause: its kinds as the title, the header's text, and a bullet for each labelled sentence.
+fn section(file: &str) -> String {
+    let source = read(&format!("{FOLDER}/{file}.rs"));
+    let header: Vec<&str> = source.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
+    let text = without_links(&header.join("\n"));
+    let mut paragraphs = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
+    let first = paragraphs.next().unwrap_or_default();
+    let (title, rest) = first.split_once(": ").unwrap_or_else(|| panic!("{file}: the header has no title"));
+    let mut section = format!("### {title}\n\n{}\n", wrapped(&capitalised(rest), ""));
+    for paragraph in paragraphs {
+        section.push('\n');
+        for (label, text) in labelled(&paragraph) {
+            let item = label.map(|label| wrapped(&format!("- *{label}*: {text}"), "  "));
+            section.push_str(&item.unwrap_or_else(|| wrapped(text, "")));
+            section.push('\n');
+        }
+    }
+    section.push('\n');
     section
 }
 
-/// Links within the code are no links on the page.
-fn plain(text: &str) -> String {
-    text.trim().replace("[`crate::engine::", "`").replace("[`super::", "`").replace("[`", "`").replace("`]", "`")
-}
-
-#[test]
-fn causes_page_contains_the_header_of_every_cause() {
-    let sections: Vec<String> = CAUSES.iter().map(|name| section(name)).collect();
-    check("docs/causes.md", &sections.join("\n"));
-    let files = fs::read_dir(product("src/engine/causes")).unwrap();
-    let stems = files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
-    let shared = ["mod", "situation", "exit", "awaited"];
-    let found: BTreeSet<String> = stems.filter(|stem| !shared.contains(&stem.as_str())).collect();
-    assert_eq!(found, CAUSES.iter().map(|name| (*name).to_owned()).collect());
-}
-
-#[test]
-fn events_page_lists_every_fact() {
-    let source = fs::read_to_string(product("src/model/event/mod.rs")).unwrap();
-    let (_, facts) = source.split_once("pub enum Fact {").unwrap();
-    let (facts, _) = facts.split_once("\n}").unwrap();
-    let is_variant = |line: &&str| line.starts_with("    ") && line[4..].starts_with(|c: char| c.is_ascii_uppercase());
-    let variants = facts.lines().filter(is_variant).map(|line| {
-        let name: String = line.trim().chars().take_while(char::is_ascii_alphanumeric).collect();
-        snake_case(&name)
+/// Splits a paragraph in front of each label.
+fn labelled(paragraph: &str) -> Vec<(Option<&'static str>, &str)> {
+    let found = LABELS.into_iter().filter_map(|label| {
+        let at = paragraph.find(&format!("{label}: "))?;
+        Some((at, at + label.len() + 2, label))
     });
-    let variants: BTreeSet<String> = variants.collect();
-    let page = fs::read_to_string(product("docs/events.md")).unwrap();
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(key, _)| key.to_owned()));
-    let listed: BTreeSet<String> = rows.filter(|key| !HEADER_KEYS.contains(&key.as_str())).collect();
-    assert_eq!(listed, variants);
+    let mut found: Vec<(usize, usize, &'static str)> = found.collect();
+    found.sort_unstable();
+    let mut parts = Vec::new();
+    let first = found.first().map_or(paragraph.len(), |(at, ..)| *at);
+    if first > 0 {
+        parts.push((None, paragraph[..first].trim()));
+    }
+    for (index, (_, begin, label)) in found.iter().enumerate() {
+        let end = found.get(index + 1).map_or(paragraph.len(), |(at, ..)| *at);
+        parts.push((Some(*label), paragraph[*begin..end].trim()));
+    }
+    parts
 }
 
-/// Keys of the first line and of every event, which the page lists as well.
-const HEADER_KEYS: [&str; 10] =
-    ["format", "version", "kernel", "started_at", "booted_at", "settings", "seq", "seen", "at", "fact"];
+/// Links to items become code, relative to the engine.
+fn without_links(text: &str) -> String {
+    let text = text.replace("[`super::", "[`").replace("[`crate::engine::", "[`");
+    text.replace("[`", "`").replace("`]", "`")
+}
 
-fn snake_case(name: &str) -> String {
-    let mut snake = String::new();
-    for character in name.chars() {
-        if character.is_ascii_uppercase() && !snake.is_empty() {
-            snake.push('_');
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn wrapped(text: &str, indent: &str) -> String {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.trim().is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines.push(std::mem::replace(&mut line, format!("{indent}{word}")));
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
         }
-        snake.push(character.to_ascii_lowercase());
     }
-    snake
+    lines.push(line);
+    lines.join("\n")
 }

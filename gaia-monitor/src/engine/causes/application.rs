@@ -5,7 +5,7 @@
 //! connection before its application read any part of the next request; the client times out on a live server; the
 //! response breaks the framing of HTTP/1.x.
 //! Closes when: it settles (none of these has a condition); failures of one process and cause join while the gaps between
-//! them are under [`GAP`].
+//! them are under 1 s ([`GAP`]).
 //! Stays silent when: every response was complete.
 //! Moment: the server's close; the client's close for `server_slow`; the bytes that broke the framing.
 //! Distinguished from: deaths by the task, which is not exiting; chains by an upstream failure in between.

@@ -5,7 +5,7 @@
 //! retransmission was dropped as well. A refusal is a filter's if the kernel sent none in its own name.
 //!
 //! Opens when: a failure met such a drop, or a RST or ICMP error that no endpoint and no closed port sent.
-//! Closes when: traffic passes for [`PASSES_FOR`], or the container goes down.
+//! Closes when: traffic passes for 1 s ([`PASSES_FOR`]), or the container goes down.
 //! Stays silent when: the dropped packets got through later.
 //! Moment: the first packet of an affected connection that was dropped.
 //! Distinguished from: `server_slow` by the drop; `not_listening` and `app_aborted` by the missing RST of the kernel.

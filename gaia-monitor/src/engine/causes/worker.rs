@@ -1,7 +1,7 @@
 //! `worker_died`: the death of a relevant process that is not its container's first.
 //!
 //! Opens when: a process that serves, or an OOM victim, ended, it was no clean termination, and its container was not
-//! going down. Joins when: workers of the same container died in the same way less than [`GAP`] before.
+//! going down. Joins when: workers of the same container died in the same way less than 10 s ([`GAP`]) before.
 //! Closes when: [`GAP`] has passed since the last death and, if a port closed with the worker, the port is open again or
 //! the container went down. Stays silent when: the process entered through exec or a health check, or ended cleanly.
 //! Moment: the exit of the last thread.
