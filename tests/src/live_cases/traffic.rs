@@ -66,11 +66,10 @@ fn begin(stage: &Stage, lasting: Duration) -> Result<Stack> {
     let tls = start("tls", stage.recipe("tls"), &["http", "--tls"])?;
     let raw = start("old", stage.recipe("old"), &["raw"])?;
     let fork = start("fork", stage.recipe("fork"), &["fork", "--workers", "3", "--limit", "25"])?;
-    let recycled = start("recycled", stage.recipe("recycled"), &["http", "--workers", "3", "--limit", "40"])?;
     let idle = start("idle", checked("idle").init(), &["http"])?;
     let port = core.container.published_port(stage.port)?;
     let urls = json!({
-        "core": core.url(""), "raw": raw.url(""), "fork": fork.url(""), "recycled": recycled.url(""),
+        "core": core.url(""), "raw": raw.url(""), "fork": fork.url(""),
         "tls": tls.url("").replace("http:", "https:"),
     });
     let seconds = lasting.as_secs_f64().to_string();
