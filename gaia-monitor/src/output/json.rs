@@ -94,14 +94,6 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for JsonLines<W> {
             Effect::Count(_) | Effect::Enrich(_) => Ok(()),
         }
     }
-
-    fn idle(&mut self) -> Result<(), WriteError> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _lost: u64) -> Result<(), WriteError> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -125,14 +125,6 @@ impl Writer<Arc<Effect>> for Recent {
             Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => Ok(()),
         }
     }
-
-    fn idle(&mut self) -> Result<(), WriteError> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _lost: u64) -> Result<(), WriteError> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -12,5 +12,5 @@ pub mod postmortem;
 pub mod procfs;
 pub mod sockdiag;
 #[cfg(test)]
-mod test_fixtures;
+pub mod test_fixtures;
 pub mod worker;

@@ -19,7 +19,7 @@ use crate::output::Outputs;
 use crate::output::queue::{Overflow, WriteError, Writer};
 use crate::pipeline::channel::{EventSender, Losses};
 use crate::pipeline::clock::Clock;
-use crate::sources::procfs;
+use crate::sources::{procfs, test_fixtures};
 
 /// Passes the recorded events to a closure.
 struct Recorder<F>(F);
@@ -35,14 +35,6 @@ impl<F: FnMut(Event) + Send + 'static> Writer<Event> for Recorder<F> {
 
     fn take(&mut self, event: Event, _lost_before: u64) -> Result<(), WriteError> {
         (self.0)(event);
-        Ok(())
-    }
-
-    fn idle(&mut self) -> Result<(), WriteError> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _lost: u64) -> Result<(), WriteError> {
         Ok(())
     }
 }
@@ -73,28 +65,9 @@ fn container(pid: Pid) -> [Fact; 2] {
     let (cgroup, netns) = (CgroupId(7), NetnsId(7));
     let process = Process { pid, ns_pid: 1, ns_level: 1, cgroup, netns, comm: "server".into() };
     let info = ContainerInfo {
-        id: ContainerId("c".repeat(64)),
-        name: "core".into(),
-        image: "core:1".into(),
-        project: None,
-        service: None,
-        labels: [].into(),
-        running: true,
-        paused: false,
-        started_at: None,
-        pid: Some(pid),
         cgroup: Some(cgroup),
         netns: Some(netns),
-        init: false,
-        host_network: false,
-        stop_signal: "SIGTERM".into(),
-        health: None,
-        restart_policy: None,
-        memory_limit: None,
-        networks: Vec::new(),
-        published: Vec::new(),
-        endpoints: Vec::new(),
-        exit_code: None,
+        ..test_fixtures::container(ContainerId("c".repeat(64)), pid.0)
     };
     [
         Fact::ContainerSeen(Box::new(info)),

@@ -46,13 +46,17 @@ pub trait Writer<T>: Send + 'static {
     /// Writes one item; `lost_before` items between it and the previous one did not fit into the queue.
     fn take(&mut self, item: T, lost_before: u64) -> Result<(), WriteError>;
     /// The queue is empty: a good moment to flush.
-    fn idle(&mut self) -> Result<(), WriteError>;
+    fn idle(&mut self) -> Result<(), WriteError> {
+        Ok(())
+    }
     /// How often to call [`Writer::idle`] again while the queue stays empty; `None`: not again.
     fn idle_interval(&self) -> Option<Duration> {
         None
     }
     /// The queue has ended; `lost` items were dropped after the last one.
-    fn finish(&mut self, lost: u64) -> Result<(), WriteError>;
+    fn finish(&mut self, _lost: u64) -> Result<(), WriteError> {
+        Ok(())
+    }
 }
 
 struct Item<T> {

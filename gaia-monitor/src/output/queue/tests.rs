@@ -26,9 +26,6 @@ impl Writer<u64> for Slow {
         self.seen.lock().unwrap().push((item, lost_before));
         Ok(())
     }
-    fn idle(&mut self) -> Result<(), WriteError> {
-        Ok(())
-    }
     fn finish(&mut self, lost: u64) -> Result<(), WriteError> {
         self.seen.lock().unwrap().push((u64::MAX, lost));
         Ok(())
@@ -81,12 +78,6 @@ impl Writer<u64> for Broken {
     }
     fn take(&mut self, _: u64, _: u64) -> Result<(), WriteError> {
         Err(WriteError::Closed(io::ErrorKind::BrokenPipe.into()))
-    }
-    fn idle(&mut self) -> Result<(), WriteError> {
-        Ok(())
-    }
-    fn finish(&mut self, _: u64) -> Result<(), WriteError> {
-        Ok(())
     }
 }
 

@@ -108,10 +108,6 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for Terminal<W> {
         self.write(page)
     }
 
-    fn idle(&mut self) -> Result<(), WriteError> {
-        Ok(())
-    }
-
     fn finish(&mut self, lost: u64) -> Result<(), WriteError> {
         let mut page = Page::new(self.colour);
         left_out(&mut page, lost);
