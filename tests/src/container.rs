@@ -87,17 +87,6 @@ impl Recipe {
         self.option("--init", "true")
     }
 
-    #[must_use]
-    pub fn cap_add(self, capability: &str) -> Self {
-        self.option("--cap-add", capability)
-    }
-
-    /// How long `docker stop` waits before it kills.
-    #[must_use]
-    pub fn stop_grace(self, seconds: u32) -> Self {
-        self.option("--stop-timeout", &seconds.to_string())
-    }
-
     /// Publishes a port on a free port of 127.0.0.1; [`Container::published_port`] returns it.
     #[must_use]
     pub fn publish(self, port: u16) -> Self {

@@ -157,30 +157,6 @@ impl Witness {
             other => bail!("asked for an exit, got {other:?}"),
         }
     }
-
-    /// When the socket `local` → `remote` made its first FIN or RST, by its own state.
-    pub fn first_close(
-        &self,
-        local: SocketAddr,
-        remote: SocketAddr,
-        since: WallNanos,
-        limit: Duration,
-    ) -> Result<WallNanos> {
-        let wanted = |fact: &Fact| match fact {
-            Fact::State { old, new, local: l, remote: r } => {
-                *old == tcp_state::ESTABLISHED
-                    && matches!(*new, tcp_state::FIN_WAIT1 | tcp_state::CLOSE)
-                    && (*l, *r) == (local, remote)
-            }
-            Fact::Exit { .. }
-            | Fact::ResetSent { .. }
-            | Fact::ResetReceived { .. }
-            | Fact::Signal { .. }
-            | Fact::OomVictim { .. }
-            | Fact::Filtered { .. } => false,
-        };
-        Ok(self.wait(since, limit, wanted, &format!("close of {local} to {remote}"))?.at)
-    }
 }
 
 /// Now, by the wall clock.

@@ -23,22 +23,6 @@ pub enum Row {
 }
 
 impl Row {
-    /// Every row, in the order of the table.
-    pub const ALL: [Row; 12] = [
-        Row::Refused,
-        Row::Unanswered,
-        Row::Silence,
-        Row::ProxyWithoutBackend,
-        Row::ServerNotSeen,
-        Row::ClosedByDyingTask,
-        Row::ClosedByLiveTask,
-        Row::NotClosed,
-        Row::Malformed,
-        Row::Lookup,
-        Row::ClientCancelled,
-        Row::ClientDied,
-    ];
-
     /// The first column of the table in `docs/decisions.md`.
     #[must_use]
     pub fn name(self) -> &'static str {

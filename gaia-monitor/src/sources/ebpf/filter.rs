@@ -91,37 +91,15 @@ impl FilterHandle {
         to_result(result, || format!("the prefix {address}/{len}"))
     }
 
-    pub fn forget_prefix(&self, address: IpAddr, len: u8) -> Result<(), FilterError> {
-        let mut maps = self.maps();
-        let result = match address {
-            IpAddr::V4(address) => maps.prefixes_v4.remove(&Key::new(u32::from(len), address.octets())),
-            IpAddr::V6(address) => maps.prefixes_v6.remove(&Key::new(u32::from(len), address.octets())),
-        };
-        to_result(absent_is_fine(result), || format!("the removal of the prefix {address}/{len}"))
-    }
-
     /// Keeps events of the sockets and processes of a container that shares the host's namespaces.
     pub fn allow_cgroup(&self, cgroup: CgroupId) -> Result<(), FilterError> {
         let result = self.maps().cgroups.insert(cgroup.0, 1, 0);
         to_result(result, || format!("cgroup {}", cgroup.0))
     }
 
-    pub fn forget_cgroup(&self, cgroup: CgroupId) -> Result<(), FilterError> {
-        let result = self.maps().cgroups.remove(&cgroup.0);
-        to_result(absent_is_fine(result), || format!("the removal of cgroup {}", cgroup.0))
-    }
-
     fn maps(&self) -> MutexGuard<'_, Maps> {
         // Every change is one system call, so a panic of another holder cannot leave a partial change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
-    match result {
-        Err(MapError::KeyNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }
 
