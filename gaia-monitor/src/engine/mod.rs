@@ -36,7 +36,7 @@ use failures::table::Failures;
 use incidents::case::Cases;
 use incidents::{Pending, Touched};
 use stats::gauges::Gauges;
-use stats::{CounterDelta, Stats};
+use stats::{CounterDelta, Stats, Uncounted};
 use timers::{Timer, TimerQueue};
 use world::World;
 
@@ -141,6 +141,12 @@ impl Engine {
         }
     }
 
+    /// The context, with what counts failures: it changes while the rest is read.
+    fn counting(&mut self) -> (Context<'_>, &mut Uncounted, &mut TimerQueue) {
+        let Self { world, failures, cases, settings, judgements, stats, timers, .. } = self;
+        (Context { world, failures, cases, settings, judgements }, &mut stats.pending, timers)
+    }
+
     fn fire(&mut self, timer: Timer, effects: &mut Vec<Effect>) {
         match timer {
             Timer::Case(id) => self.touched.add(id),
@@ -154,14 +160,8 @@ impl Engine {
                 }
             }
             Timer::Count => {
-                let ctx = Context {
-                    world: &self.world,
-                    failures: &self.failures,
-                    cases: &self.cases,
-                    settings: &self.settings,
-                    judgements: &self.judgements,
-                };
-                self.stats.pending.count_due(ctx, &mut self.timers, effects);
+                let (ctx, uncounted, timers) = self.counting();
+                uncounted.count_due(ctx, timers, effects);
             }
         }
     }

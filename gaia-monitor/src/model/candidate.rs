@@ -1,7 +1,6 @@
 //! GAIA's naming convention for failover pairs: the candidate of `NAME` is `NAME-candidate`.
 
-/// The convention itself.
-pub const SUFFIX: &str = "-candidate";
+const SUFFIX: &str = "-candidate";
 
 /// The primary that a candidate's name implies.
 #[must_use]

@@ -125,19 +125,9 @@ fn init_that_ended_first<'a>(
 
 fn verdict_of(process: &Process, at: Stamp, fact: MomentFact) -> Verdict {
     Verdict {
-        kind: CauseKind::ProcessExited,
-        how: None,
-        at,
-        fact,
-        container: None,
         pid: Some(process.pid),
         comm: Some(process.comm.clone()),
-        signal: None,
-        exit_code: None,
-        sender: None,
-        confidence: Confidence::Certain,
-        deaths: 0,
-        reportable_alone: false,
+        ..Verdict::new(CauseKind::ProcessExited, at, fact)
     }
 }
 

@@ -308,20 +308,12 @@ fn base_verdict(ctx: Context, case: &Case, kind: CauseKind, container: Option<&C
     let first = ctx.failures_of(case).next();
     let info = container.and_then(|id| ctx.world.containers.get(id)).map(|container| &container.info);
     let pid = info.and_then(|info| info.pid);
+    let at = first.map_or(case.opened, |first| first.at());
     Verdict {
-        kind,
-        how: None,
-        at: first.map_or(case.opened, |first| first.at()),
-        fact: MomentFact::ClientError,
         container: container.cloned(),
         pid,
         comm: pid.and_then(|pid| ctx.comm(pid)),
-        signal: None,
-        exit_code: None,
-        sender: None,
-        confidence: Confidence::Certain,
-        deaths: 0,
-        reportable_alone: false,
+        ..Verdict::new(kind, at, MomentFact::ClientError)
     }
 }
 

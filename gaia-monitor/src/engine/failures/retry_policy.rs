@@ -16,7 +16,7 @@ pub fn retries(policy: &Policy, service: &str, class: HttpxClass) -> bool {
 #[must_use]
 pub fn service_label(world: &World, container: Option<&ContainerId>) -> String {
     let container = container.and_then(|id| world.containers.get(id));
-    container.map_or_else(|| HOST.to_owned(), |container| container.service_or_name().to_owned())
+    container.map_or_else(|| HOST.to_owned(), |container| container.info.service_label().to_owned())
 }
 
 /// The label of a client: [`service_label`], or `external` on another host.

@@ -139,7 +139,7 @@ impl Engine {
     fn count_idle_close(&self, at: Stamp, client: Cookie, effects: &mut Vec<Effect>) {
         let server = self.world.route(client, at).and_then(|route| route.container);
         if let Some(container) = server.and_then(|id| self.world.containers.get(&id)) {
-            let server = container.service_or_name().to_owned();
+            let server = container.info.service_label().to_owned();
             effects.push(Effect::Count(Counter::IdleClose { server }));
         }
     }
@@ -204,7 +204,14 @@ impl Engine {
     /// Attributes a failure to its cause and binds it to the case.
     fn attribute(&mut self, id: FailureId, effects: &mut Vec<Effect>) {
         let Some(failure) = self.failures.get(id) else { return };
-        let (row, Attribution { outcome, reason }) = causes::attribute(self.context(), failure);
+        let attributed = causes::attribute(self.context(), failure);
+        self.assign(id, attributed, effects);
+    }
+
+    /// Explains an attribution and binds the failure to its case.
+    fn assign(&mut self, id: FailureId, attributed: (Option<Row>, Attribution), effects: &mut Vec<Effect>) {
+        let Some(failure) = self.failures.get(id) else { return };
+        let (row, Attribution { outcome, reason }) = attributed;
         let (at, begun) = (failure.at(), failure.begun);
         let (client, server) = (self.client_label(failure), failure.route.address);
         let (symptom, row) = (failure.symptom.name(), row.map(Row::name));
@@ -393,10 +400,11 @@ impl Engine {
     /// Attributes a failure again, and moves it if its case is no longer that of `key`.
     fn move_unless(&mut self, id: FailureId, key: Option<&CaseKey>, effects: &mut Vec<Effect>) {
         let Some(failure) = self.failures.get(id) else { return };
-        if let Outcome::Case { key: other, .. } = causes::attribute(self.context(), failure).1.outcome
-            && Some(&other) != key
+        let attributed = causes::attribute(self.context(), failure);
+        if let Outcome::Case { key: other, .. } = &attributed.1.outcome
+            && Some(other) != key
         {
-            self.attribute(id, effects);
+            self.assign(id, attributed, effects);
         }
     }
 

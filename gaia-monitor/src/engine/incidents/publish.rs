@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::causes::{self, packet_filter, termination};
-use crate::engine::context::Context;
 use crate::engine::effect::Effect;
 use crate::engine::report::{incident, log_lines};
 use crate::engine::timers::Timer;
@@ -132,14 +131,8 @@ impl Engine {
         }
         match state {
             State::Settled | State::Closed => {
-                let ctx = Context {
-                    world: &self.world,
-                    failures: &self.failures,
-                    cases: &self.cases,
-                    settings: &self.settings,
-                    judgements: &self.judgements,
-                };
-                self.stats.pending.count_case(ctx, &mut self.timers, id, effects);
+                let (ctx, uncounted, timers) = self.counting();
+                uncounted.count_case(ctx, timers, id, effects);
             }
             State::Open | State::Withdrawn => {}
         }

@@ -96,7 +96,7 @@ impl DnsProbes {
                 result.up || all.iter().any(|other| self.is_relied_on(pairs, observer, name, other, container_states))
             };
             if is_declared || (!self.is_outdated(world, name, observer, *result) && counts()) {
-                let level = gauges.entry((name, observer.service_or_name())).or_insert(true);
+                let level = gauges.entry((name, observer.info.service_label())).or_insert(true);
                 *level &= result.up;
             }
         }

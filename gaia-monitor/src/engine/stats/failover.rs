@@ -41,7 +41,7 @@ impl Failovers {
         if container.ports.is_empty() {
             return;
         }
-        let service = container.service_or_name();
+        let service = container.info.service_label();
         let downtime = Downtime { since: at, latest: termination, container: container.info.id.clone(), over: false };
         if let Some(known) = self.by_service.get_mut(service) {
             if known.latest >= termination {
@@ -85,7 +85,7 @@ impl Failovers {
                 let container = world.containers.get(&downtime.container);
                 container.is_some_and(|container| world.is_pair(container, responder))
             };
-            if begun >= downtime.since && (responder.service_or_name() == service.as_str() || is_candidate()) {
+            if begun >= downtime.since && (responder.info.service_label() == service.as_str() || is_candidate()) {
                 downtime.over = true;
                 emit(service.clone(), at.since(downtime.since));
             }

@@ -89,7 +89,7 @@ pub(super) fn of(world: &World, limits: &Scope, container_states: &ContainerStat
     let pairs = FailoverPairs::among(&present, &world.names);
     let containers = present.iter().copied().filter(inside).map(|container| ContainerGauge {
         container: container.info.name.clone(),
-        service: container.service_or_name().to_owned(),
+        service: container.info.service_label().to_owned(),
         role: pairs.role_of(container),
         up: container_states.is_up(&container.info.id),
     });
@@ -118,7 +118,7 @@ fn states(
     }
     let holders = |name: &str| by_name.get(name).cloned().unwrap_or_default();
     // The label is the name of the service, even if the declaration contains an alias or the name of a container.
-    let shown = |name: &str, of: &[&Container]| of.first().map_or(name, |found| found.service_or_name()).to_owned();
+    let shown = |name: &str, of: &[&Container]| of.first().map_or(name, |found| found.info.service_label()).to_owned();
     let ok = |of: &[&Container]| of.iter().any(|container| can_respond(world, container_states, container));
     let mut states = BTreeMap::new();
     let mut declared = BTreeSet::new();
@@ -138,7 +138,7 @@ fn states(
         let second: Vec<&Container> = pairs.matching(client, candidate).collect();
         let names = (shown(primary, &first), shown(candidate, &second));
         declared.insert(names.clone());
-        add(client.service_or_name(), (names.0, &first), (names.1, &second), inside(client));
+        add(client.info.service_label(), (names.0, &first), (names.1, &second), inside(client));
     }
     for (primary, candidate) in failover_pairs::habitual(present) {
         let (first, second) = (holders(primary), holders(candidate));

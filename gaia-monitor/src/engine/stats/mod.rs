@@ -30,7 +30,7 @@ use crate::model::settings::Scope;
 use container_state::ContainerStates;
 use dns_probes::DnsProbes;
 use failover::Failovers;
-use failures::Uncounted;
+pub(super) use failures::Uncounted;
 use gauges::Gauges;
 use traffic::Traffic;
 pub use traffic::{Class, Direction, Unavailable};
@@ -204,5 +204,5 @@ fn oom_killed(world: &World, limits: &Scope, pid: Pid, effects: &mut Vec<Effect>
 
 /// The labels `container` and `service`.
 fn labels(container: &Container) -> (String, String) {
-    (container.info.name.clone(), container.service_or_name().to_owned())
+    (container.info.name.clone(), container.info.service_label().to_owned())
 }

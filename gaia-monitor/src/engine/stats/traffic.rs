@@ -202,7 +202,7 @@ impl Traffic {
                 let id = by_cgroup.or_else(|| world.containers.of_netns(socket.netns, at))?;
                 let container = world.containers.get(&id)?;
                 let in_scope = scope::contains(limits, &container.info);
-                let index = in_scope.then(|| self.named(&container.info.name, container.service_or_name()));
+                let index = in_scope.then(|| self.named(&container.info.name, container.info.service_label()));
                 // Network namespace ids are reused, so only cgroups are cached.
                 if is_by_cgroup {
                     if self.by_cgroup.len() >= CGROUPS {

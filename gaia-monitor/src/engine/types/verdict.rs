@@ -24,6 +24,28 @@ pub struct Verdict {
     pub reportable_alone: bool,
 }
 
+impl Verdict {
+    /// A certain verdict of which only the kind and the moment are known.
+    #[must_use]
+    pub fn new(kind: CauseKind, at: Stamp, fact: MomentFact) -> Self {
+        Self {
+            kind,
+            how: None,
+            at,
+            fact,
+            container: None,
+            pid: None,
+            comm: None,
+            signal: None,
+            exit_code: None,
+            sender: None,
+            confidence: Confidence::Certain,
+            deaths: 0,
+            reportable_alone: false,
+        }
+    }
+}
+
 /// Everything that the steps after attribution need of a case. Computed once for each case and step.
 #[derive(Clone, Debug)]
 pub struct Judgement {

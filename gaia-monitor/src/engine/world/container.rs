@@ -104,12 +104,6 @@ impl Container {
         self.orphaned_ports.iter().rev().filter(is_closed).find(|orphan| orphan.port == port).map(|orphan| orphan.by)
     }
 
-    /// The Compose service, else the name: its label in metrics and policies.
-    #[must_use]
-    pub fn service_or_name(&self) -> &str {
-        self.info.service.as_deref().unwrap_or(&self.info.name)
-    }
-
     /// Whether it is the other container, or its successor by name or Compose service.
     #[must_use]
     pub fn succeeds(&self, other: &Container) -> bool {

@@ -5,14 +5,13 @@
 //! or on a network with it. Only if no such container has the name, it refers to any container that does, except one of
 //! another project.
 
+use crate::model::candidate;
 use crate::model::event::DeclaredEndpoint;
 use crate::model::incident::Role;
 
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
 use crate::engine::world::dns::names::Names;
-
-const SUFFIX: &str = "-candidate";
 
 /// The containers among which pairs are searched.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +49,7 @@ impl<'a> FailoverPairs<'a> {
         if self.declared().any(|(by, primary, _)| self.refers_to(by, primary, container)) {
             return Role::Primary;
         }
-        if names_of(container).any(|name| name.ends_with(SUFFIX)) {
+        if names_of(container).any(|name| candidate::primary_of(name).is_some()) {
             return Role::Candidate;
         }
         if self.all.iter().any(|other| self.by_naming(container, other)) { Role::Primary } else { Role::None }
@@ -88,7 +87,7 @@ impl<'a> FailoverPairs<'a> {
 
     /// `NAME` and `NAME-candidate`.
     fn by_naming(self, primary: &Container, candidate: &Container) -> bool {
-        let mut bases = names_of(candidate).filter_map(|name| name.strip_suffix(SUFFIX));
+        let mut bases = names_of(candidate).filter_map(candidate::primary_of);
         bases.any(|base| self.refers_to(candidate, base, primary))
     }
 
@@ -110,17 +109,15 @@ fn declared(endpoints: &[DeclaredEndpoint]) -> impl Iterator<Item = (&str, &str)
     })
 }
 
-/// The names by which other containers reach a container.
+/// The names by which other containers reach a container: its Compose service, and what Docker's DNS server resolves.
 pub fn names_of(container: &Container) -> impl Iterator<Item = &str> {
-    let aliases = container.info.networks.iter().flat_map(|network| &network.aliases);
-    let own = [Some(&container.info.name), container.info.service.as_ref()];
-    own.into_iter().flatten().chain(aliases).map(String::as_str)
+    container.info.service.as_deref().into_iter().chain(container.info.dns_names())
 }
 
 /// Pairs by naming convention: the names of primary and candidate, if both exist.
 #[must_use]
 pub fn habitual<'a>(containers: &[&'a Container]) -> Vec<(&'a str, &'a str)> {
     let names: std::collections::BTreeSet<&str> = containers.iter().copied().flat_map(names_of).collect();
-    let pair = |candidate: &&'a str| Some((*names.get(candidate.strip_suffix(SUFFIX)?)?, *candidate));
+    let pair = |candidate: &&'a str| Some((*names.get(candidate::primary_of(candidate)?)?, *candidate));
     names.iter().filter_map(pair).collect()
 }
