@@ -75,58 +75,22 @@ pub fn live_cases() -> Vec<LiveCase> {
                 ..HELD
             }),
         ),
-        live_case(
-            "segmentation-fault",
-            "a segmentation fault is a crash",
-            dies(Death {
-                request: |server| Request::get(&server.url("/segv")),
-                path: "/segv",
-                fault: Fault::Itself,
-                kind: "process_crashed",
-                end: SIGSEGV,
-                ..HELD
-            }),
-        ),
+        live_case("segmentation-fault", "a segmentation fault is a crash", dies(SEGMENTATION_FAULT)),
         live_case(
             "abort-in-first-process",
             "an abort in a first process is a crash by SIGSEGV",
             // The kernel lets no SIGABRT end a first process; glibc's abort() goes on to an invalid instruction or access.
-            dies(Death {
-                request: |server| Request::get(&server.url("/abort")),
-                path: "/abort",
-                fault: Fault::Itself,
-                kind: "process_crashed",
-                end: SIGSEGV,
-                ..HELD
-            }),
+            dies(Death { end: SIGSEGV, ..ABORT }),
         ),
         live_case(
             "segmentation-fault-under-init",
             "a segmentation fault under an init is a crash of its child",
-            dies(Death {
-                container: Recipe::init,
-                under_init: true,
-                request: |server| Request::get(&server.url("/segv")),
-                path: "/segv",
-                fault: Fault::Itself,
-                kind: "process_crashed",
-                end: SIGSEGV,
-                ..HELD
-            }),
+            dies(Death { container: Recipe::init, under_init: true, ..SEGMENTATION_FAULT }),
         ),
         live_case(
             "abort-under-init",
             "an abort under an init is a crash of its child by SIGABRT",
-            dies(Death {
-                container: Recipe::init,
-                under_init: true,
-                request: |server| Request::get(&server.url("/abort")),
-                path: "/abort",
-                fault: Fault::Itself,
-                kind: "process_crashed",
-                end: ExitStatus::Signal(6),
-                ..HELD
-            }),
+            dies(Death { container: Recipe::init, under_init: true, ..ABORT }),
         ),
         live_case(
             "floating-point-under-init",
@@ -204,6 +168,7 @@ pub fn live_cases() -> Vec<LiveCase> {
     ]
 }
 
+const SIGABRT: ExitStatus = ExitStatus::Signal(6);
 const SIGKILL: ExitStatus = ExitStatus::Signal(9);
 const SIGSEGV: ExitStatus = ExitStatus::Signal(11);
 
@@ -248,6 +213,24 @@ const HELD: Death = Death {
     end: SIGKILL,
     how: NO_RESPONSE,
     phase: "awaiting_response",
+};
+
+const SEGMENTATION_FAULT: Death = Death {
+    request: |server| Request::get(&server.url("/segv")),
+    path: "/segv",
+    fault: Fault::Itself,
+    kind: "process_crashed",
+    end: SIGSEGV,
+    ..HELD
+};
+
+const ABORT: Death = Death {
+    request: |server| Request::get(&server.url("/abort")),
+    path: "/abort",
+    fault: Fault::Itself,
+    kind: "process_crashed",
+    end: SIGABRT,
+    ..HELD
 };
 
 fn dies(death: Death) -> impl Fn(&Stage) -> Result<Vec<Expected>> {

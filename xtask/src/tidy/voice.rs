@@ -6,7 +6,7 @@ use super::scan::{Kind, Prose};
 use super::tree::Tree;
 use super::{Measure, Rule, float};
 
-/// Words that are not used; matched in any case, as whole words.
+/// Words that are not used; matched in any case, as whole words. In backticks: quoted words are exempt, as here.
 const BANNED: &str = "`told`, `nobody`, `somebody`, `whoever`, `whom`, `anew`, `in vain`, `beside`";
 const TELL: [&str; 3] = ["tell", "tells", "telling"];
 const WHO: [&str; 2] = ["who", "whose"];
