@@ -7,24 +7,6 @@ use serde_json::Value;
 /// Fields that hold a sentence for people.
 const SENTENCES: [&str; 3] = ["cause.summary", "timeline.text", "alternatives.against"];
 
-/// Keys of earlier versions of the incident line, and their current names. Expectations with either name compare equal.
-const RENAMED: [(&str, &str); 2] = [("because", "caused_by"), ("or", "also_possible")];
-
-/// Replaces keys of earlier versions.
-pub fn with_current_names(value: Value) -> Value {
-    let current = |key: String| match RENAMED.iter().find(|(old, _)| *old == key) {
-        Some((_, new)) => (*new).to_owned(),
-        None => key,
-    };
-    match value {
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(key, value)| (current(key), with_current_names(value))).collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(with_current_names).collect()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
-    }
-}
-
 /// The differences between two lines.
 #[derive(Debug, Default)]
 pub struct Diffs {

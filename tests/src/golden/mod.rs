@@ -54,10 +54,7 @@ pub fn compare(old: &str, new: &str) -> Result<Option<Changes>> {
 }
 
 fn lines(text: &str) -> Result<Vec<Value>> {
-    let parse = |(index, line)| -> Result<Value> {
-        let value: Value = serde_json::from_str(line).with_context(|| format!("line {}", index + 1))?;
-        Ok(fields::with_current_names(value))
-    };
+    let parse = |(index, line)| serde_json::from_str(line).with_context(|| format!("line {}", index + 1));
     text.lines().enumerate().map(parse).collect()
 }
 
