@@ -45,6 +45,18 @@ pub struct Cause {
     pub how: Option<String>,
     pub sender: Option<Sender>,
     pub caused_by: Option<String>,
+    pub crash: Option<Crash>,
+    pub limit: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crash {
+    pub module: Option<String>,
+    pub offset: Option<String>,
+    pub address: Option<String>,
+    pub thread: Option<String>,
+    pub core: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -54,6 +66,15 @@ pub struct Sender {
     pub comm: Option<String>,
     pub container: Option<String>,
     pub via: Option<String>,
+    pub requested_by: Option<Requester>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requester {
+    pub pid: u32,
+    pub comm: String,
+    pub container: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -95,6 +116,7 @@ pub struct Affected {
     pub server: Party,
     pub via: Option<Hop>,
     pub client_error: ClientError,
+    pub confidence: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -36,7 +36,8 @@ pub struct Incident {
     pub deaths: u32,
     /// The failures that clients observed, in order of `at`; the first 100.
     pub affected: Vec<Affected>,
-    /// Number of all failures, including those beyond 100; entries of class `none` are not counted.
+    /// Number of all failures, including those beyond 100; entries of class `none` and those that are `possible` are not
+    /// counted.
     pub affected_total: u64,
     /// `affected_total` by class.
     pub affected_by_class: BTreeMap<HttpxClass, u64>,
@@ -73,6 +74,34 @@ pub struct Cause {
     pub sender: Option<Sender>,
     /// The incident that caused this one.
     pub caused_by: Option<IncidentId>,
+    /// Where a crash happened, if it was observed.
+    pub crash: Option<Crash>,
+    /// The limit behind a signal, where it can be shown.
+    pub limit: Option<Limit>,
+}
+
+/// Where a crash happened: registers and mappings of the thread that received the fatal signal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Crash {
+    /// File name of the mapping that contained the instruction.
+    pub module: Option<String>,
+    /// Offset of the instruction in that file, `0x` and hexadecimal digits.
+    pub offset: Option<String>,
+    /// Address that the instruction accessed, `0x` and hexadecimal digits; null for a signal without one.
+    pub address: Option<String>,
+    /// Name (comm) of the thread.
+    pub thread: Option<String>,
+    /// Pattern by which the kernel names the core file.
+    pub core: Option<String>,
+}
+
+/// A resource limit that ends a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    Memory,
+    Cpu,
+    FileSize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -130,6 +159,17 @@ pub struct Sender {
     /// The container of the sender; null on the host.
     pub container: Option<String>,
     pub via: Option<Via>,
+    /// The process that requested it from the Docker engine, if only one process used the engine's socket.
+    pub requested_by: Option<Requester>,
+}
+
+/// A process that used the Docker engine's socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Requester {
+    pub pid: Pid,
+    pub comm: String,
+    /// Null on the host.
+    pub container: Option<String>,
 }
 
 /// The Docker command that sent a signal.
@@ -222,6 +262,8 @@ pub struct Affected {
     pub server: Party,
     pub via: Option<Hop>,
     pub client_error: ClientError,
+    /// How sure it is that the incident broke this connection. Entries that are `possible` are listed and not counted.
+    pub confidence: Confidence,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -39,6 +39,7 @@ pub fn affected(after: Nanos, port: u16, httpx: HttpxClass, detail: Detail, phas
             phase,
             retried: matches!(httpx, HttpxClass::ConnectError | HttpxClass::RemoteProtocolError),
         },
+        confidence: Confidence::Certain,
     }
 }
 
@@ -67,8 +68,11 @@ pub fn killed() -> Incident {
                 comm: Some("bash".to_owned()),
                 container: None,
                 via: None::<Via>,
+                requested_by: None,
             }),
             caused_by: None,
+            crash: None,
+            limit: None,
         },
         moment: Moment { at: Utc(MOMENT), fact: MomentFact::ProcessExit },
         subject: Subject {
@@ -125,6 +129,8 @@ pub fn unknown() -> Incident {
         how: None,
         sender: None,
         caused_by: None,
+        crash: None,
+        limit: None,
     };
     incident.moment.fact = MomentFact::ClientError;
     incident.subject = Subject {

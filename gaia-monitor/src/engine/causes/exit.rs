@@ -179,7 +179,7 @@ fn ended(
 fn without_signal(container: Option<&Container>, at: Stamp, status: &ExitStatus, base: ExitVerdict) -> ExitVerdict {
     if let Some((kind, via)) = reported_by_docker(container, at, status) {
         // The signal was lost, or sent before the monitor ran; Docker reports the request.
-        let sender = Sender { pid: None, comm: None, container: None, via: Some(via) };
+        let sender = Sender { pid: None, comm: None, container: None, via: Some(via), requested_by: None };
         let requested = base.of_kind(kind, How::ProcessKilled).sent_by(Some(sender));
         return ExitVerdict { requested: true, ..requested.at_confidence(Confidence::Likely) };
     }
@@ -256,7 +256,8 @@ fn by_docker_alone(
         (false, false) => None,
     };
     let sender = sent.and_then(|seen| sender_of(world, seen, via));
-    let sender = sender.or(via.map(|via| Sender { pid: None, comm: None, container: None, via: Some(via) }));
+    let sender =
+        sender.or(via.map(|via| Sender { pid: None, comm: None, container: None, via: Some(via), requested_by: None }));
     ExitVerdict {
         verdict: Verdict {
             kind,
@@ -417,5 +418,5 @@ pub fn sender_of(world: &World, seen: &SignalSeen, via: Option<Via>) -> Option<S
         named.ns_level > 0 || inside
     };
     let container = container.filter(own).map(|container| container.info.name.clone());
-    Some(Sender { pid: Some(named.pid), comm: Some(named.comm.clone()), container, via })
+    Some(Sender { pid: Some(named.pid), comm: Some(named.comm.clone()), container, via, requested_by: None })
 }

@@ -291,7 +291,7 @@ pub(super) fn status_text(verdict: &Verdict) -> String {
 
 pub(super) fn by_text(verdict: &Verdict) -> String {
     let Some(sender) = &verdict.sender else { return String::new() };
-    let Sender { pid, comm, container, via } = sender;
+    let Sender { pid, comm, container, via, .. } = sender;
     let comm = comm.as_deref().unwrap_or("an unknown process");
     let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
     let place = container.as_ref().map_or(" on the host".to_owned(), |name| format!(" in {name}"));

@@ -14,7 +14,7 @@ use crate::engine::world::tcp::endpoint::Endpoint;
 use crate::engine::world::tcp::proxy::Route;
 use crate::model::event::Task;
 use crate::model::ids::ContainerId;
-use crate::model::incident::{Affected, ClientError, Hop, Party, Phase};
+use crate::model::incident::{Affected, ClientError, Confidence, Hop, Party, Phase};
 use crate::model::settings::Policy;
 use crate::model::time::{Stamp, Utc};
 
@@ -68,6 +68,7 @@ pub fn connection(world: &World, at: Stamp, found: Detected, policy: &Policy) ->
                 server,
                 via,
                 client_error,
+                confidence: Confidence::Certain,
             },
             route,
         )
@@ -110,6 +111,7 @@ pub fn lookup(world: &World, failed: &FailedLookup, policy: &Policy) -> Option<F
         },
         via: None,
         client_error: ClientError { retried, ..error },
+        confidence: Confidence::Certain,
     };
     Some(Failure {
         symptom: failed.symptom,
@@ -147,6 +149,7 @@ fn unattributed(world: &World, entry: Affected, route: Route) -> Failure {
         name: None,
         evidence: Evidence::None,
         case: None,
+        counted: None,
         previous_case: None,
         seen: world.now,
         opaque: false,

@@ -10,7 +10,7 @@ use crate::engine::types::ids::{CaseId, FailureId};
 use crate::engine::world::logs::Line;
 use crate::engine::world::tcp::proxy::Route;
 use crate::model::ids::{ContainerId, Cookie, Pid};
-use crate::model::incident::{Affected, HttpxClass};
+use crate::model::incident::{Affected, Confidence, HttpxClass};
 use crate::model::time::{Stamp, Utc};
 
 const CAP: usize = 65_536;
@@ -81,6 +81,8 @@ pub struct Failure {
     /// Behind the current attribution.
     pub evidence: Evidence,
     pub case: Option<CaseId>,
+    /// As what its case counts it; `None` without a case, or if it is not counted.
+    pub counted: Option<HttpxClass>,
     /// The case that it last left.
     pub previous_case: Option<CaseId>,
     /// When the engine learned of it.
@@ -101,6 +103,17 @@ impl Failure {
     #[must_use]
     pub fn is_uncertain(&self) -> bool {
         self.uncertain || self.evidence.is_ambiguous()
+    }
+
+    /// How sure it is that its case broke it. Missing events lower the confidence of the cause instead.
+    #[must_use]
+    pub fn confidence(&self) -> Confidence {
+        match self.evidence {
+            Evidence::Upstream { unambiguous: false, .. } => Confidence::Possible,
+            Evidence::Upstream { .. } => Confidence::Likely,
+            _ if self.opaque || self.uncertain => Confidence::Likely,
+            _ => Confidence::Certain,
+        }
     }
 
     /// The instant at which the client's socket received the fact.

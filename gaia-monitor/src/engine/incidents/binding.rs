@@ -2,7 +2,7 @@
 
 use crate::engine::failures::table::Failures;
 use crate::engine::types::ids::{CaseId, FailureId};
-use crate::model::incident::HttpxClass;
+use crate::model::incident::{Confidence, HttpxClass};
 use crate::model::time::Stamp;
 
 use super::case::Cases;
@@ -14,28 +14,31 @@ pub fn bind(failures: &mut Failures, cases: &mut Cases, id: FailureId, to: CaseI
         return false;
     }
     let (at, class) = (failure.at(), failure.entry.client_error.httpx);
+    let counted = (class != HttpxClass::None && failure.confidence() != Confidence::Possible).then_some(class);
     unbind(failures, cases, id);
     let left = failures.get(id).and_then(|failure| failure.previous_case).filter(|left| *left != to);
     if let Some(left) = left.and_then(|left| cases.get_mut(left)) {
         left.moved_to = Some(to);
     }
-    failures.change(id, |failure| failure.case = Some(to));
+    failures.change(id, |failure| (failure.case, failure.counted) = (Some(to), counted));
     if let Some(case) = cases.get_mut(to) {
-        case.add(at, id, class, now);
+        case.add(at, id, counted, now);
         case.last_fact = now;
         case.latest = case.latest.max(at);
         case.dirty = true;
     }
-    class != HttpxClass::None
+    counted.is_some()
 }
 
 /// Takes a failure from its case.
 pub fn unbind(failures: &mut Failures, cases: &mut Cases, id: FailureId) {
     let Some(failure) = failures.get(id) else { return };
-    let (at, class) = (failure.at(), failure.entry.client_error.httpx);
     if let Some(case) = failure.case.and_then(|case| cases.get_mut(case)) {
-        case.take(at, id, class);
+        case.take(failure.at(), id, failure.counted);
         case.dirty = true;
     }
-    failures.change(id, |failure| failure.previous_case = failure.case.take().or(failure.previous_case));
+    failures.change(id, |failure| {
+        failure.previous_case = failure.case.take().or(failure.previous_case);
+        failure.counted = None;
+    });
 }

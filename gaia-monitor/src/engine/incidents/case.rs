@@ -27,7 +27,7 @@ pub struct Case {
     pub opened: Stamp,
     pub opened_seen: Stamp,
     pub failures: BTreeSet<(Stamp, FailureId)>,
-    /// All failures by class, kept or not.
+    /// All errors by class, kept or not.
     pub by_class: BTreeMap<HttpxClass, u64>,
     /// When the engine learned of the first error.
     pub first_error: Option<Stamp>,
@@ -86,22 +86,23 @@ impl Case {
     /// A client got an error.
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.by_class.iter().any(|(class, count)| *class != HttpxClass::None && *count > 0)
+        self.by_class.values().any(|count| *count > 0)
     }
 
-    pub fn add(&mut self, at: Stamp, id: FailureId, class: HttpxClass, seen: Stamp) {
+    /// Adds a failure; `counted`: the class of its error, if it is counted.
+    pub fn add(&mut self, at: Stamp, id: FailureId, counted: Option<HttpxClass>, seen: Stamp) {
         if self.failures.len() < FAILURES_CAP {
             self.failures.insert((at, id));
         }
-        *self.by_class.entry(class).or_default() += 1;
-        if class != HttpxClass::None {
+        if let Some(class) = counted {
+            *self.by_class.entry(class).or_default() += 1;
             self.first_error.get_or_insert(seen);
         }
     }
 
-    pub fn take(&mut self, at: Stamp, id: FailureId, class: HttpxClass) {
+    pub fn take(&mut self, at: Stamp, id: FailureId, counted: Option<HttpxClass>) {
         self.failures.remove(&(at, id));
-        if let Some(count) = self.by_class.get_mut(&class) {
+        if let Some(count) = counted.and_then(|class| self.by_class.get_mut(&class)) {
             *count = count.saturating_sub(1);
         }
         self.by_class.retain(|_, count| *count > 0);

@@ -1,17 +1,15 @@
 //! One revision of an incident: the judgement of its case as a line.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use crate::engine::causes::{self, client, termination};
 use crate::engine::context::Context;
+use crate::engine::failures::table::Failure;
 use crate::engine::incidents::case::Case;
 use crate::engine::report::timeline;
 use crate::engine::types::verdict::{Judgement, Verdict};
 use crate::model::ids::{ContainerId, IncidentId};
-use crate::model::incident::{
-    Affected, Cause, ConditionKind, HttpxClass, Incident, Moment, Role, SCHEMA, State, Subject, name_of,
-};
+use crate::model::incident::{Affected, Cause, ConditionKind, Incident, Moment, Role, SCHEMA, State, Subject, name_of};
 use crate::model::time::{Stamp, Utc};
 
 /// Entries of `affected` that are written out.
@@ -39,14 +37,16 @@ pub fn revision(ctx: Context, case: &Case, state: State, judgement: &Judgement) 
             how: verdict.how,
             sender: verdict.sender.clone(),
             caused_by: behind.map(|behind| behind.id.clone()).or_else(|| case.caused_by.clone()),
+            crash: None,
+            limit: None,
         },
         moment: Moment { at: Utc(verdict.at), fact: verdict.fact },
         failover_of: failover_of(ctx, case, verdict),
         condition: *condition,
         deaths: verdict.deaths,
         affected: affected(ctx, case),
-        affected_total: errors(case).map(|(_, count)| count).sum(),
-        affected_by_class: errors(case).collect(),
+        affected_total: case.by_class.values().sum(),
+        affected_by_class: case.by_class.clone(),
         alternatives: cause.alternatives(ctx, case, verdict),
         timeline,
         timeline_left_out,
@@ -66,13 +66,8 @@ fn summary(ctx: Context, case: &Case, cause: &dyn causes::Cause, verdict: &Verdi
 }
 
 fn affected(ctx: Context, case: &Case) -> Vec<Affected> {
-    ctx.failures_of(case).take(AFFECTED).map(|failure| failure.entry.clone()).collect()
-}
-
-/// Failures by class, except those that cost their client nothing.
-fn errors(case: &Case) -> impl Iterator<Item = (HttpxClass, u64)> {
-    let classes: &BTreeMap<HttpxClass, u64> = &case.by_class;
-    classes.iter().filter(|(class, _)| **class != HttpxClass::None).map(|(class, count)| (*class, *count))
+    let entry = |failure: &Failure| Affected { confidence: failure.confidence(), ..failure.entry.clone() };
+    ctx.failures_of(case).take(AFFECTED).map(entry).collect()
 }
 
 fn subject(ctx: Context, case: &Case, verdict: &Verdict) -> Subject {
