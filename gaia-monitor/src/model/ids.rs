@@ -47,6 +47,14 @@ pub struct NetnsId(pub u64);
 #[serde(transparent)]
 pub struct CgroupId(pub u64);
 
+impl CgroupId {
+    /// False where the kernel had none to report.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self.0 != 0
+    }
+}
+
 /// Docker's full container id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

@@ -110,9 +110,9 @@ pub fn case_of(world: &World, cases: &Cases, termination: &terminations::Termina
     if let Some(case) = cases.of_key(&CaseKey::Termination(termination.id)) {
         return Some(case);
     }
-    if let Some(root) = termination.root
-        && let Some(case) = cases.open().find(|case| case.workers.contains(&root))
-    {
+    // The worker that took the container with it; the first process, whose container was not known when it died.
+    let mut roots = [termination.root, termination.pid].into_iter().flatten();
+    if let Some(case) = roots.find_map(|root| cases.open().find(|case| case.workers.contains(&root))) {
         return Some(case.id);
     }
     termination.down()?;

@@ -30,7 +30,8 @@ pub fn detect(world: &World, id: LookupId) -> Option<FailedLookup> {
         LookupState::Unanswered => Symptom::NameUnanswered,
         LookupState::Open | LookupState::Resolved | LookupState::Abandoned => return None,
     };
-    if world.processes.get(lookup.task.pid).is_some_and(|process| process.entered) {
+    let entered = world.processes.get(lookup.task.pid).is_some_and(|process| process.entered);
+    if entered || world.is_outsider(&lookup.socket, Some(&lookup.task), lookup.begun) {
         return None;
     }
     let client = world.containers.of_socket(&lookup.socket, lookup.begun)?;

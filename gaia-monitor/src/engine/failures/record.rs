@@ -28,7 +28,8 @@ pub fn connection(world: &World, at: Stamp, found: Detected, policy: &Policy) ->
         return None;
     }
     let owner = endpoint.owner.as_ref();
-    if owner.and_then(|task| world.processes.get(task.pid)).is_some_and(|process| process.entered) {
+    let entered = owner.and_then(|task| world.processes.get(task.pid)).is_some_and(|process| process.entered);
+    if entered || world.is_outsider(&endpoint.socket, owner, endpoint.opened) {
         return None;
     }
     let label = retry_policy::client_label(world, found.client, client_container.as_ref());

@@ -1,7 +1,9 @@
 //! Which failure belongs to which case. A failure moves when it is attributed to another cause.
 
+use crate::engine::causes;
 use crate::engine::failures::table::Failures;
 use crate::engine::types::ids::{CaseId, FailureId};
+use crate::engine::world::World;
 use crate::model::incident::{Confidence, HttpxClass};
 use crate::model::time::Stamp;
 
@@ -28,6 +30,22 @@ pub fn bind(failures: &mut Failures, cases: &mut Cases, id: FailureId, to: CaseI
         case.dirty = true;
     }
     counted.is_some()
+}
+
+/// Servers of a container that was not known when its first process died have their names now.
+pub fn name_servers(failures: &mut Failures, world: &World, cases: &Cases, id: CaseId) {
+    let Some(case) = cases.get(id) else { return };
+    let Some(subject) = causes::of(&case.key).subject(world, &case.key) else { return };
+    let Some(container) = world.containers.get(subject) else { return };
+    for (_, failure) in &case.failures {
+        failures.change(*failure, |failure| {
+            if failure.route.container.is_none() && failure.entry.server.container.is_none() {
+                failure.entry.server.container = Some(container.info.name.clone());
+                failure.entry.server.service.clone_from(&container.info.service);
+                failure.route.container = Some(subject.clone());
+            }
+        });
+    }
 }
 
 /// Takes a failure from its case.

@@ -321,9 +321,10 @@ impl Engine {
             termination::Opening::Joins(case, key) => {
                 let is_worker = self.cases.get(case).is_some_and(|case| matches!(case.key, CaseKey::Workers { .. }));
                 if is_worker {
-                    self.cases.replace_key(case, key)
+                    self.cases.replace_key(case, key);
+                    binding::name_servers(&mut self.failures, &self.world, &self.cases, case);
                 } else {
-                    self.cases.add_key(case, key)
+                    self.cases.add_key(case, key);
                 }
                 Some(case)
             }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::event::{ContainerInfo, DockerAction};
-use crate::model::ids::Pid;
+use crate::model::ids::{CgroupId, Pid};
 use crate::model::time::Stamp;
 
 pub(super) const DOCKER_RECORDS_CAP: usize = 64;
@@ -31,6 +31,8 @@ pub struct Container {
     pub starts: VecDeque<Stamp>,
     /// Since when its first process has been terminated.
     pub down: Option<Stamp>,
+    /// When Docker removed it.
+    pub destroyed: Option<Stamp>,
 }
 
 /// A port whose listener was closed by the exit of process `by`.
@@ -70,6 +72,7 @@ impl Container {
             pauses: VecDeque::new(),
             starts: VecDeque::new(),
             down: None,
+            destroyed: None,
         }
     }
 
@@ -83,6 +86,14 @@ impl Container {
                 self.starts.pop_front();
             }
         }
+    }
+
+    /// Whether a fact of `at` cannot be about this container although its namespace number or pid is the container's:
+    /// the kernel reuses both once a container is down. A cgroup below the container's own has another id, so while the
+    /// container runs, an unknown cgroup contradicts nothing.
+    pub(super) fn is_contradicted_by(&self, cgroup: CgroupId, at: Stamp) -> bool {
+        let other_cgroup = cgroup.is_known() && self.info.cgroup.is_some_and(|own| own != cgroup);
+        self.destroyed.is_some_and(|gone| gone <= at) || (other_cgroup && self.down.is_some_and(|down| down < at))
     }
 
     /// The start of the run at an instant.

@@ -62,14 +62,26 @@ impl Containers {
         self.cgroups.get(&cgroup).cloned()
     }
 
+    /// The container whose first process has this pid, unless the process is in another container's cgroup.
     #[must_use]
-    pub fn of_first_process(&self, pid: Pid) -> Option<ContainerId> {
-        self.first_processes.get(&pid).cloned()
+    pub fn of_first_process(&self, pid: Pid, cgroup: CgroupId, at: Stamp) -> Option<ContainerId> {
+        let id = self.first_processes.get(&pid)?;
+        let is_own = self.get(id).is_none_or(|container| !container.is_contradicted_by(cgroup, at));
+        is_own.then(|| id.clone())
     }
 
+    /// The last container with this namespace. The number may have been reused since the container ended.
     #[must_use]
     pub fn of_netns(&self, netns: NetnsId, at: Stamp) -> Option<ContainerId> {
         holder_at(&self.namespaces, &netns, at)
+    }
+
+    /// The container with this namespace, for a process or socket of `cgroup`.
+    #[must_use]
+    pub fn of_namespace(&self, netns: NetnsId, cgroup: CgroupId, at: Stamp) -> Option<ContainerId> {
+        let id = self.of_netns(netns, at)?;
+        let is_own = self.get(&id).is_none_or(|container| !container.is_contradicted_by(cgroup, at));
+        is_own.then_some(id)
     }
 
     /// The owner of a namespace's interfaces: of the containers that share it, the one with networks of its own.
@@ -108,7 +120,7 @@ impl Containers {
     /// fallback while the cgroup is unknown.
     #[must_use]
     pub fn of_socket(&self, socket: &Socket, at: Stamp) -> Option<ContainerId> {
-        self.of_cgroup(socket.cgroup).or_else(|| self.of_netns(socket.netns, at))
+        self.of_cgroup(socket.cgroup).or_else(|| self.of_namespace(socket.netns, socket.cgroup, at))
     }
 
     /// Records an inspection. Returns the container that was evicted for it, if any.
@@ -180,8 +192,8 @@ impl Containers {
             | DockerAction::Oom
             | DockerAction::Kill { .. }
             | DockerAction::Stop
-            | DockerAction::Restart
-            | DockerAction::Destroy => {}
+            | DockerAction::Restart => {}
+            DockerAction::Destroy => container.destroyed = Some(at),
         }
         container.docker_events.push_back(DockerRecord { at, seen, action: event.action.clone() });
         if container.docker_events.len() > DOCKER_RECORDS_CAP {

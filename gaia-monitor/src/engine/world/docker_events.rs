@@ -13,7 +13,10 @@ impl World {
         changes.push(Change::Docker(event.container.clone()));
         match &event.action {
             DockerAction::Die { exit_code } => {
-                changes.push(Change::Termination(self.terminations.docker_die(at, seen, &event.container, *exit_code)));
+                let starts =
+                    self.containers.get(&event.container).and_then(|container| container.starts.back().copied());
+                let id = self.terminations.docker_die(at, seen, &event.container, *exit_code, starts);
+                changes.push(Change::Termination(id));
             }
             DockerAction::Rename { .. } => self.names.renamed(&event.container, &event.name, at),
             DockerAction::Create
@@ -39,6 +42,7 @@ impl World {
             self.names.evict(&evicted);
         }
         let mut changes = vec![Change::Docker(info.id.clone())];
+        self.adopt_exits(info, &mut changes);
         self.assign_listeners(&mut changes);
         changes.extend(self.find_recovered(&info.id));
         changes

@@ -44,7 +44,7 @@ mod losses;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use crate::model::event::{Event, Fact, Socket};
+use crate::model::event::{Event, Fact, Socket, Task};
 use crate::model::ids::{ContainerId, Cookie, NetnsId, Pid};
 use crate::model::time::Stamp;
 
@@ -201,12 +201,25 @@ impl World {
     #[must_use]
     pub fn container_of(&self, pid: Pid) -> Option<ContainerId> {
         let process = self.processes.get(pid)?;
-        let instant = process.exit.as_ref().map_or(Stamp(i64::MAX), |exit| exit.at);
+        let exit = process.exit.as_ref().map(|exit| exit.at);
+        // The kernel ends what is left in the namespace after the first process, so the start counts.
+        let begun = process.started.or(exit).unwrap_or(self.now);
         let by_cgroup = self.containers.of_cgroup(process.cgroup);
-        by_cgroup.or_else(|| self.containers.of_first_process(pid)).or_else(|| {
+        by_cgroup.or_else(|| self.containers.of_first_process(pid, process.cgroup, begun)).or_else(|| {
             // Level 0 is the host, whose namespace belongs to no container.
-            (process.ns_level > 0).then(|| self.containers.of_netns(process.netns, instant)).flatten()
+            (process.ns_level > 0).then(|| self.containers.of_namespace(process.netns, process.cgroup, begun)).flatten()
         })
+    }
+
+    /// Whether a process outside every container uses a container's namespace: nsenter, another monitor, a debugging
+    /// shell. Its socket is in a cgroup of the host, and the process itself was never in a container.
+    #[must_use]
+    pub fn is_outsider(&self, socket: &Socket, task: Option<&Task>, at: Stamp) -> bool {
+        let Some(task) = task.filter(|_| self.containers.of_cgroup(socket.cgroup).is_none()) else { return false };
+        let container = self.containers.of_namespace(socket.netns, socket.cgroup, at);
+        let own_cgroup = container.and_then(|id| self.containers.get(&id)?.info.cgroup);
+        let is_contained = self.processes.get(task.pid).is_some_and(|process| process.ns_level > 0);
+        own_cgroup.is_some() && socket.cgroup.is_known() && !is_contained
     }
 
     /// The container that a socket belongs to.

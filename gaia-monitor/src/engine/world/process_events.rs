@@ -1,11 +1,12 @@
 //! Process exits and signals, applied to processes and to the termination of their container.
 
-use crate::model::event::{ProcessExited, Signal};
+use crate::model::event::{ContainerInfo, ProcessExited, Signal};
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::time::Stamp;
 
 use crate::engine::world::World;
 use crate::engine::world::change::Change;
+use crate::engine::world::processes::ProcessExit;
 
 /// Signals that request a termination, in addition to the container's stop signal.
 const TERMINATING_SIGNALS: [&str; 4] = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGKILL"];
@@ -28,6 +29,29 @@ impl World {
             return vec![Change::Termination(id), Change::Exited(pid)];
         }
         vec![Change::Exited(pid)]
+    }
+
+    /// Exits of first processes that were observed before their container was known: a slow engine reports it after its
+    /// death.
+    pub(super) fn adopt_exits(&mut self, info: &ContainerInfo, changes: &mut Vec<Change>) {
+        let Some(cgroup) = info.cgroup else { return };
+        let of_container = self.processes.exited_in(cgroup).filter(|process| {
+            let mut terminations = self.terminations.of_container(&info.id);
+            let init = self.processes.is_init(process.pid);
+            let by_child = |exit: &ProcessExit| init && self.is_reported_by_child(&info.id, process.pid, exit.at);
+            let is_main = init || self.processes.stands_for_container(process.pid);
+            let is_reported = terminations.any(|known| known.pid == Some(process.pid));
+            is_main && !is_reported && !process.exit.as_ref().is_some_and(by_child)
+        });
+        let exits: Vec<_> = of_container.filter_map(|it| Some((it.pid, it.parent, it.exit.clone()?))).collect();
+        for (pid, parent, exit) in exits {
+            let init = Some(parent).filter(|parent| self.processes.is_init(*parent));
+            let id = self.terminations.exited(exit.at, self.now, &info.id, pid, init, &exit.status);
+            if info.started_at.is_none_or(|started| started <= exit.at) {
+                self.containers.terminated(&info.id, exit.at);
+            }
+            changes.push(Change::Termination(id));
+        }
     }
 
     /// Whether the exit of an init's only child already counts as the container's. Usually the child exits first and

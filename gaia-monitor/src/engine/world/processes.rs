@@ -97,6 +97,12 @@ impl Processes {
         recent.filter_map(|(pid, _)| self.by_pid.get(pid))
     }
 
+    /// Relevant processes of a cgroup that exited, the first to exit first.
+    pub fn exited_in(&self, cgroup: CgroupId) -> impl Iterator<Item = &Process> {
+        let processes = self.relevant.iter().filter_map(|(pid, _)| self.by_pid.get(pid));
+        processes.filter(move |process| process.cgroup == cgroup && process.exit.is_some())
+    }
+
     pub(super) fn started(&mut self, at: Stamp, fact: &ProcessFact, parent: Pid, parent_outside: bool) {
         // The pid was reused by a new process.
         self.by_pid.remove(&fact.pid);

@@ -150,16 +150,21 @@ impl Terminations {
         termination.id
     }
 
+    /// Records Docker's `die`. It belongs to the exit that was observed since the container last `started`.
     pub(super) fn docker_die(
         &mut self,
         at: Stamp,
         seen: Stamp,
         container: &ContainerId,
         code: Option<i64>,
+        started: Option<Stamp>,
     ) -> TerminationId {
+        // However late: an engine that hung reports it seconds after the exit.
+        let is_of_run = |exit: &ObservedExit| started.is_none_or(|started| started <= exit.at);
         let existing = match self.latest(container) {
             Some(termination)
-                if termination.die.is_none() && (termination.exit.is_none() || is_near(termination, at)) =>
+                if termination.die.is_none()
+                    && termination.exit.as_ref().is_none_or(|exit| is_of_run(exit) || is_near(termination, at)) =>
             {
                 Some(termination.id)
             }

@@ -50,6 +50,8 @@ impl World {
 
     fn record_response(&mut self, id: LookupId, name: &str, at: Stamp, answer: &DnsResponse) -> Vec<Change> {
         let lookup = self.lookups.get(id).filter(|lookup| !lookup.doubtful);
+        // Another monitor's lookups are not the container's.
+        let lookup = lookup.filter(|lookup| !self.is_outsider(&lookup.socket, Some(&lookup.task), lookup.begun));
         let observer = lookup.and_then(|lookup| self.containers.of_socket(&lookup.socket, lookup.begun));
         let Some(container) = observer.filter(|_| self.is_name_of_interest(name)) else { return Vec::new() };
         let is_new = self.names.record_response(name, Observer { container, monitor: false }, at, answer);
