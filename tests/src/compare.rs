@@ -214,7 +214,7 @@ impl Expected {
             wrong.add(Coverage, &format!("affected: entries that no client knows: {left:?}"));
         }
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for entry in incident.affected.iter().filter(|entry| entry.client_error.httpx != "none") {
+        for entry in incident.affected.iter().filter(|entry| entry.is_counted()) {
             *counts.entry(entry.client_error.httpx.clone()).or_default() += 1;
         }
         wrong.unless(Coverage, "affected_by_class", &incident.affected_by_class, &counts);

@@ -178,3 +178,10 @@ pub fn wall(instant: &str) -> Result<WallNanos> {
     let parsed: jiff::Timestamp = instant.parse().with_context(|| format!("not an instant: {instant}"))?;
     Ok(i64::try_from(parsed.as_nanosecond())?)
 }
+
+impl Affected {
+    /// Whether the incident's totals contain it: class `none` and `possible` entries are only listed.
+    pub fn is_counted(&self) -> bool {
+        self.client_error.httpx != "none" && self.confidence != "possible"
+    }
+}

@@ -74,6 +74,7 @@ pub fn of_entry(entry: &Affected, key: &str) -> Result<String> {
         "detail" => name_or_none(error.detail.as_ref()),
         "errno" => or_none(error.errno.as_ref()),
         "phase" => name_of(&error.phase),
+        "confidence" => name_of(&entry.confidence),
         "also_possible" => name_or_none(error.also_possible.as_ref()),
         "retried" => error.retried.to_string(),
         "port" => or_none(entry.server.port),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 use gaia_monitor::engine::effect::{Counter, Effect};
-use gaia_monitor::model::incident::{CauseKind, HttpxClass, Incident, SCHEMA, State};
+use gaia_monitor::model::incident::{Affected, CauseKind, Confidence, HttpxClass, Incident, SCHEMA, State};
 use gaia_monitor::model::time::{Nanos, Stamp};
 
 use super::play::Played;
@@ -85,7 +85,9 @@ fn follows(before: Option<(Stamp, &Incident)>, seen: Stamp, incident: &Incident)
 fn line(incident: &Incident) -> Result<()> {
     ensure!(incident.schema == SCHEMA, "the schema");
     let cause = &incident.cause;
-    let counted = incident.affected.iter().filter(|entry| entry.client_error.httpx != HttpxClass::None).count();
+    let is_counted =
+        |entry: &&Affected| entry.client_error.httpx != HttpxClass::None && entry.confidence != Confidence::Possible;
+    let counted = incident.affected.iter().filter(is_counted).count();
     let by_class: u64 = incident.affected_by_class.values().sum();
     ensure!(by_class == incident.affected_total, "affected_by_class does not sum up to affected_total");
     ensure!(!incident.affected_by_class.contains_key(&HttpxClass::None), "class none is never counted");

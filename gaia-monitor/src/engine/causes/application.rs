@@ -21,8 +21,8 @@ use crate::model::incident::{Alternative, CauseKind, Confidence, MomentFact, Pha
 use crate::model::time::Nanos;
 
 use super::{
-    Cause, Requirements, Severity, Situation, Step, against, base_verdict, client, pause, pid_text, process_text,
-    unknown, worker,
+    Cause, Requirements, Severity, Situation, Step, against, base_verdict, client, death, is_alive, pause, pid_text,
+    process_text, unknown, worker,
 };
 
 /// The longest gap between failures of one case.
@@ -112,30 +112,40 @@ impl Cause for ApplicationCause {
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
         let (container, pid, kind) = parts(&case.key);
         let base = base_verdict(ctx, case, kind, container);
-        let close = || {
-            let closes = ctx.failures_of(case).filter_map(|failure| {
+        let closes = || {
+            ctx.failures_of(case).filter_map(|failure| {
                 ctx.world.sockets.get(failure.route.server?)?.close.as_ref().map(|close| close.at)
-            });
-            closes.min().unwrap_or(base.at)
+            })
         };
+        let close = || closes().min().unwrap_or(base.at);
+        // A process that closes on its way out exits within that time.
+        let lives_on = || closes().max().is_none_or(|last| ctx.world.now.since(last) >= death::WAY_OUT);
         let (fact, at, confidence) = match kind {
             CauseKind::ServerSlow => (MomentFact::ClientClose, base.at, Confidence::Likely),
             CauseKind::ProtocolError => (MomentFact::Malformed, base.at, Confidence::Certain),
+            CauseKind::AppClosed | CauseKind::AppAborted if !lives_on() => {
+                (MomentFact::ServerClose, close(), Confidence::Likely)
+            }
             _ => (MomentFact::ServerClose, close(), Confidence::Certain),
         };
         let pid = pid.or(base.pid);
         Verdict { at, fact, confidence, pid, comm: pid.and_then(|pid| ctx.comm(pid)), ..base }
     }
 
-    fn summary(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> String {
+    fn summary(&self, ctx: Context, _case: &Case, verdict: &Verdict) -> String {
         let process = process_text(verdict);
+        let alive = is_alive(ctx, verdict);
+        let lives = if alive { " is alive and" } else { "" };
         match verdict.kind {
-            CauseKind::AppClosed => format!("{process} is alive and closed the connection with a response outstanding"),
-            CauseKind::AppAborted => format!("{process} is alive and reset the connection with a response outstanding"),
+            CauseKind::AppClosed => format!("{process}{lives} closed the connection with a response outstanding"),
+            CauseKind::AppAborted => format!("{process}{lives} reset the connection with a response outstanding"),
             CauseKind::KeepaliveRace => {
                 format!("{process} closed an idle connection while the client sent its next request on it")
             }
-            CauseKind::ServerSlow => format!("{process} is alive, but did not respond before the client timed out"),
+            CauseKind::ServerSlow if alive => {
+                format!("{process} is alive, but did not respond before the client timed out")
+            }
+            CauseKind::ServerSlow => format!("{process} did not respond before the client timed out"),
             _ => format!("{process} sent bytes that no HTTP parser accepts"),
         }
     }

@@ -21,6 +21,8 @@ pub const HANDLED: Nanos = Nanos::from_secs(10);
 const STOP_FOLLOWS: Nanos = Nanos::from_millis(1_000);
 /// An init forwards a signal, and a handler ends its process, immediately; a second covers a loaded machine.
 const IMMEDIATELY: Nanos = Nanos::from_millis(1_000);
+/// A parent that ends its other workers because one died signals them within this time.
+pub const ENDS_THE_OTHERS: Nanos = Nanos::from_millis(1_000);
 /// The longest grace period of a stop that is still joined to the kill that ends it.
 const GRACE: Nanos = Nanos::from_secs(300);
 /// Raised by the kernel, or by the process itself, when native code fails.
@@ -42,6 +44,10 @@ pub struct ExitVerdict {
     pub requested: bool,
     /// The exit was observed.
     pub dead: bool,
+    /// It raised the signal that ended it.
+    pub own_signal: bool,
+    /// The worker whose violent death made the parent end this one.
+    pub because: Option<Pid>,
 }
 
 impl ExitVerdict {
@@ -148,6 +154,8 @@ fn ended(
         clean: status.is_success(),
         requested: false,
         dead: true,
+        own_signal: false,
+        because: None,
     };
     if process.oom.is_some() && status.signal() == Some("SIGKILL") {
         return base.of_kind(CauseKind::OomKilled, How::OomKilled);
@@ -159,12 +167,17 @@ fn ended(
     // A signal that an init forwards comes from the sender to the init.
     let (receiver, deciding) = forwarded(world, process, deciding).unwrap_or((process, deciding));
     let own = deciding.sender.as_ref().is_none_or(|sender| sender.pid == process.pid);
+    let because = from_parent.then(|| violent_death_before(world, process, deciding.at)).flatten();
+    let ended_by = status.code().map(|_| deciding.signal.clone());
+    let own_signal = own && status.signal().is_some();
+    let base = ExitVerdict { own_signal, because, verdict: Verdict { ended_by, ..base.verdict }, ..base };
     if status.signal().is_some_and(|name| CRASH.contains(&name)) && own {
         return base.of_kind(CauseKind::ProcessCrashed, How::ProcessCrashed);
     }
     let docker = sent_by_docker(container, deciding);
-    let clean =
-        base.clean || ((docker || own || from_parent) && is_clean_termination(container, &deciding.signal, status));
+    let clean = base.clean
+        || because.is_some()
+        || ((docker || own || from_parent) && is_clean_termination(container, &deciding.signal, status));
     if docker {
         let request = docker_request(container, receiver, at, deciding, world.now);
         let sender = sender_of(world, deciding, Some(request.via));
@@ -173,6 +186,21 @@ fn ended(
     }
     let sender = if own { None } else { sender_of(world, deciding, None) };
     ExitVerdict { clean, ..base.of_kind(CauseKind::ProcessKilled, How::ProcessKilled).sent_by(sender) }
+}
+
+/// The worker of the same parent that had died by a signal of another sender, if the parent then ended this one because
+/// of it.
+fn violent_death_before(world: &World, process: &Process, signalled: Stamp) -> Option<Pid> {
+    let recent = world.processes.exited_between(signalled.minus(ENDS_THE_OTHERS), signalled);
+    let died_violently = |other: &&Process| {
+        let status = other.exit.as_ref().and_then(|exit| exit.status.signal());
+        let by_parent = |seen: &SignalSeen| seen.sender.as_ref().is_some_and(|sender| sender.pid == other.parent);
+        let of_status = |seen: &&SignalSeen| seen.delivered && Some(seen.signal.as_str()) == status;
+        status.is_some_and(|name| !TERMINATION.iter().any(|(clean, _)| *clean == name))
+            && !other.signals.iter().filter(of_status).any(by_parent)
+    };
+    let others = recent.filter(|other| other.parent == process.parent && other.pid != process.pid);
+    others.filter(died_violently).min_by_key(|other| other.exit.as_ref().map(|exit| exit.at)).map(|other| other.pid)
 }
 
 /// No signal that explains the end was observed.
@@ -219,6 +247,8 @@ fn under_way(world: &World, container: Option<&Container>, process: &Process, at
         clean: false,
         requested: docker,
         dead: false,
+        own_signal: false,
+        because: None,
     }
 }
 
@@ -269,6 +299,7 @@ fn by_docker_alone(
             comm: process.map(|process| process.comm.clone()),
             signal: sent.map(|seen| seen.signal.clone()),
             exit_code: code.filter(|_| sent.is_none()),
+            ended_by: None,
             sender,
             confidence: Confidence::Likely,
             deaths: 0,
@@ -278,6 +309,8 @@ fn by_docker_alone(
         clean: code == Some(0),
         requested: killed || stopped,
         dead: true,
+        own_signal: false,
+        because: None,
     }
 }
 

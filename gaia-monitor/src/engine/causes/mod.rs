@@ -16,6 +16,10 @@ pub mod application;
 pub mod chain;
 pub mod client;
 pub mod closed_port;
+/// Deaths that a connection outlived.
+pub mod death;
+/// Deaths of descendants that broke a response of their parent.
+pub mod descendant;
 pub mod dns;
 pub mod outage;
 pub mod packet_filter;
@@ -159,12 +163,14 @@ pub const PRECEDENCE: [(Row, &[Step]); 12] = [
         Row::Silence,
         &[
             termination::OF_SERVER,
+            death::OF_HOLDER,
             pause::AT_FAILURE,
             outage::OF_CONNECTION,
             pause::DURING_SILENCE,
             packet_filter::STEP,
             accept_queue::STEP,
             chain::STEP,
+            death::OF_ACCEPTOR,
             application::SLOW,
         ],
     ),
@@ -183,11 +189,31 @@ pub const PRECEDENCE: [(Row, &[Step]); 12] = [
         Row::ServerNotSeen,
         &[termination::OF_SERVER, pause::AT_FAILURE, outage::OF_TIMEOUT, packet_filter::STEP, unknown::SERVER_NOT_SEEN],
     ),
-    (Row::ClosedByDyingTask, &[termination::OF_CLOSER, worker::CLOSED_CONNECTION, unknown::EXIT_NOT_SEEN]),
-    (Row::ClosedByLiveTask, &[termination::UNDER_WAY, application::KEEPALIVE_RACE, chain::STEP, application::CLOSED]),
+    (
+        Row::ClosedByDyingTask,
+        &[death::OF_HOLDER, termination::OF_CLOSER, worker::CLOSED_CONNECTION, unknown::EXIT_NOT_SEEN],
+    ),
+    (
+        Row::ClosedByLiveTask,
+        &[
+            termination::UNDER_WAY,
+            death::OF_HOLDER,
+            death::ON_ITS_WAY_OUT,
+            application::KEEPALIVE_RACE,
+            chain::STEP,
+            application::CLOSED,
+        ],
+    ),
     (
         Row::NotClosed,
-        &[termination::OF_SERVER, pause::AT_FAILURE, outage::OF_TIMEOUT, packet_filter::STEP, unknown::NOT_CLOSED],
+        &[
+            termination::OF_SERVER,
+            death::OF_HOLDER,
+            pause::AT_FAILURE,
+            outage::OF_TIMEOUT,
+            packet_filter::STEP,
+            unknown::NOT_CLOSED,
+        ],
     ),
     (Row::Malformed, &[application::MALFORMED]),
     (Row::Lookup, &[termination::OF_SERVER, outage::OF_LOOKUP, dns::STEP]),
@@ -276,14 +302,14 @@ fn ceiling(ctx: Context, case: &Case, cause: &dyn Cause, verdict: &Verdict) -> C
     let lost = case.losses.keys().any(required);
     let is_doubt = |failure: &Failure| {
         // A death is certain whatever a connection carried.
-        let framing = requires.framing && failure.is_uncertain() && !verdict.reportable_alone;
+        let framing = requires.framing && failure.uncertain && !verdict.reportable_alone;
         framing || (requires.connection_events && failure.lossy)
     };
     if lost || ctx.failures_of(case).any(is_doubt) {
         return cause.confidence_without(ctx, case);
     }
     let mut errors = ctx.failures_of(case).filter(|failure| failure.is_error()).peekable();
-    let opaque = errors.peek().is_some() && errors.all(|failure| failure.opaque && !failure.is_uncertain());
+    let opaque = errors.peek().is_some() && errors.all(|failure| failure.opaque && !failure.uncertain);
     if opaque { Confidence::Likely } else { Confidence::Certain }
 }
 
@@ -340,6 +366,12 @@ fn process_text(verdict: &Verdict) -> String {
         (None, Some(pid)) => format!("pid {pid}"),
         (_, None) => "its process".to_owned(),
     }
+}
+
+/// Whether the process of a verdict is known to run: neither its exit nor a fatal signal to it was observed.
+fn is_alive(ctx: Context, verdict: &Verdict) -> bool {
+    let process = verdict.pid.and_then(|pid| ctx.world.processes.get(pid));
+    process.is_some_and(|process| process.doomed().is_none())
 }
 
 /// A process in a sentence about its signals or its close: `process 7`.

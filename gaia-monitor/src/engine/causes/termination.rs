@@ -19,7 +19,7 @@ use crate::engine::types::ids::{CaseId, FailureId};
 use crate::engine::types::verdict::{Judgement, Verdict};
 use crate::engine::world::World;
 use crate::engine::world::terminations::{self, TerminationId};
-use crate::model::ids::ContainerId;
+use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, Confidence, Sender, Via};
 use crate::model::time::Stamp;
 
@@ -77,6 +77,14 @@ fn of_client(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let pid = failure.client_pid?;
     let termination = ctx.world.terminations.current(failure.client_container.as_ref()?, situation.at)?;
     let reason = format!("the client's own process {pid} died with the response outstanding");
+    Some(to(ctx, failure, termination.id, reason))
+}
+
+/// The death of a container's first process, by the process.
+pub(super) fn of_first_process(ctx: Context, failure: &Failure, pid: Pid, reason: String) -> Option<Attribution> {
+    let container = ctx.world.container_of(pid)?;
+    let mut terminations = ctx.world.terminations.of_container(&container).rev();
+    let termination = terminations.find(|it| it.pid == Some(pid) || it.root == Some(pid))?;
     Some(to(ctx, failure, termination.id, reason))
 }
 
@@ -170,7 +178,7 @@ impl Cause for TerminationCause {
                 format!("{process} crashed with {}{}", status_text(verdict), after_text(ctx, case, verdict))
             }
             CauseKind::ProcessKilled => {
-                format!("{process} was terminated by {}{}", status_text(verdict), by_text(verdict))
+                format!("{process} {}{}", killed_text(verdict), by_text(verdict))
             }
             CauseKind::ContainerStopped if verdict.deaths == 0 => {
                 format!("docker stop in progress; {process} is still running")
@@ -286,6 +294,14 @@ pub(super) fn status_text(verdict: &Verdict) -> String {
         (Some(signal), _) => signal.clone(),
         (None, Some(code)) => format!("exit code {code}"),
         (None, None) => "an unknown status".to_owned(),
+    }
+}
+
+/// `was terminated by SIGKILL`; `ended with exit code 0 after SIGTERM` if it handled the signal.
+pub(super) fn killed_text(verdict: &Verdict) -> String {
+    match &verdict.ended_by {
+        Some(signal) => format!("ended with {} after {signal}", status_text(verdict)),
+        None => format!("was terminated by {}", status_text(verdict)),
     }
 }
 

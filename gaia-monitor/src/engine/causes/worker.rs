@@ -15,15 +15,21 @@ use crate::engine::types::cause::{Attribution, CaseKey, WorkerStatus};
 use crate::engine::types::evidence::Evidence;
 use crate::engine::types::verdict::Verdict;
 use crate::engine::world::World;
-use crate::engine::world::containers::Container;
+use crate::engine::world::container::OrphanedPort;
+use crate::engine::world::processes::Process;
 use crate::engine::world::terminations::TerminationId;
 use crate::model::ids::{ContainerId, Pid};
-use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, How};
+use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, Confidence, How};
 use crate::model::time::{Nanos, Stamp};
 
 use super::exit::{self, ExitVerdict};
-use super::termination::{after_text, by_text, earlier_failure, not_docker, not_oom, of_exit, status_text};
-use super::{Cause, Situation, Step, base_verdict, lasting, process_text, terminated_after, unknown};
+use super::termination::{
+    after_text, by_text, earlier_failure, killed_text, not_docker, not_oom, of_exit, status_text,
+};
+use super::{
+    Cause, Situation, Step, against, application, base_verdict, lasting, pid_text, process_text, terminated_after,
+    unknown,
+};
 
 /// The longest gap between deaths of one case.
 const GAP: Nanos = Nanos::from_secs(10);
@@ -60,7 +66,9 @@ fn closed_connection(ctx: Context, situation: &Situation) -> Option<Attribution>
 }
 
 /// `None`: its exit should have been observed by now.
-fn of_dying(ctx: Context, failure: &Failure, pid: Pid, reason: String) -> Option<Attribution> {
+pub(super) fn of_dying(ctx: Context, failure: &Failure, pid: Pid, reason: String) -> Option<Attribution> {
+    // What the parent ended because of another worker's death belongs to that death.
+    let pid = exit::of_worker(ctx.world, pid).and_then(|verdict| verdict.because).unwrap_or(pid);
     if let Some(verdict) = exit::of_worker(ctx.world, pid) {
         let evidence = Evidence::Worker { pid, after: earlier_failure(ctx.failures, failure) };
         return Some(Attribution::to(key(ctx.world, pid, &verdict), evidence, reason));
@@ -74,8 +82,7 @@ fn of_dying(ctx: Context, failure: &Failure, pid: Pid, reason: String) -> Option
 pub fn opening(world: &World, pid: Pid) -> Option<CaseKey> {
     let process = world.processes.get(pid)?;
     let is_main = world.processes.stands_for_container(pid) || world.processes.is_init(pid);
-    // An OOM victim is always relevant, others only if they serve and did not enter from outside.
-    if is_main || process.oom.is_none() && (!process.serves || process.entered) {
+    if is_main || !is_relevant(process) {
         return None;
     }
     let verdict = exit::of_worker(world, pid)?;
@@ -84,7 +91,7 @@ pub fn opening(world: &World, pid: Pid) -> Option<CaseKey> {
     (!going_down && verdict.is_reportable_alone()).then(|| key(world, pid, &verdict))
 }
 
-fn key(world: &World, pid: Pid, exit: &ExitVerdict) -> CaseKey {
+pub(super) fn key(world: &World, pid: Pid, exit: &ExitVerdict) -> CaseKey {
     let status = match (&exit.verdict.signal, exit.verdict.exit_code) {
         (Some(signal), _) => WorkerStatus::Signal(signal.clone()),
         (None, code) => WorkerStatus::Code(code.unwrap_or_default()),
@@ -102,19 +109,19 @@ pub fn root_of(world: &World, id: TerminationId) -> Option<Pid> {
     if termination.requested.is_some() || termination.root.is_some() {
         return None;
     }
-    let worker = world.processes.exited_since(exit.at.minus(TAKES_CONTAINER)).find(|worker| {
+    world.processes.exited_since(exit.at.minus(TAKES_CONTAINER)).find_map(|worker| {
         // What exits after the first process was killed with its namespace.
-        let failed = worker.exit.as_ref().is_some_and(|own| own.at <= exit.at && !own.status.is_success());
+        let ended = worker.exit.as_ref().filter(|own| own.at <= exit.at)?;
         let served = worker.serves || worker.oom.is_some();
         let same_run = first.started.is_none_or(|begun| worker.started.is_some_and(|own| own >= begun));
-        worker.pid != first.pid
+        let of_container = worker.pid != first.pid
             && same_run
             && !worker.entered
             && served
-            && failed
-            && world.container_of(worker.pid).as_ref() == Some(&termination.container)
-    });
-    worker.map(|worker| worker.pid)
+            && world.container_of(worker.pid).as_ref() == Some(&termination.container);
+        let own = || (!ended.status.is_success()).then_some(worker.pid);
+        of_container.then(|| exit::of_worker(world, worker.pid)?.because.or_else(own))?
+    })
 }
 
 pub(super) fn is_spontaneous(verdict: &Verdict) -> bool {
@@ -137,7 +144,15 @@ impl Cause for WorkerCause {
         let Some(exit) = first else { return base_verdict(ctx, case, unknown::KIND, container.as_ref()) };
         let how = Some(exit.how);
         let deaths = u32::try_from(case.workers.len()).unwrap_or(u32::MAX);
-        Verdict { how, ..of_exit(exit, container, deaths) }
+        let verdict = Verdict { how, ..of_exit(exit, container, deaths) };
+        match parent_of(ctx, case) {
+            None => verdict,
+            // Order and time connect its death to the broken response; of an exit code, time alone.
+            Some(Parent { by_status, .. }) => {
+                let confidence = if by_status { Confidence::Possible } else { Confidence::Likely };
+                Verdict { reportable_alone: false, confidence: verdict.confidence.min(confidence), ..verdict }
+            }
+        }
     }
 
     fn summary(&self, ctx: Context, case: &Case, verdict: &Verdict) -> String {
@@ -145,23 +160,36 @@ impl Cause for WorkerCause {
         let how = match verdict.how {
             Some(How::OomKilled) => "was killed by the kernel's OOM killer".to_owned(),
             Some(How::ProcessCrashed) => format!("crashed with {}", status_text(verdict)),
-            Some(How::ProcessKilled) => format!("was terminated by {}{}", status_text(verdict), by_text(verdict)),
+            Some(How::ProcessKilled) => format!("{}{}", killed_text(verdict), by_text(verdict)),
             Some(How::ProcessExited) | None => format!("exited spontaneously with {}", status_text(verdict)),
         };
-        format!("worker {process} {how}{}; the container keeps running", after_text(ctx, case, verdict))
+        let container = self.subject(ctx.world, &case.key).and_then(|id| ctx.world.containers.get(id));
+        let runs = container.is_some_and(|container| container.down.is_none_or(|down| down < verdict.at));
+        let lives = if runs { "; the container keeps running" } else { "" };
+        match parent_of(ctx, case) {
+            None => format!("worker {process} {how}{}{lives}", after_text(ctx, case, verdict)),
+            Some(Parent { name, .. }) => format!("{process} {how}, and its parent {name} broke the response{lives}"),
+        }
     }
 
-    fn alternatives(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> Vec<Alternative> {
-        if verdict.signal.as_deref() != Some("SIGKILL") {
+    fn alternatives(&self, ctx: Context, case: &Case, verdict: &Verdict) -> Vec<Alternative> {
+        if parent_of(ctx, case).is_some_and(|parent| parent.by_status) {
+            let sentence = format!("{} had exited less than a second before the close", pid_text(verdict));
+            return vec![against(application::APP_CLOSED, sentence)];
+        }
+        if verdict.signal.as_deref() != Some("SIGKILL") || verdict.how == Some(How::OomKilled) {
             return Vec::new();
         }
         vec![not_oom(verdict), not_docker()]
     }
 
     fn condition(&self, ctx: Context, case: &Case, verdict: &Verdict) -> Option<Condition> {
-        let id = self.subject(ctx.world, &case.key)?;
-        let closed = port_closed(ctx.world.containers.get(id)?, verdict.at)?;
-        let until = closed.or_else(|| terminated_after(ctx, id, verdict.at));
+        let container = ctx.world.containers.get(self.subject(ctx.world, &case.key)?)?;
+        let closed = container.closed_by(&case.workers);
+        // While one of the ports is closed.
+        let is_open = |orphan: &&OrphanedPort| orphan.until.is_none();
+        let last = closed.clone().find(is_open).or_else(|| closed.max_by_key(|orphan| orphan.until))?;
+        let until = last.until.or_else(|| terminated_after(ctx, &container.info.id, verdict.at));
         lasting(ConditionKind::NotListening, verdict.at, until)
     }
 
@@ -175,11 +203,29 @@ impl Cause for WorkerCause {
     }
 }
 
-/// Whether a port closed with the worker; `Some(until)`: it did, and until when.
-fn port_closed(container: &Container, at: Stamp) -> Option<Option<Stamp>> {
-    container.listeners_closed.filter(|closed| *closed >= at)?;
-    if container.ports.keys().any(|port| !container.listening.contains_key(port)) {
-        return Some(None);
+/// The process whose descendant died, for a case that consists of the broken responses alone.
+struct Parent {
+    /// `python3 (pid 7)`.
+    name: String,
+    /// Only exit codes connect the deaths to the responses.
+    by_status: bool,
+}
+
+fn parent_of(ctx: Context, case: &Case) -> Option<Parent> {
+    let pid = *case.workers.first()?;
+    let process = ctx.world.processes.get(pid)?;
+    if is_relevant(process) {
+        return None;
     }
-    Some(container.listening.values().copied().filter(|since| *since >= at).max())
+    let of_descendant = |failure: &&Failure| matches!(failure.evidence, Evidence::Descendant { .. });
+    let broken = || ctx.failures_of(case).filter(of_descendant);
+    let parent = broken().next()?.entry.server.pid.unwrap_or(process.parent);
+    let comm = ctx.comm(parent).unwrap_or_else(|| "a process".to_owned());
+    let by_status = |failure: &Failure| matches!(failure.evidence, Evidence::Descendant { by_status: true, .. });
+    Some(Parent { name: format!("{comm} (pid {parent})"), by_status: broken().all(by_status) })
+}
+
+/// An OOM victim is always relevant, others only if they serve and did not enter from outside.
+fn is_relevant(process: &Process) -> bool {
+    process.oom.is_some() || (process.serves && !process.entered)
 }

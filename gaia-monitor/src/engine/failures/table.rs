@@ -99,18 +99,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Facts are missing, or there is more than one possible cause.
-    #[must_use]
-    pub fn is_uncertain(&self) -> bool {
-        self.uncertain || self.evidence.is_ambiguous()
-    }
-
     /// How sure it is that its case broke it. Missing events lower the confidence of the cause instead.
     #[must_use]
     pub fn confidence(&self) -> Confidence {
         match self.evidence {
-            Evidence::Upstream { unambiguous: false, .. } => Confidence::Possible,
-            Evidence::Upstream { .. } => Confidence::Likely,
+            _ if self.evidence.is_ambiguous() => Confidence::Possible,
+            Evidence::Upstream { .. } | Evidence::Descendant { .. } => Confidence::Likely,
             _ if self.opaque || self.uncertain => Confidence::Likely,
             _ => Confidence::Certain,
         }

@@ -69,6 +69,11 @@ impl Engine {
                 }
                 effects.extend(enrich::core_request(&self.world, *pid));
                 self.exit_known(*pid, effects);
+                // A process that closes on its way out was taken for a live one.
+                self.cases_changed(
+                    |case| matches!(case.key, CaseKey::Process { pid: Some(closer), .. } if closer == *pid),
+                    effects,
+                );
             }
             Change::Logged(container, line) => {
                 if let Some((id, name)) = enrich::failure_of_line(&self.failures, container, line) {
@@ -221,7 +226,7 @@ impl Engine {
                 // The failure's own instant opens the case, not the cause's: an incident that follows a closed one with
                 // the same cause has another id.
                 let case = self.open_case(key, at, begun);
-                if let Evidence::Worker { pid, .. } = evidence {
+                if let Some(pid) = evidence.worker() {
                     self.add_worker(case, pid);
                 }
                 if let Evidence::Upstream { failure: upstream, .. } = evidence {

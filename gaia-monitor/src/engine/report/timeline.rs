@@ -15,6 +15,7 @@ use crate::model::time::{Nanos, Stamp, Utc};
 
 use crate::engine::context::Context;
 use crate::engine::report::{log_lines, name_history, packets};
+use crate::engine::types::evidence::Evidence;
 use crate::engine::types::verdict::Verdict;
 
 const FIRST: usize = 150;
@@ -23,6 +24,8 @@ const LAST: usize = 50;
 const LEAD: Nanos = Nanos::from_secs(2);
 /// Failures with every step; of further ones only the client-side error is reported.
 const IN_FULL: usize = 20;
+/// Processes that are named as holders of one connection.
+const HEIRS: usize = 3;
 /// Interface events, the first ones.
 const NOTES: usize = 50;
 
@@ -189,13 +192,42 @@ fn steps(ctx: Context, found: &Failure, lines: &mut Vec<TimelineLine>) {
             format!("{server} began its response to {client}, status {status}"),
         ));
     }
-    closing(&server, &client, end, lines);
+    outlived(ctx, found, end, (&server, &client), lines);
+    closing(ctx, (&server, &client), end, lines);
 }
 
-fn closing(server: &str, client: &str, end: &Endpoint, lines: &mut Vec<TimelineLine>) {
+/// The processes that kept a connection open whose own process was dead.
+fn outlived(
+    ctx: Context,
+    found: &Failure,
+    end: &Endpoint,
+    (server, client): (&str, &str),
+    lines: &mut Vec<TimelineLine>,
+) {
+    let Evidence::Worker { pid, .. } = found.evidence else { return };
+    let dead = ctx.world.processes.get(pid);
+    let Some(died) = dead.and_then(|dead| dead.doomed()).filter(|_| end.established.is_some()) else { return };
+    let closer = end.close.as_ref().map(|close| (&close.task.comm, close.task.pid));
+    if closer.is_some_and(|(_, closer)| closer == pid) || end.owner.as_ref().is_none_or(|owner| owner.pid != pid) {
+        return;
+    }
+    let heirs = ctx.world.processes.heirs(pid, died).take(HEIRS).map(|heir| (&heir.comm, heir.pid));
+    let names: Vec<String> =
+        closer.into_iter().chain(heirs).map(|(comm, pid)| format!("{comm} (pid {pid})")).take(HEIRS).collect();
+    let by = if names.is_empty() { "another process".to_owned() } else { names.join(", ") };
+    let text = format!("{server}: the connection of {client} outlived pid {pid}, kept open by {by}");
+    lines.push(TimelineLine::new(died, TimelineSource::Process, text));
+}
+
+fn closing(ctx: Context, (server, client): (&str, &str), end: &Endpoint, lines: &mut Vec<TimelineLine>) {
     let Some(close) = &end.close else { return };
     let packet = if close.reset { "RST" } else { "FIN" };
-    let state = if close.task.exiting { ", dying" } else { ", alive" };
+    let ended = ctx.world.processes.get(close.task.pid).is_some_and(|process| process.doomed().is_some());
+    let state = match (close.task.exiting, ended) {
+        (true, _) => ", dying",
+        (false, true) => ", not yet exiting",
+        (false, false) => ", alive",
+    };
     let unread = if close.unread > 0 { format!(", {} bytes unread", close.unread) } else { String::new() };
     let text = format!("{server}: pid {}{state}, closed the connection of {client} ({packet}{unread})", close.task.pid);
     lines.push(TimelineLine::new(close.at, TimelineSource::Tcp, text));

@@ -16,6 +16,9 @@ pub enum Evidence {
     Termination { after: Option<FailureId> },
     /// The death of this worker, after a failure of its own where there was one.
     Worker { pid: Pid, after: Option<FailureId> },
+    /// The death of a descendant without sockets of its own. `unambiguous`: nothing else qualifies as well; `by_status`:
+    /// only its exit code, and that the response broke immediately after it, connect the two.
+    Descendant { pid: Pid, unambiguous: bool, by_status: bool },
     /// Dropped or rejected packets.
     Drop(DropEvidence),
     /// A full accept queue. `observed`: the probe saw this SYN meet it; otherwise the kernel's counters did.
@@ -33,14 +36,30 @@ impl Evidence {
         match self {
             Self::Termination { after } | Self::Worker { after, .. } => *after,
             Self::OwnLookup { failure } => Some(*failure),
-            Self::None | Self::Drop(_) | Self::AcceptQueue { .. } | Self::Upstream { .. } => None,
+            Self::None | Self::Drop(_) | Self::AcceptQueue { .. } | Self::Upstream { .. } | Self::Descendant { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The process other than a container's first whose death it is.
+    #[must_use]
+    pub fn worker(&self) -> Option<Pid> {
+        match self {
+            Self::Worker { pid, .. } | Self::Descendant { pid, .. } => Some(*pid),
+            Self::None
+            | Self::Termination { .. }
+            | Self::Drop(_)
+            | Self::AcceptQueue { .. }
+            | Self::Upstream { .. }
+            | Self::OwnLookup { .. } => None,
         }
     }
 
     /// Several upstream failures with different causes qualify.
     #[must_use]
     pub fn is_ambiguous(&self) -> bool {
-        matches!(self, Self::Upstream { unambiguous: false, .. })
+        matches!(self, Self::Upstream { unambiguous: false, .. } | Self::Descendant { unambiguous: false, .. })
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Verdict {
     pub comm: Option<String>,
     pub signal: Option<String>,
     pub exit_code: Option<i32>,
+    /// The signal that led to an end with an exit code.
+    pub ended_by: Option<String>,
     pub sender: Option<Sender>,
     pub confidence: Confidence,
     pub deaths: u32,
@@ -38,6 +40,7 @@ impl Verdict {
             comm: None,
             signal: None,
             exit_code: None,
+            ended_by: None,
             sender: None,
             confidence: Confidence::Certain,
             deaths: 0,

@@ -4,9 +4,10 @@
 //! the oldest is evicted.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 use crate::model::event::{ContainerInfo, DockerAction};
-use crate::model::ids::{CgroupId, Pid};
+use crate::model::ids::{CgroupId, Cookie, Pid};
 use crate::model::time::Stamp;
 
 pub(super) const DOCKER_RECORDS_CAP: usize = 64;
@@ -19,6 +20,8 @@ pub struct Container {
     pub docker_events: VecDeque<DockerRecord>,
     /// Current listening ports, and since when.
     pub listening: BTreeMap<u16, Stamp>,
+    /// Current listening sockets: of one port there may be several (`SO_REUSEPORT`, one for each address).
+    pub listeners: BTreeMap<Cookie, SocketAddr>,
     /// Every port that it has listened on.
     pub ports: BTreeMap<u16, Stamp>,
     /// When its latest listener closed.
@@ -66,6 +69,7 @@ impl Container {
             info,
             docker_events: VecDeque::new(),
             listening: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             ports: BTreeMap::new(),
             listeners_closed: None,
             orphaned_ports: VecDeque::new(),
@@ -108,11 +112,23 @@ impl Container {
         self.pauses.iter().rev().find(|period| period.covers(at))
     }
 
+    /// Whether a port is open on loopback addresses alone, which nothing outside the namespace reaches.
+    #[must_use]
+    pub fn listens_on_loopback_only(&self, port: u16) -> bool {
+        let mut addresses = self.listeners.values().filter(|local| local.port() == port).peekable();
+        addresses.peek().is_some() && addresses.all(|local| local.ip().is_loopback())
+    }
+
     /// The process whose exit closed the listener of a port, if the port was closed at an instant.
     #[must_use]
     pub fn orphaned_by(&self, port: u16, at: Stamp) -> Option<Pid> {
         let is_closed = |orphan: &&OrphanedPort| orphan.since <= at && orphan.until.is_none_or(|until| until > at);
         self.orphaned_ports.iter().rev().filter(is_closed).find(|orphan| orphan.port == port).map(|orphan| orphan.by)
+    }
+
+    /// Ports that the exits of these processes closed.
+    pub fn closed_by(&self, pids: &[Pid]) -> impl Iterator<Item = &OrphanedPort> + Clone {
+        self.orphaned_ports.iter().filter(move |orphan| pids.contains(&orphan.by))
     }
 
     /// Whether it is the other container, or its successor by name or Compose service.

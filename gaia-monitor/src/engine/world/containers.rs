@@ -18,6 +18,8 @@ use crate::engine::world::container::{DOCKER_RECORDS_CAP, PERIODS_CAP, begin_per
 pub use crate::engine::world::container::{Container, DockerRecord, OrphanedPort};
 
 const CONTAINERS_CAP: usize = 4_096;
+/// Listening sockets kept of each container; of further ones only the port is known, until the first of them closes.
+const LISTENERS_CAP: usize = 1_024;
 /// Docker's embedded DNS server listens here in every container's namespace; it is no port of the container.
 const EMBEDDED_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
@@ -201,11 +203,15 @@ impl Containers {
         }
     }
 
-    pub(super) fn listening(&mut self, id: &ContainerId, local: SocketAddr, at: Stamp) {
+    pub(super) fn listening(&mut self, id: &ContainerId, socket: &Socket, at: Stamp) {
+        let local = socket.local;
         if local.ip() == EMBEDDED_DNS {
             return;
         }
         if let Some(container) = self.by_id.get_mut(id) {
+            if container.listeners.len() < LISTENERS_CAP {
+                container.listeners.insert(socket.cookie, local);
+            }
             container.listening.insert(local.port(), at);
             let is_reopened = |orphan: &&mut OrphanedPort| orphan.port == local.port() && orphan.until.is_none();
             for orphan in container.orphaned_ports.iter_mut().filter(is_reopened) {
@@ -230,14 +236,21 @@ impl Containers {
     pub(super) fn terminated(&mut self, id: &ContainerId, at: Stamp) {
         if let Some(container) = self.by_id.get_mut(id) {
             container.listening.clear();
+            container.listeners.clear();
             container.listeners_closed = Some(at);
             container.down = Some(at);
         }
     }
 
     /// `dying`: the process whose exit closed the listener.
-    pub(super) fn stopped_listening(&mut self, id: &ContainerId, local: SocketAddr, at: Stamp, dying: Option<Pid>) {
+    pub(super) fn stopped_listening(&mut self, id: &ContainerId, socket: &Socket, at: Stamp, dying: Option<Pid>) {
         let Some(container) = self.by_id.get_mut(id) else { return };
+        let local = socket.local;
+        container.listeners.remove(&socket.cookie);
+        // Another socket listens on: a sibling with `SO_REUSEPORT`, or one on another address.
+        if container.listeners.values().any(|other| other.port() == local.port()) {
+            return;
+        }
         if container.listening.remove(&local.port()).is_some() {
             container.listeners_closed = Some(at);
         }

@@ -20,7 +20,7 @@ impl World {
         for (at, socket) in std::mem::take(&mut self.unassigned_listeners) {
             match self.containers.of_socket(&socket, at) {
                 Some(container) => {
-                    self.containers.listening(&container, socket.local, at);
+                    self.containers.listening(&container, &socket, at);
                     changes.push(Change::Listening { container, port: socket.local.port() });
                 }
                 None => self.unassigned_listeners.push_back((at, socket)),
@@ -43,13 +43,13 @@ impl World {
             return;
         };
         if change.new == TcpState::Listen {
-            self.containers.listening(&container, change.socket.local, at);
+            self.containers.listening(&container, &change.socket, at);
             changes.push(Change::Listening { container, port: change.socket.local.port() });
         } else {
             // The exit of a main process terminates the container, which is recorded instead.
             let pid = change.task.pid;
             let dying = (change.task.exiting && !self.processes.stands_for_container(pid)).then_some(pid);
-            self.containers.stopped_listening(&container, change.socket.local, at, dying);
+            self.containers.stopped_listening(&container, &change.socket, at, dying);
         }
     }
 }

@@ -18,6 +18,7 @@ pub mod failover_pairs;
 
 // Processes, their exits and signals.
 mod process_events;
+mod process_tree;
 pub mod processes;
 
 // Containers that go down.
@@ -106,7 +107,7 @@ impl World {
             }
             Fact::SocketRead(reading) => {
                 if self.sockets.socket_read(reading) {
-                    self.processes.mark_serving(reading.task.pid);
+                    self.processes.mark_accepting(reading.task.pid);
                 }
                 Vec::new()
             }

@@ -33,6 +33,10 @@ pub struct Process {
     pub entered: bool,
     /// It has or had a listening socket or an accepted connection.
     pub serves: bool,
+    /// It has read from an accepted connection.
+    pub accepts: bool,
+    /// When the kernel delivered a signal that ends it, before its exit.
+    pub fatal: Option<Stamp>,
     pub oom: Option<Stamp>,
     /// A reading of its container's memory cgroup after the OOM kill.
     pub memory: Option<MemoryUse>,
@@ -91,6 +95,18 @@ impl Processes {
         self.by_pid.get(&pid).is_some_and(|p| p.ns_level > 0 && p.ns_pid == 1 && INITS.contains(&p.comm.as_str()))
     }
 
+    /// Every known process, those that have exited as well.
+    pub fn all(&self) -> impl Iterator<Item = &Process> {
+        self.by_pid.values()
+    }
+
+    /// Processes that exited in a period, relevant or not.
+    pub fn exited_between(&self, from: Stamp, until: Stamp) -> impl Iterator<Item = &Process> {
+        let lists = [&self.relevant, &self.short_lived].into_iter();
+        let recent = lists.flat_map(move |list| list.iter().rev().take_while(move |(_, at)| *at >= from));
+        recent.filter(move |(_, at)| *at <= until).filter_map(|(pid, _)| self.by_pid.get(pid))
+    }
+
     /// Relevant processes that exited at or after an instant, the latest first.
     pub fn exited_since(&self, from: Stamp) -> impl Iterator<Item = &Process> {
         let recent = self.relevant.iter().rev().take_while(move |(_, at)| *at >= from);
@@ -127,6 +143,13 @@ impl Processes {
         }
         let entered = self.is_entered(fact, parent, parent_outside);
         self.insert(fact, parent, entered, serves);
+    }
+
+    /// It read from an accepted connection.
+    pub(super) fn mark_accepting(&mut self, pid: Pid) {
+        if let Some(process) = self.by_pid.get_mut(&pid) {
+            (process.serves, process.accepts) = (true, true);
+        }
     }
 
     pub(super) fn mark_serving(&mut self, pid: Pid) {
@@ -176,9 +199,12 @@ impl Processes {
     pub(super) fn exited(&mut self, at: Stamp, seen: Stamp, exited: &ProcessExited) {
         // Keep a known comm: the record's comm is often that of the thread that exited last.
         let process = self.get_or_insert(&exited.process, Some((exited.parent, exited.parent_outside)));
-        process.serves |= exited.listens;
+        let (pid, cgroup) = (process.pid, process.cgroup);
         process.exit = Some(ProcessExit { at, seen, status: exited.status.clone() });
-        let pid = exited.process.pid;
+        // An inherited listener counts while no other process accepts from it.
+        if exited.listens && !self.others_accept(cgroup, pid) {
+            self.mark_serving(pid);
+        }
         let is_relevant = self.stands_for_container(pid)
             || self.is_init(pid)
             || self.get(pid).is_some_and(|process| process.serves || process.oom.is_some());
@@ -227,6 +253,8 @@ fn from_fact(fact: &ProcessFact) -> Process {
         started: None,
         entered: false,
         serves: false,
+        accepts: false,
+        fatal: None,
         oom: None,
         memory: None,
         core: None,

@@ -46,7 +46,7 @@ impl World {
         let container = self.containers.of_socket(&seen.socket, at);
         if seen.state == TcpState::Listen {
             if let Some(id) = &container {
-                self.containers.listening(id, seen.socket.local, at);
+                self.containers.listening(id, &seen.socket, at);
             }
             if let Some(task) = &seen.task {
                 self.processes.mark_serving(task.pid);
