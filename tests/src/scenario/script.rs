@@ -228,7 +228,7 @@ impl Script {
             }));
         }
         for port in player.listens {
-            let socket = self.listener(&name, port)?;
+            let socket = self.listener(&name, port, Ipv4Addr::UNSPECIFIED.into())?;
             let task = Some(self.actors.task(&name, false)?);
             self.facts.own(Fact::SocketSeen(SocketSeen { socket, state: TcpState::Listen, task }));
             self.actors.player_mut(&name)?.listening.push((port, name.clone()));
@@ -236,9 +236,8 @@ impl Script {
         Ok(())
     }
 
-    fn listener(&mut self, name: &str, port: u16) -> Result<Socket> {
+    fn listener(&mut self, name: &str, port: u16, any: IpAddr) -> Result<Socket> {
         let player = self.actors.player(name)?;
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let (cgroup, netns) = (player.info.cgroup.context("no cgroup")?, player.info.netns.context("no namespace")?);
         let cookie = Cookie(1_000_000 + self.listeners.len() as u64);
         let socket = Socket { cookie, netns, cgroup, local: (any, port).into(), remote: (any, 0).into() };
@@ -290,16 +289,16 @@ impl Script {
         let name = words.next("the container")?;
         let port: u16 = words.next("the port")?.parse()?;
         let dying = words.flag("dying");
+        let ip = if words.flag("loopback") { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+        if begin {
+            self.listener(&name, port, ip.into())?;
+        }
         let actor = by.unwrap_or_else(|| name.clone());
         self.turn_listener(&name, port, &actor, begin, dying)
     }
 
     fn turn_listener(&mut self, name: &str, port: u16, actor: &str, begin: bool, dying: bool) -> Result<()> {
-        let socket = if begin {
-            self.listener(name, port)?
-        } else {
-            *self.listeners.get(&(name.to_owned(), port)).context("it does not listen there")?
-        };
+        let socket = *self.listeners.get(&(name.to_owned(), port)).context("it does not listen there")?;
         let (old, new) = if begin { (TcpState::Close, TcpState::Listen) } else { (TcpState::Listen, TcpState::Close) };
         let task = self.actors.task(actor, dying)?;
         self.facts.kernel(Fact::TcpState(TcpStateChange {

@@ -25,7 +25,8 @@ use crate::model::time::Stamp;
 
 use super::exit::{self, ExitVerdict};
 use super::{
-    Cause, Severity, Situation, Step, against, awaited, base_verdict, chain, lasting, pid_text, process_text, unknown,
+    Cause, Row, Severity, Situation, Step, against, awaited, base_verdict, chain, lasting, pid_text, process_text,
+    unknown,
 };
 
 /// The server's container was going down, or was down.
@@ -55,8 +56,16 @@ pub(super) fn earlier_failure(failures: &Failures, failure: &Failure) -> Option<
 
 fn of_server(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let id = situation.failure.route.container.as_ref()?;
-    let termination = ctx.world.terminations.current(id, situation.at)?;
-    let container = ctx.world.containers.get(id).map_or(id.short(), |container| container.info.name.as_str());
+    let current = || ctx.world.terminations.current(id, situation.at);
+    // A successor that does not serve yet: what it cannot do is due to the end of the container before it.
+    let of_predecessor = || {
+        let is_awaited =
+            matches!(situation.row, Row::Refused | Row::Unanswered | Row::Lookup | Row::ProxyWithoutBackend);
+        ctx.world.predecessor_down(id, situation.at).filter(|_| is_awaited)
+    };
+    let termination = current().or_else(of_predecessor)?;
+    let container = ctx.world.containers.get(&termination.container);
+    let container = container.map_or(id.short(), |container| container.info.name.as_str());
     Some(to(ctx, situation.failure, termination.id, format!("{container} was going down, or was down")))
 }
 

@@ -1,9 +1,11 @@
 //! When a container is back.
 //!
-//! Opens nothing. Closes when: the container, or its successor by name or Compose service, listens on every port that it
-//! listened on; one that never listened, when it has run for [`RUNS_FOR`]. Stays silent while a port is missing.
+//! Opens nothing. Closes when: the container, or its successor by name or Compose service, listens on every port that its
+//! last long run listened on; one without ports, when it has run for [`RUNS_FOR`] and its health check, if it has one,
+//! passes. Stays silent while a port is missing.
 
 use crate::engine::world::World;
+use crate::engine::world::containers::Container;
 use crate::engine::world::terminations::{Termination, TerminationId};
 use crate::model::ids::ContainerId;
 use crate::model::time::{Nanos, Stamp};
@@ -19,7 +21,9 @@ pub fn listening(world: &World, id: &ContainerId) -> Vec<TerminationId> {
         let Some(down) = termination.down() else { return false };
         let Some(terminated) = world.containers.get(&termination.container) else { return false };
         let listens = |port: &u16| successor.listening.get(port).is_some_and(|since| *since > down);
-        successor.succeeds(terminated) && !terminated.ports.is_empty() && terminated.ports.keys().all(listens)
+        successor.succeeds(terminated)
+            && !terminated.needed_ports.is_empty()
+            && terminated.needed_ports.iter().all(listens)
     };
     world.terminations.down().filter(is_back).map(|termination| termination.id).collect()
 }
@@ -28,9 +32,11 @@ pub fn listening(world: &World, id: &ContainerId) -> Vec<TerminationId> {
 #[must_use]
 pub fn running(world: &World, now: Stamp) -> Vec<(TerminationId, Stamp)> {
     let back = |termination: &Termination| {
-        let terminated = world.containers.get(&termination.container).filter(|it| it.ports.is_empty())?;
+        let terminated = world.containers.get(&termination.container).filter(|it| it.needed_ports.is_empty())?;
         let down = termination.down()?;
-        let successors = world.containers.all().filter(|it| it.info.running && it.succeeds(terminated));
+        let is_healthy = |health: &Option<String>| health.as_deref().is_none_or(|health| health == "healthy");
+        let is_up = |it: &&Container| it.info.running && it.down.is_none() && is_healthy(&it.info.health);
+        let successors = world.containers.all().filter(is_up).filter(|it| it.succeeds(terminated));
         let started = successors.filter_map(|it| it.starts.back().copied()).filter(|start| *start > down).min()?;
         (now.since(started) >= RUNS_FOR).then(|| (termination.id, started.plus(RUNS_FOR)))
     };

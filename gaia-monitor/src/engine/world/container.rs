@@ -3,15 +3,22 @@
 //! Bound: [`DOCKER_RECORDS_CAP`] Docker events, and [`PERIODS_CAP`] pauses, orphaned ports and starts; when reached,
 //! the oldest is evicted.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use crate::model::event::{ContainerInfo, DockerAction};
 use crate::model::ids::{CgroupId, Cookie, Pid};
-use crate::model::time::Stamp;
+use crate::model::time::{Nanos, Stamp};
 
 pub(super) const DOCKER_RECORDS_CAP: usize = 64;
 pub(super) const PERIODS_CAP: usize = 16;
+/// A run that listened for this long shows the ports that the container needs.
+const LONG_RUN: Nanos = Nanos::from_secs(10);
+/// Ports that the kernel assigns by itself (`net.ipv4.ip_local_port_range`, its default).
+const EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
+/// Distinguishes the replicas of one Compose service.
+const COMPOSE_NUMBER: &str = "com.docker.compose.container-number";
 
 #[derive(Clone, Debug)]
 pub struct Container {
@@ -24,6 +31,10 @@ pub struct Container {
     pub listeners: BTreeMap<Cookie, SocketAddr>,
     /// Every port that it has listened on.
     pub ports: BTreeMap<u16, Stamp>,
+    /// Ports that it has listened on since its last start.
+    run_ports: BTreeMap<u16, RunPort>,
+    /// Ports on which it, or its successor, listens again when it is back.
+    pub needed_ports: BTreeSet<u16>,
     /// When its latest listener closed.
     pub listeners_closed: Option<Stamp>,
     /// Ports whose listener was closed by an exiting process.
@@ -36,6 +47,14 @@ pub struct Container {
     pub down: Option<Stamp>,
     /// When Docker removed it.
     pub destroyed: Option<Stamp>,
+}
+
+/// A port that a container listened on in its current run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RunPort {
+    since: Stamp,
+    /// On loopback addresses alone.
+    loopback: bool,
 }
 
 /// A port whose listener was closed by the exit of process `by`.
@@ -71,6 +90,8 @@ impl Container {
             listening: BTreeMap::new(),
             listeners: BTreeMap::new(),
             ports: BTreeMap::new(),
+            run_ports: BTreeMap::new(),
+            needed_ports: BTreeSet::new(),
             listeners_closed: None,
             orphaned_ports: VecDeque::new(),
             pauses: VecDeque::new(),
@@ -90,6 +111,27 @@ impl Container {
                 self.starts.pop_front();
             }
         }
+    }
+
+    pub(super) fn record_port(&mut self, local: SocketAddr, at: Stamp) {
+        self.ports.entry(local.port()).or_insert(at);
+        let loopback = local.ip().is_loopback();
+        let port = self.run_ports.entry(local.port()).or_insert(RunPort { since: at, loopback });
+        port.loopback &= loopback;
+    }
+
+    /// The run ended: what it listened on is what its clients wait for, unless the run was too short to be the usual one.
+    pub(super) fn run_ended(&mut self, at: Stamp) {
+        let ports = std::mem::take(&mut self.run_ports);
+        let was_long = ports.values().any(|port| at.since(port.since) >= LONG_RUN);
+        if ports.is_empty() || !(was_long || self.needed_ports.is_empty()) {
+            return;
+        }
+        let published = |port: u16| self.info.published.iter().any(|published| published.container_port == port);
+        let is_own = |port: u16| !EPHEMERAL.contains(&port) || published(port);
+        let outer = ports.iter().filter(|(port, run)| !run.loopback && is_own(**port));
+        let outer: BTreeSet<u16> = outer.map(|(port, _)| *port).collect();
+        self.needed_ports = if outer.is_empty() { ports.into_keys().collect() } else { outer };
     }
 
     /// Whether a fact of `at` cannot be about this container although its namespace number or pid is the container's:
@@ -131,13 +173,23 @@ impl Container {
         self.orphaned_ports.iter().filter(move |orphan| pids.contains(&orphan.by))
     }
 
-    /// Whether it is the other container, or its successor by name or Compose service.
+    /// Whether it is the other container, or its successor by name or Compose service and number.
     #[must_use]
     pub fn succeeds(&self, other: &Container) -> bool {
+        let number = |it: &Self| it.info.labels.get(COMPOSE_NUMBER).cloned();
         let same_service = self.info.service.is_some()
             && self.info.service == other.info.service
-            && self.info.project == other.info.project;
+            && self.info.project == other.info.project
+            && number(self) == number(other);
         self.info.id == other.info.id || self.info.name == other.info.name || same_service
+    }
+
+    /// Whether it is another container that was started in the place of one that is down.
+    #[must_use]
+    pub fn replaces(&self, other: &Container) -> bool {
+        let started = self.starts.back().copied();
+        let later = other.down.zip(started).is_some_and(|(down, started)| started >= down);
+        later && self.info.id != other.info.id && self.down.is_none() && self.succeeds(other)
     }
 
     /// Docker's events at or after `from` of the run at `at`: from its start to the next start.

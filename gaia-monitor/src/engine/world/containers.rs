@@ -181,7 +181,10 @@ impl Containers {
             DockerAction::Unpause => end_period(&mut container.pauses, at, None),
             DockerAction::Die { .. } => {
                 end_period(&mut container.pauses, at, None);
-                container.down = container.down.or(Some(at));
+                if container.down.is_none() {
+                    container.run_ended(at);
+                    container.down = Some(at);
+                }
             }
             DockerAction::Start => container.down = container.down.filter(|down| *down > at),
             // A container that is down keeps its name: Compose renames a container before it replaces it.
@@ -217,7 +220,7 @@ impl Containers {
             for orphan in container.orphaned_ports.iter_mut().filter(is_reopened) {
                 orphan.until = Some(at);
             }
-            container.ports.entry(local.port()).or_insert(at);
+            container.record_port(local, at);
         }
     }
 
@@ -235,6 +238,7 @@ impl Containers {
     /// A terminated container listens on no port, whether or not every close was reported.
     pub(super) fn terminated(&mut self, id: &ContainerId, at: Stamp) {
         if let Some(container) = self.by_id.get_mut(id) {
+            container.run_ended(at);
             container.listening.clear();
             container.listeners.clear();
             container.listeners_closed = Some(at);

@@ -58,7 +58,7 @@ use network::interfaces::Interfaces;
 use processes::Processes;
 use tcp::proxy::ProxyHops;
 use tcp::sockets::Sockets;
-use terminations::{TerminationId, Terminations};
+use terminations::{Termination, TerminationId, Terminations};
 
 pub use change::Change;
 
@@ -212,15 +212,20 @@ impl World {
         })
     }
 
-    /// Whether a process outside every container uses a container's namespace: nsenter, another monitor, a debugging
-    /// shell. Its socket is in a cgroup of the host, and the process itself was never in a container.
+    /// Whether a process that is not of a container uses the container's namespace: nsenter, another monitor, a debugging
+    /// shell. The socket's cgroup is that of the host or of another container.
     #[must_use]
     pub fn is_outsider(&self, socket: &Socket, task: Option<&Task>, at: Stamp) -> bool {
-        let Some(task) = task.filter(|_| self.containers.of_cgroup(socket.cgroup).is_none()) else { return false };
-        let container = self.containers.of_namespace(socket.netns, socket.cgroup, at);
-        let own_cgroup = container.and_then(|id| self.containers.get(&id)?.info.cgroup);
+        let Some(task) = task.filter(|_| socket.cgroup.is_known()) else { return false };
+        let Some(owner) = self.containers.of_namespace(socket.netns, socket.cgroup, at) else { return false };
+        if let Some(id) = self.containers.of_cgroup(socket.cgroup) {
+            // Its own namespace may also be one that it shares, or one of its own making.
+            let own = self.containers.get(&id).and_then(|container| container.info.netns);
+            return id != owner && own != Some(socket.netns);
+        }
+        let own_cgroup = self.containers.get(&owner).and_then(|container| container.info.cgroup);
         let is_contained = self.processes.get(task.pid).is_some_and(|process| process.ns_level > 0);
-        own_cgroup.is_some() && socket.cgroup.is_known() && !is_contained
+        own_cgroup.is_some() && !is_contained
     }
 
     /// The container that a socket belongs to.
@@ -228,6 +233,19 @@ impl World {
     pub fn container_of_endpoint(&self, cookie: Cookie) -> Option<ContainerId> {
         let endpoint = self.sockets.get(cookie)?;
         self.containers.of_socket(&endpoint.socket, endpoint.opened)
+    }
+
+    /// The termination of a container's predecessor (by name, or by Compose service) that lasts at an instant.
+    #[must_use]
+    pub fn predecessor_down(&self, id: &ContainerId, at: Stamp) -> Option<&Termination> {
+        let successor = self.containers.get(id)?;
+        let before =
+            self.terminations.down().filter(|termination| termination.container != *id && termination.covers(at));
+        let replaced = before.filter(|termination| {
+            let predecessor = self.containers.get(&termination.container);
+            predecessor.is_some_and(|predecessor| successor.replaces(predecessor))
+        });
+        replaced.max_by_key(|termination| (termination.since(), termination.id))
     }
 
     /// Marks a termination as recovered: the container serves again.

@@ -47,6 +47,19 @@ impl Processes {
         })
     }
 
+    /// Whether its parent started it after another child, which had accepted connections, had ended: it was to accept
+    /// them next.
+    #[must_use]
+    pub fn replaced_an_acceptor(&self, pid: Pid) -> bool {
+        let Some(process) = self.get(pid).filter(|process| !process.entered) else { return false };
+        let ended_before = |other: &Process| {
+            let end = other.exit.as_ref().map(|exit| exit.at);
+            end.zip(process.started).is_some_and(|(end, started)| end <= started)
+        };
+        let siblings = self.all().filter(|other| other.parent == process.parent && other.cgroup == process.cgroup);
+        siblings.filter(|other| other.pid != pid && other.accepts).any(ended_before)
+    }
+
     /// Whether another living process of the cgroup has accepted connections.
     #[must_use]
     pub fn others_accept(&self, cgroup: CgroupId, pid: Pid) -> bool {

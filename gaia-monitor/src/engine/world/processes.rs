@@ -201,8 +201,9 @@ impl Processes {
         let process = self.get_or_insert(&exited.process, Some((exited.parent, exited.parent_outside)));
         let (pid, cgroup) = (process.pid, process.cgroup);
         process.exit = Some(ProcessExit { at, seen, status: exited.status.clone() });
-        // An inherited listener counts while no other process accepts from it.
-        if exited.listens && !self.others_accept(cgroup, pid) {
+        // An inherited listener counts while no other process accepts from it; a runtime that fails may have closed it.
+        let failed = !exited.status.is_success();
+        if !self.others_accept(cgroup, pid) && (exited.listens || (failed && self.replaced_an_acceptor(pid))) {
             self.mark_serving(pid);
         }
         let is_relevant = self.stands_for_container(pid)

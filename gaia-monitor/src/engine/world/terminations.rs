@@ -70,7 +70,7 @@ impl Termination {
         self.exit.as_ref().map(|exit| exit.at).or(self.die.as_ref().map(|die| die.at))
     }
 
-    fn covers(&self, at: Stamp) -> bool {
+    pub(super) fn covers(&self, at: Stamp) -> bool {
         if self.since() > at || self.recovered.is_some_and(|recovered| recovered <= at) {
             return false;
         }

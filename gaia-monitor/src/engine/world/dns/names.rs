@@ -228,6 +228,10 @@ impl World {
             return termination.down().unwrap_or(termination.since());
         }
         let Some(container) = self.containers.get(&holder.container) else { return Stamp(0) };
+        // Replaced by a successor, which ended its termination.
+        if let Some(down) = container.down.filter(|down| *down <= at) {
+            return down;
+        }
         let network = holder.network.as_deref();
         if let Some(outage) =
             network.and_then(|network| self.interfaces.outages.of_network(&container.info.id, network, at, at))
