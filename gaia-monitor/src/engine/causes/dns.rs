@@ -15,6 +15,7 @@ use crate::engine::types::cause::{Attribution, CaseKey, LookupTarget};
 use crate::engine::types::evidence::Evidence;
 use crate::engine::types::verdict::{Judgement, Verdict};
 use crate::engine::world::World;
+use crate::model::event::ContainerInfo;
 use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, Confidence, MomentFact};
 use crate::model::time::Stamp;
@@ -111,6 +112,11 @@ impl Cause for DnsCause {
 
     fn summary(&self, ctx: Context, case: &Case, verdict: &Verdict) -> String {
         let names = ctx.names_of(case).into_iter().collect::<Vec<_>>().join(", ");
+        if let Some(client) = apart(ctx, case) {
+            return format!(
+                "{names} does not resolve for {client}: the two share no network, and Docker resolves per network"
+            );
+        }
         match (ctx.earlier_failures_of(case).next(), &verdict.container) {
             (Some(own), Some(_)) => {
                 let errno = own.entry.client_error.errno.as_deref().unwrap_or("no response");
@@ -163,4 +169,19 @@ impl Cause for DnsCause {
     fn requirements(&self) -> Requirements {
         Requirements { connection_events: true, ..Requirements::default() }
     }
+}
+
+/// The client of the first failed lookup with its networks, if the container that has the name is on none of them.
+fn apart(ctx: Context, case: &Case) -> Option<String> {
+    let first = ctx.failures_of(case).find(|failure| failure.is_lookup())?;
+    let (client, holder) = (first.client_container.as_ref()?, holder(&case.key)?);
+    let [client, holder_info] =
+        [client, holder].map(|id| ctx.world.containers.get(id).map(|container| &container.info));
+    let (client_info, holder_info) = (client?, holder_info?);
+    let networks =
+        |info: &ContainerInfo| info.networks.iter().map(|it| it.network.clone()).collect::<Vec<_>>().join(", ");
+    let (own, other) = (networks(client_info), networks(holder_info));
+    let shared = ctx.world.names.shared_network(&client_info.id, holder);
+    (!shared && !own.is_empty() && !other.is_empty())
+        .then(|| format!("{}: it is on {own}, the container with the name on {other}", client_info.name))
 }

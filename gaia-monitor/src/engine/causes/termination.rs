@@ -63,7 +63,15 @@ fn of_server(ctx: Context, situation: &Situation) -> Option<Attribution> {
             matches!(situation.row, Row::Refused | Row::Unanswered | Row::Lookup | Row::ProxyWithoutBackend);
         ctx.world.predecessor_down(id, situation.at).filter(|_| is_awaited)
     };
-    let termination = current().or_else(of_predecessor)?;
+    // Docker takes a namespace's interfaces away when their owner ends, from every container that uses them.
+    let of_owner = || {
+        let needs_network =
+            matches!(situation.row, Row::Silence | Row::Unanswered | Row::ServerNotSeen | Row::NotClosed);
+        let owner = ctx.world.containers.namespace_owner(id).filter(|_| needs_network)?;
+        let mut ends = ctx.world.terminations.of_container(&owner.info.id).rev();
+        ends.find(|end| end.down().is_some_and(|down| down >= situation.failure.begun && down <= situation.at))
+    };
+    let termination = current().or_else(of_predecessor).or_else(of_owner)?;
     let container = ctx.world.containers.get(&termination.container);
     let container = container.map_or(id.short(), |container| container.info.name.as_str());
     Some(to(ctx, situation.failure, termination.id, format!("{container} was going down, or was down")))

@@ -83,11 +83,17 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
     }
     name_history::lines(ctx, case, verdict, from, &mut lines);
     for (stage, (at, count)) in &case.losses {
-        lines.push(TimelineLine::new(*at, TimelineSource::Monitor, format!("{count} events lost at {stage}")));
+        lines.push(TimelineLine::new(*at, TimelineSource::Monitor, loss_text(stage, *count)));
     }
     lines.sort();
     lines.dedup_by(|one, other| (one.at, one.source, &one.text) == (other.at, other.source, &other.text));
     cut(lines, verdict.at)
+}
+
+fn loss_text(stage: &str, count: u64) -> String {
+    let lost = format!("{count} events lost at {stage}");
+    // The stream ends with the engine, or with its connection.
+    if stage == "docker.events" { format!("the Docker engine's event stream was interrupted: {lost}") } else { lost }
 }
 
 /// Events of the interfaces of the containers concerned.

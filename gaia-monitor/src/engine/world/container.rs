@@ -28,7 +28,7 @@ pub struct Container {
     /// Current listening ports, and since when.
     pub listening: BTreeMap<u16, Stamp>,
     /// Current listening sockets: of one port there may be several (`SO_REUSEPORT`, one for each address).
-    pub listeners: BTreeMap<Cookie, SocketAddr>,
+    pub listeners: BTreeMap<Cookie, Listener>,
     /// Every port that it has listened on.
     pub ports: BTreeMap<u16, Stamp>,
     /// Ports that it has listened on since its last start.
@@ -47,6 +47,14 @@ pub struct Container {
     pub down: Option<Stamp>,
     /// When Docker removed it.
     pub destroyed: Option<Stamp>,
+}
+
+/// A listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    pub local: SocketAddr,
+    /// The process that called `listen(2)`, or holds the socket.
+    pub pid: Option<Pid>,
 }
 
 /// A port that a container listened on in its current run.
@@ -157,8 +165,14 @@ impl Container {
     /// Whether a port is open on loopback addresses alone, which nothing outside the namespace reaches.
     #[must_use]
     pub fn listens_on_loopback_only(&self, port: u16) -> bool {
-        let mut addresses = self.listeners.values().filter(|local| local.port() == port).peekable();
-        addresses.peek().is_some() && addresses.all(|local| local.ip().is_loopback())
+        let mut listeners = self.listeners.values().filter(|it| it.local.port() == port).peekable();
+        listeners.peek().is_some() && listeners.all(|it| it.local.ip().is_loopback())
+    }
+
+    /// The process that listens on a port.
+    #[must_use]
+    pub fn listener_of(&self, port: u16) -> Option<Pid> {
+        self.listeners.values().find(|it| it.local.port() == port).and_then(|it| it.pid)
     }
 
     /// The process whose exit closed the listener of a port, if the port was closed at an instant.

@@ -15,7 +15,7 @@ use crate::model::time::Stamp;
 
 use crate::engine::world::container::{DOCKER_RECORDS_CAP, PERIODS_CAP, begin_period, end_period};
 
-pub use crate::engine::world::container::{Container, DockerRecord, OrphanedPort};
+pub use crate::engine::world::container::{Container, DockerRecord, Listener, OrphanedPort};
 
 const CONTAINERS_CAP: usize = 4_096;
 /// Listening sockets kept of each container; of further ones only the port is known, until the first of them closes.
@@ -94,8 +94,40 @@ impl Containers {
         if self.get(&last).as_ref().is_some_and(has_networks) {
             return Some(last);
         }
-        let in_namespace = self.all().filter(|other| other.info.netns == Some(netns) && other.down.is_none());
-        in_namespace.filter(has_networks).map(|other| other.info.id.clone()).next().or(Some(last))
+        let in_namespace = self.all().filter(|other| other.info.netns == Some(netns) && other.destroyed.is_none());
+        let owner = in_namespace.filter(has_networks).max_by_key(|other| (other.down.is_none(), other.starts.back()));
+        owner.map(|owner| owner.info.id.clone()).or(Some(last))
+    }
+
+    /// The container whose networks another one uses (`network_mode: service:X`), as long as one of the two had them.
+    #[must_use]
+    pub fn namespace_owner(&self, id: &ContainerId) -> Option<&Container> {
+        let guest = self.get(id).filter(|guest| guest.info.networks.is_empty() && !guest.info.host_network)?;
+        let holders = self.namespaces.get(&guest.info.netns?)?;
+        let others = holders.iter().rev().filter(|(_, holder)| holder != id).filter_map(|(_, holder)| self.get(holder));
+        others.filter(|other| !other.info.networks.is_empty()).max_by_key(|other| other.starts.back())
+    }
+
+    /// Of the containers that share the namespace of `id`, the one whose process listened on the port last.
+    #[must_use]
+    pub fn listener_beside(&self, id: &ContainerId, port: u16) -> Option<ContainerId> {
+        let holders = self.namespaces.get(&self.get(id)?.info.netns?)?;
+        let sharing = holders.iter().filter_map(|(_, holder)| self.get(holder)).filter(|other| {
+            other.info.id == *id
+                || (other.info.networks.is_empty()
+                    && self.namespace_owner(&other.info.id).is_some_and(|owner| owner.info.id == *id))
+        });
+        let listened = sharing.filter_map(|other| Some((other.ports.get(&port)?, &other.info.id)));
+        listened.max().map(|(_, id)| id.clone())
+    }
+
+    /// The container on the host's network whose process listened on this port last.
+    #[must_use]
+    pub fn listener_on_host(&self, port: u16) -> Option<&Container> {
+        let on_host = self.all().filter(|container| container.info.host_network);
+        on_host
+            .filter(|container| container.ports.contains_key(&port))
+            .max_by_key(|container| container.ports.get(&port))
     }
 
     #[must_use]
@@ -206,14 +238,15 @@ impl Containers {
         }
     }
 
-    pub(super) fn listening(&mut self, id: &ContainerId, socket: &Socket, at: Stamp) {
+    /// `pid`: the process that called `listen(2)`, or holds the socket.
+    pub(super) fn listening(&mut self, id: &ContainerId, socket: &Socket, pid: Option<Pid>, at: Stamp) {
         let local = socket.local;
         if local.ip() == EMBEDDED_DNS {
             return;
         }
         if let Some(container) = self.by_id.get_mut(id) {
             if container.listeners.len() < LISTENERS_CAP {
-                container.listeners.insert(socket.cookie, local);
+                container.listeners.insert(socket.cookie, Listener { local, pid });
             }
             container.listening.insert(local.port(), at);
             let is_reopened = |orphan: &&mut OrphanedPort| orphan.port == local.port() && orphan.until.is_none();
@@ -252,7 +285,7 @@ impl Containers {
         let local = socket.local;
         container.listeners.remove(&socket.cookie);
         // Another socket listens on: a sibling with `SO_REUSEPORT`, or one on another address.
-        if container.listeners.values().any(|other| other.port() == local.port()) {
+        if container.listeners.values().any(|other| other.local.port() == local.port()) {
             return;
         }
         if container.listening.remove(&local.port()).is_some() {

@@ -17,13 +17,13 @@ const LISTENERS_CAP: usize = 1_024;
 impl World {
     /// Assigns listeners to the container that was just inspected.
     pub(super) fn assign_listeners(&mut self, changes: &mut Vec<Change>) {
-        for (at, socket) in std::mem::take(&mut self.unassigned_listeners) {
+        for (at, socket, pid) in std::mem::take(&mut self.unassigned_listeners) {
             match self.containers.of_socket(&socket, at) {
                 Some(container) => {
-                    self.containers.listening(&container, &socket, at);
+                    self.containers.listening(&container, &socket, Some(pid), at);
                     changes.push(Change::Listening { container, port: socket.local.port() });
                 }
-                None => self.unassigned_listeners.push_back((at, socket)),
+                None => self.unassigned_listeners.push_back((at, socket, pid)),
             }
         }
     }
@@ -33,9 +33,9 @@ impl World {
             self.processes.mark_serving(change.task.pid);
         }
         let Some(container) = self.containers.of_socket(&change.socket, at) else {
-            self.unassigned_listeners.retain(|(_, socket)| socket.cookie != change.socket.cookie);
+            self.unassigned_listeners.retain(|(_, socket, _)| socket.cookie != change.socket.cookie);
             if change.new == TcpState::Listen {
-                self.unassigned_listeners.push_back((at, change.socket));
+                self.unassigned_listeners.push_back((at, change.socket, change.task.pid));
                 if self.unassigned_listeners.len() > LISTENERS_CAP {
                     self.unassigned_listeners.pop_front();
                 }
@@ -43,7 +43,7 @@ impl World {
             return;
         };
         if change.new == TcpState::Listen {
-            self.containers.listening(&container, &change.socket, at);
+            self.containers.listening(&container, &change.socket, Some(change.task.pid), at);
             changes.push(Change::Listening { container, port: change.socket.local.port() });
         } else {
             // The exit of a main process terminates the container, which is recorded instead.

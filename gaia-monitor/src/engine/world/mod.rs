@@ -76,8 +76,8 @@ pub struct World {
     pub drops: Drops,
     /// When the current event was released, or the deadline of the current timer.
     pub now: Stamp,
-    /// Listeners of containers that are not known yet.
-    unassigned_listeners: VecDeque<(Stamp, Socket)>,
+    /// Listeners of containers that are not known yet, each with the process that called `listen(2)`.
+    unassigned_listeners: VecDeque<(Stamp, Socket, Pid)>,
     /// Losses of events: time of the report, stage and count.
     losses: VecDeque<(Stamp, String, u64)>,
 }

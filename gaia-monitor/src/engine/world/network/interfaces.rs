@@ -90,6 +90,12 @@ impl Interfaces {
         host_side.bridge.map(|bridge| (host, bridge))
     }
 
+    /// Whether an interface of a namespace has this address.
+    #[must_use]
+    pub fn has_address(&self, netns: NetnsId, ip: IpAddr) -> bool {
+        self.of_namespace(netns).any(|(_, interface)| interface.addresses.contains(&ip))
+    }
+
     /// The interfaces of a namespace without a fault: place, addresses, and since when.
     pub fn healthy(&self, netns: NetnsId) -> impl Iterator<Item = (Place, &BTreeSet<IpAddr>, Stamp)> {
         self.of_namespace(netns)

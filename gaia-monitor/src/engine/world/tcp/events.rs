@@ -1,6 +1,6 @@
 //! TCP events, applied to sockets, listeners, proxy hops and processes.
 
-use crate::model::event::{SocketSeen, TcpState, TcpStateChange};
+use crate::model::event::{SocketSeen, Task, TcpState, TcpStateChange};
 use crate::model::time::Stamp;
 
 use crate::engine::world::World;
@@ -20,7 +20,8 @@ impl World {
             .then(|| self.drops.soft_error(change.socket.local, at))
             .flatten();
         let with_error = soft_error.map(|errno| TcpStateChange { errno: Some(errno.to_owned()), ..change.clone() });
-        let socket_changes = self.sockets.state_changed(at, with_error.as_ref().unwrap_or(change));
+        let on_behalf = self.closed_on_behalf_of(change).map(|task| TcpStateChange { task, ..change.clone() });
+        let socket_changes = self.sockets.state_changed(at, with_error.or(on_behalf).as_ref().unwrap_or(change));
         for socket_change in &socket_changes {
             match socket_change {
                 SocketChange::Connecting { client: cookie } | SocketChange::ServerReady { server: cookie } => {
@@ -41,12 +42,29 @@ impl World {
         changes
     }
 
+    /// The process of a container whose socket a kernel thread closes for it (MPTCP's worker, io_uring): the one that read
+    /// from it last, or that listens on its port. `None` where the task itself is one of a container.
+    fn closed_on_behalf_of(&self, change: &TcpStateChange) -> Option<Task> {
+        use TcpState::{CloseWait, Established, FinWait1, LastAck};
+        let closes = matches!((change.old, change.new), (Established, FinWait1) | (CloseWait, LastAck));
+        let endpoint = self.sockets.get(change.socket.cookie).filter(|endpoint| endpoint.side == Side::Server)?;
+        if !closes || self.processes.get(change.task.pid).is_some() {
+            return None;
+        }
+        let container = self.containers.of_socket(&endpoint.socket, endpoint.opened);
+        let container = container.and_then(|id| self.containers.get(&id))?;
+        let reader = endpoint.owner.as_ref().map(|task| task.pid);
+        let pid = reader.or_else(|| container.listener_of(endpoint.socket.local.port()))?;
+        let process = self.processes.get(pid)?;
+        Some(Task { pid, comm: process.comm.clone(), exiting: process.doomed().is_some() })
+    }
+
     /// Applies a socket found by the inventory.
     pub(in crate::engine::world) fn socket_seen(&mut self, at: Stamp, seen: &SocketSeen) {
         let container = self.containers.of_socket(&seen.socket, at);
         if seen.state == TcpState::Listen {
             if let Some(id) = &container {
-                self.containers.listening(id, &seen.socket, at);
+                self.containers.listening(id, &seen.socket, seen.task.as_ref().map(|task| task.pid), at);
             }
             if let Some(task) = &seen.task {
                 self.processes.mark_serving(task.pid);

@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use crate::model::ids::{ContainerId, Cookie, NetnsId, Pid};
+use crate::model::event::Socket;
+use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::time::Stamp;
 
 use crate::engine::world::World;
@@ -116,13 +117,13 @@ impl World {
         let endpoint = self.sockets.get(client)?;
         let requested = endpoint.socket.remote;
         let Some(peer) = endpoint.peer.and_then(|peer| self.sockets.get(peer)) else {
-            let container = self.holder_of(endpoint.socket.netns, requested, at);
+            let container = self.holder_of(&endpoint.socket, at);
             return Some(Route { client, server: None, proxy: None, container, address: requested });
         };
         let accepted = peer.socket.cookie;
         if !self.is_proxy_endpoint(accepted) {
             let container = self.containers.of_socket(&peer.socket, peer.opened);
-            let container = container.or_else(|| self.holder_of(endpoint.socket.netns, requested, at));
+            let container = container.or_else(|| self.holder_of(&endpoint.socket, at));
             let address = peer.socket.local;
             return Some(Route { client, server: Some(accepted), proxy: None, container, address });
         }
@@ -145,18 +146,27 @@ impl World {
         })
     }
 
-    /// The container behind an address, as a client in `netns` sees it: loopback is the client's own container, or
-    /// docker-proxy on the host; any other address is looked up in the address history of containers, then in published
-    /// ports.
+    /// The container behind the address that a client's socket asks for. Loopback is the client's own container, or
+    /// docker-proxy on the host; any other address is looked up in the address history of containers, in published ports,
+    /// and among the listeners on the host's network. Of containers that share a namespace, the one that listened counts.
     #[must_use]
-    pub fn holder_of(&self, netns: NetnsId, address: SocketAddr, at: Stamp) -> Option<ContainerId> {
-        if address.ip().is_loopback()
-            && let Some(own) = self.containers.of_netns(netns, at)
-        {
-            return Some(own);
-        }
-        let by_address = self.containers.of_address(address.ip(), at);
-        by_address.or_else(|| self.containers.published_to(address, at).map(|(id, _)| id))
+    pub fn holder_of(&self, client: &Socket, at: Stamp) -> Option<ContainerId> {
+        let address = client.remote;
+        let own = || self.containers.of_socket(client, at);
+        let by_address = if address.ip().is_loopback() { own() } else { self.containers.of_address(address.ip(), at) };
+        let on_network = by_address.map(|id| self.containers.listener_beside(&id, address.port()).unwrap_or(id));
+        on_network
+            .or_else(|| self.containers.published_to(address, at).map(|(id, _)| id))
+            .or_else(|| self.listener_on_host(client))
+    }
+
+    /// The container on the host's network behind an address of the host.
+    fn listener_on_host(&self, client: &Socket) -> Option<ContainerId> {
+        let container = self.containers.listener_on_host(client.remote.port())?;
+        let host = container.info.netns?;
+        let own = client.remote.ip().is_loopback() && client.netns == host;
+        let of_host = || self.interfaces.has_address(host, client.remote.ip());
+        (own || of_host()).then(|| container.info.id.clone())
     }
 }
 
