@@ -36,10 +36,12 @@ pub enum Kind {
     IcmpSent = 13,
     Retransmitted = 14,
     AcceptQueueFull = 15,
+    CrashSite = 16,
+    EngineUsed = 17,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 18] = [
         Kind::TcpState,
         Kind::ResetReceived,
         Kind::ResetSent,
@@ -56,6 +58,8 @@ impl Kind {
         Kind::IcmpSent,
         Kind::Retransmitted,
         Kind::AcceptQueueFull,
+        Kind::CrashSite,
+        Kind::EngineUsed,
     ];
 
     /// Stage name under which dropped records of this kind are reported as lost.
@@ -78,6 +82,8 @@ impl Kind {
             Kind::IcmpSent => "ring.icmp_sent",
             Kind::Retransmitted => "ring.retransmitted",
             Kind::AcceptQueueFull => "ring.accept_queue_full",
+            Kind::CrashSite => "ring.crash_site",
+            Kind::EngineUsed => "ring.engine_used",
         }
     }
 
@@ -299,9 +305,62 @@ record! {
         from_kernel: u32,
         /// `TRACE_SIGNAL_*` of the running kernel.
         result: u32,
-        reserved: u32,
+        /// The resource limit that the kernel enforced with this signal: `LIMIT_…`.
+        limit: u32,
     }
 }
+
+/// The kernel enforced no limit with the signal.
+pub const LIMIT_NONE: u32 = 0;
+/// RLIMIT_CPU, or RLIMIT_RTTIME of a real-time process.
+pub const LIMIT_CPU: u32 = 1;
+/// RLIMIT_FSIZE.
+pub const LIMIT_FILE_SIZE: u32 = 2;
+
+/// Maximum length of a module's name, NUL included. The kernel allows 256; longer ones are cut.
+pub const MODULE_LEN: usize = 64;
+
+record! {
+    /// `signal:signal_deliver` of a fatal signal that the process raised itself or that the kernel raised for its fault:
+    /// the thread, and the file mapping of its instruction. Both mappings are files; an empty name means that the
+    /// address is in none, or that the mapping could not be read.
+    CrashSiteRecord = Kind::CrashSite, 256 bytes {
+        process: ProcessRecord,
+        signal: u32,
+        /// In the initial pid namespace.
+        thread: u32,
+        thread_comm: [u8; COMM_LEN],
+        /// Address of the instruction.
+        instruction: u64,
+        /// `si_addr`; valid with [`CRASH_ADDRESS`].
+        address: u64,
+        /// `CRASH_…`.
+        flags: u32,
+        reserved: u32,
+        /// Offsets in the files.
+        module_offset: u64,
+        /// Of the first frame outside the module of the instruction; valid with [`CRASH_RAISED`] and a name.
+        caller_offset: u64,
+        module: [u8; MODULE_LEN],
+        caller: [u8; MODULE_LEN],
+    }
+}
+
+/// The process sent the signal to itself by a system call: the instruction is that call.
+pub const CRASH_RAISED: u32 = 1;
+/// The kernel reported the memory address of the fault.
+pub const CRASH_ADDRESS: u32 = 1 << 1;
+
+record! {
+    /// `sock:sk_data_ready` of a socket of the Docker engine: the current process connected to it or sent to it. At most
+    /// one record of a process in [`ENGINE_USE_NS`].
+    EngineUsedRecord = Kind::EngineUsed, 64 bytes {
+        process: ProcessRecord,
+    }
+}
+
+/// Interval between two records of one process, in nanoseconds.
+pub const ENGINE_USE_NS: u64 = 20_000_000;
 
 record! {
     /// `oom:mark_victim`.

@@ -44,6 +44,13 @@ pub enum Wake {
     Later,
 }
 
+/// CLOCK_BOOTTIME in nanoseconds, the clock of all records.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
 /// Reserves a record, writes its header, calls `fill` for the other fields, and submits it. Returns `false` if the ring
 /// is full.
 ///
@@ -58,8 +65,7 @@ pub fn emit<R: Record>(wake: Wake, fill: impl FnOnce(&mut R)) -> bool {
         return false;
     };
     let record = entry.as_mut_ptr();
-    // SAFETY: no arguments.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let now = now();
     // SAFETY: a `Record` begins with a header, and all bit patterns are valid. Ring memory contains older records or
     // zeros, so the reference is to initialised integers.
     unsafe {

@@ -1,5 +1,7 @@
 //! Tasks and processes: conversion of a `struct task_struct` to a [`TaskRecord`] or [`ProcessRecord`].
 
+use core::ptr;
+
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
 use gaia_monitor_abi::{ProcessRecord, TaskRecord};
 
@@ -13,6 +15,16 @@ const PF_EXITING: u32 = 0x4;
 
 /// Name of docker-proxy, the only host program with recorded processes.
 const DOCKER_PROXY: [u8; 16] = *b"docker-proxy\0\0\0\0";
+
+/// The monitor's pid in the initial pid namespace. What it does itself is ignored.
+#[unsafe(no_mangle)]
+static OWN_TGID: u32 = 0;
+
+#[inline(always)]
+pub fn is_own(pid: u32) -> bool {
+    // SAFETY: a reference to an initialised static.
+    pid == unsafe { ptr::read_volatile(&raw const OWN_TGID) }
+}
 
 #[inline(always)]
 pub fn current() -> Typed {

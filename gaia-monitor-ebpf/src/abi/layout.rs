@@ -76,6 +76,26 @@ pub struct Layout {
     pub signal_live: u32,
     pub signal_flags: u32,
     pub signal_group_exit_code: u32,
+    pub signal_rlim: u32,
+    /// Sums of the process, which the kernel compares with its CPU limit.
+    pub signal_cpu_utime: u32,
+    pub signal_cpu_stime: u32,
+    // struct vm_area_struct, file, dentry
+    pub vma_start: u32,
+    pub vma_end: u32,
+    pub vma_pgoff: u32,
+    pub vma_file: u32,
+    pub file_dentry: u32,
+    pub dentry_name: u32,
+    pub dentry_inode: u32,
+    // struct inode, super_block, unix_sock
+    pub inode_ino: u32,
+    pub inode_sb: u32,
+    pub sb_dev: u32,
+    pub unix_dentry: u32,
+    // struct pt_regs, k_sigaction
+    pub regs_ip: u32,
+    pub sigaction_handler: u32,
     // struct pid, upid
     pub pid_level: u32,
     pub pid_numbers: u32,
@@ -88,6 +108,9 @@ pub struct Layout {
     pub nsproxy_net_ns: u32,
     // struct kernel_siginfo
     pub si_code: u32,
+    pub si_addr: u32,
+    /// Size of a page in bytes.
+    pub page_size: u32,
     /// Bit number of `SOCK_DONE` (a FIN was received) in `sk_flags`.
     pub sock_done_bit: u32,
     /// Inode number of the host's network namespace.
@@ -108,7 +131,7 @@ impl Layout {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 71 * 4);
+const _: () = assert!(size_of::<Layout>() == 89 * 4);
 
 #[cfg(feature = "user")]
 // SAFETY: `u32` fields only, no padding.

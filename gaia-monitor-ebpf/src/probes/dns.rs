@@ -30,10 +30,6 @@ use crate::{
     task,
 };
 
-/// The monitor's pid in the initial pid namespace. Its own queries are ignored.
-#[unsafe(no_mangle)]
-static OWN_TGID: u32 = 0;
-
 const PORT: u16 = 53;
 /// Docker's embedded resolver, in network order.
 const EMBEDDED: [u8; 4] = [127, 0, 0, 11];
@@ -144,9 +140,7 @@ const NO_TASK: TaskRecord = TaskRecord { tgid: 0, exiting: 0, comm: [0; 16] };
 #[inline(always)]
 fn on_query(skb: *mut __sk_buff, cookie: u64) -> Option<DnsClient> {
     let process = task::process(task::current());
-    // SAFETY: a reference to an initialised static.
-    let own = unsafe { ptr::read_volatile(&raw const OWN_TGID) };
-    if process.pid == own || !task::is_contained(&process) {
+    if task::is_own(process.pid) || !task::is_contained(&process) {
         return None;
     }
     if process.netns == layout!(host_netns) && !filter::cgroup_is_watched(process.cgroup) {

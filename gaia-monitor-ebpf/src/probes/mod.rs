@@ -2,8 +2,10 @@
 //! fallback if one is missing.
 
 mod accept_queue;
+mod crash;
 mod dns;
 mod drops;
+mod engine;
 mod errors;
 mod fds;
 pub mod http;

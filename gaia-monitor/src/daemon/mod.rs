@@ -40,7 +40,7 @@ use crate::pipeline::clock::Clock;
 use crate::pipeline::timer::DeadlineTimer;
 use crate::privileges::{self, ThreadRole};
 use crate::sources::dns::DnsProber;
-use crate::sources::docker::{Connected, DockerError, FilterChange, Source};
+use crate::sources::docker::{self, Connected, DockerError, FilterChange, Source};
 use crate::sources::ebpf::cgroup::enter_host_namespace;
 use crate::sources::ebpf::{FilterError, FilterHandle, Probe, ProbeError};
 use crate::sources::inventory;
@@ -331,7 +331,8 @@ async fn start_docker(
 ) -> Result<Source<impl Fn(FilterChange) + Send + 'static>, DaemonError> {
     let inventory = sender.with_stage("pipeline.inventory");
     let docker = sender.with_stage("pipeline.docker");
-    let (apply, publish) = (filter_updater(filter.clone(), sender.clone()), publisher(filter, sender));
+    let engine = docker::socket_path(host.as_deref());
+    let (apply, publish) = (filter_updater(filter.clone(), sender.clone(), engine), publisher(filter, sender));
     let (source, listing) = Source::start(host.as_deref(), reader, clock.clone(), docker, apply, connected).await?;
     let found = worker.run(move || inventory::read(&listing, &broker, clock.now())).await;
     let found = found.map_err(|source| DaemonError::Start { what: "inventory", source })?;
@@ -342,20 +343,26 @@ async fn start_docker(
 }
 
 /// Applies changes to the probe's maps. A change that the kernel refuses is counted, and causes a warning.
-fn filter_updater(filter: FilterHandle, sender: EventSender) -> impl Fn(FilterChange) + Send + 'static {
+/// `engine`: the file of the Docker engine's socket.
+fn filter_updater(
+    filter: FilterHandle,
+    sender: EventSender,
+    engine: Option<PathBuf>,
+) -> impl Fn(FilterChange) + Send + 'static {
     move |change| {
         let result = match change {
             FilterChange::Publish(port) => filter.publish(port),
             FilterChange::Unpublish(port) => filter.unpublish(port),
             FilterChange::AllowPrefix(prefix) => filter.allow_prefix(prefix.addr(), prefix.prefix_len()),
             FilterChange::AllowCgroup(cgroup) => filter.allow_cgroup(cgroup),
+            FilterChange::WatchEngine => engine.as_ref().map_or(Ok(()), |path| filter.watch_engine(path)),
         };
         warn_on_error(result, &sender);
     }
 }
 
 fn publisher(filter: FilterHandle, sender: EventSender) -> impl Fn(u16) + Send + 'static {
-    let apply = filter_updater(filter, sender);
+    let apply = filter_updater(filter, sender, None);
     move |port| apply(FilterChange::Publish(port))
 }
 

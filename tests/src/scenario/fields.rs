@@ -1,7 +1,7 @@
 //! The fields of an incident as an expectation names them.
 
 use anyhow::{Result, bail};
-use gaia_monitor::model::incident::{Affected, Incident, Sender, Via, name_of};
+use gaia_monitor::model::incident::{Affected, Incident, Requester, Sender, Via, name_of};
 use gaia_monitor::model::time::Stamp;
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ fn name_or_none<T: Serialize>(value: Option<&T>) -> String {
 pub fn of_incident(incident: &Incident, key: &str) -> Result<String> {
     let cause = &incident.cause;
     let condition = incident.condition.as_ref();
+    let crash = cause.crash.as_ref();
     Ok(match key {
         "state" => name_of(&incident.state),
         "confidence" => name_of(&cause.confidence),
@@ -30,6 +31,14 @@ pub fn of_incident(incident: &Incident, key: &str) -> Result<String> {
             Via::DockerKill => "kill",
             Via::DockerStop => "stop",
         })),
+        "module" => or_none(crash.and_then(|crash| crash.module.as_ref())),
+        "offset" => or_none(crash.and_then(|crash| crash.offset.as_ref())),
+        "address" => or_none(crash.and_then(|crash| crash.address.as_ref())),
+        "thread" => or_none(crash.and_then(|crash| crash.thread.as_ref())),
+        "core" => or_none(crash.and_then(|crash| crash.core.as_ref())),
+        "limit" => name_or_none(cause.limit.as_ref()),
+        "requested" => or_none(cause.sender.as_ref().and_then(|sender| sender.requested_by.as_ref()).map(requester)),
+        "summary" => cause.summary.clone(),
         "moment" => name_of(&incident.moment.fact),
         "comm" => or_none(incident.subject.comm.as_ref()),
         "role" => name_of(&incident.subject.role),
@@ -60,6 +69,10 @@ pub fn instant(incident: &Incident, key: &str) -> Option<Option<Stamp>> {
         "started" => Some(incident.subject.started_at.map(|at| at.0)),
         _ => None,
     }
+}
+
+fn requester(requester: &Requester) -> String {
+    format!("{}@{}", requester.comm, requester.container.as_deref().unwrap_or("host"))
 }
 
 fn sender(sender: &Sender) -> String {

@@ -5,6 +5,7 @@
 //! Docker's facts in the order and with the lags that were measured, so that a scenario stays a few lines long.
 
 mod actors;
+mod crashes;
 mod expect;
 mod facts;
 mod fields;

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
-    CoreDump, DockerAction, DockerEvent, Event, ExitStatus, Fact, HttpWhat, LogLine, LogStream, LogsUnread, MemoryUse,
-    ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Socket, SocketSeen, TcpState,
-    TcpStateChange,
+    CoreDump, DockerAction, DockerEvent, EngineUsed, Event, ExitStatus, Fact, HttpWhat, LogLine, LogStream, LogsUnread,
+    MemoryUse, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Socket, SocketSeen,
+    TcpState, TcpStateChange,
 };
 use gaia_monitor::model::ids::{Cookie, Pid};
 use gaia_monitor::model::settings::Settings;
@@ -163,6 +163,11 @@ impl Script {
             "retransmit" => self.retransmit(words)?,
             "overflow" => self.overflow(words)?,
             "signal" => self.signal(words)?,
+            "crash" => self.crash(words)?,
+            "uses-docker" => {
+                let process = self.actor(words)?.process;
+                self.facts.kernel(Fact::EngineUsed(EngineUsed { process }));
+            }
             "oom" => {
                 let pid = self.actor(words)?.process.pid;
                 self.facts.kernel(Fact::OomVictim { pid });
@@ -199,7 +204,7 @@ impl Script {
         Ok(())
     }
 
-    fn actor(&mut self, words: &mut Words) -> Result<super::actors::Actor> {
+    pub(super) fn actor(&mut self, words: &mut Words) -> Result<super::actors::Actor> {
         let name = words.next("the process")?;
         self.actors.actor(&name)
     }
@@ -325,6 +330,7 @@ impl Script {
     fn signal(&mut self, words: &mut Words) -> Result<()> {
         let by = words.after("by").context("no sender")?;
         let delivered = !words.flag("ignored");
+        let limit = words.value("limit").map(|limit| serde_json::from_value(limit.into())).transpose()?;
         let target = self.actor(words)?.process;
         let signal = words.next("the signal")?;
         let sender = match by.as_str() {
@@ -332,7 +338,7 @@ impl Script {
             "self" => SignalSender::Process(target.clone()),
             other => SignalSender::Process(self.actors.actor(other)?.process),
         };
-        self.facts.kernel(Fact::Signal(Signal { signal, target, sender, delivered }));
+        self.facts.kernel(Fact::Signal(Signal { signal, target, sender, delivered, limit }));
         Ok(())
     }
 
@@ -461,8 +467,8 @@ impl Script {
 
 fn status(text: &str) -> Result<ExitStatus> {
     if text.starts_with("SIG") {
-        let core = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"].contains(&text);
-        return Ok(ExitStatus::Signal { signal: text.to_owned(), core });
+        let (signal, core) = text.strip_suffix("+core").map_or((text, false), |signal| (signal, true));
+        return Ok(ExitStatus::Signal { signal: signal.to_owned(), core });
     }
     Ok(ExitStatus::Code { code: text.parse().with_context(|| format!("{text} is no exit status"))? })
 }

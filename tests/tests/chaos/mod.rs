@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use gaia_monitor::model::event::{
-    AcceptQueueCounts, AcceptQueueFull, BodyFraming, ContainerInfo, CoreDump, DnsContent, DnsMessage, DnsProbe,
-    DnsResponse, DnsSocketClosed, DockerAction, DockerEvent, Event, ExitStatus, Fact, Handshake, Hook, HttpFact,
-    HttpWhat, IcmpSent, LogLine, LogStream, MemoryUse, NetworkAddress, PacketDropped, Process, ProcessExec,
-    ProcessExited, ProcessSeen, ProcessStarted, PublishedPort, ResetReceived, ResetSent, Retransmitted, Signal,
-    SignalSender, Socket, SocketError, SocketRead, SocketSeen, Task, TcpState, TcpStateChange, Unreachable,
+    AcceptQueueCounts, AcceptQueueFull, BodyFraming, ContainerInfo, CoreDump, CrashSite, DnsContent, DnsMessage,
+    DnsProbe, DnsResponse, DnsSocketClosed, DockerAction, DockerEvent, EngineUsed, Event, ExitStatus, Fact, Handshake,
+    Hook, HttpFact, HttpWhat, IcmpSent, LogLine, LogStream, MemoryUse, ModuleOffset, NetworkAddress, PacketDropped,
+    Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, PublishedPort, ResetReceived, ResetSent,
+    ResourceLimit, Retransmitted, Signal, SignalSender, Socket, SocketError, SocketRead, SocketSeen, Task, TcpState,
+    TcpStateChange, Unreachable,
 };
 use gaia_monitor::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use gaia_monitor::model::time::{Nanos, Stamp};
@@ -274,12 +275,23 @@ fn any_fact() -> BoxedStrategy<Fact> {
             Fact::ProcessExited(ProcessExited { process, parent, parent_outside, status, listens })
         },
     );
-    let signals = (signal(), process(), process(), any::<bool>(), any::<bool>()).prop_map(
-        |(signal, target, sender, delivered, kernel)| {
+    let limit = prop_oneof![Just(None), Just(Some(ResourceLimit::Cpu)), Just(Some(ResourceLimit::FileSize))];
+    let signals = (signal(), process(), process(), any::<bool>(), any::<bool>(), limit).prop_map(
+        |(signal, target, sender, delivered, kernel, limit)| {
             let sender = if kernel { SignalSender::Kernel } else { SignalSender::Process(sender) };
-            Fact::Signal(Signal { signal, target, sender, delivered })
+            Fact::Signal(Signal { signal, target, sender, delivered, limit })
         },
     );
+    let place =
+        || proptest::option::of(any::<u64>().prop_map(|offset| ModuleOffset { file: "libc.so.6".into(), offset }));
+    let crash = (process(), signal(), any::<bool>(), place(), place(), any::<Option<u64>>()).prop_map(
+        |(process, signal, raised, module, caller, address)| {
+            let thread = "embed".to_owned();
+            Fact::CrashSite(Box::new(CrashSite { process, signal, thread, raised, module, caller, address }))
+        },
+    );
+    let used = process().prop_map(|process| Fact::EngineUsed(EngineUsed { process }));
+    let details = prop_oneof![crash, used];
     let oom = process().prop_map(|process| Fact::OomVictim { pid: process.pid });
     let seen = (socket(), state(), task())
         .prop_map(|(socket, state, task)| Fact::SocketSeen(SocketSeen { socket, state, task: Some(task) }));
@@ -358,6 +370,7 @@ fn any_fact() -> BoxedStrategy<Fact> {
         3 => exit,
         3 => signals,
         1 => oom,
+        2 => details,
         1 => seen,
         1 => inspected,
         4 => docker,

@@ -75,7 +75,7 @@ fn last_acceptor<'a>(ctx: Context<'a>, container: &ContainerId, at: Stamp) -> Op
     if served().any(|process| process.doomed().is_none() && can_accept(process)) {
         return None;
     }
-    let ended = served().filter_map(|process| Some((process.exit.as_ref()?.at, process)));
+    let ended = served().filter_map(|process| Some((process.doomed()?, process)));
     ended
         .filter(|(end, process)| *end <= at && Some(process.pid) != first)
         .max_by_key(|(end, _)| *end)

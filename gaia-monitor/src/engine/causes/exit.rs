@@ -8,10 +8,12 @@ use crate::engine::world::World;
 use crate::engine::world::containers::Container;
 use crate::engine::world::processes::{self, Process, SignalSeen};
 use crate::engine::world::terminations::{self, Termination};
-use crate::model::event::{DockerAction, ExitStatus};
+use crate::model::event::{DockerAction, ExitStatus, Process as ProcessFact};
 use crate::model::ids::Pid;
-use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Sender, Via};
+use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Requester, Sender, Via};
 use crate::model::time::{Nanos, Stamp};
+
+use super::{crash_place, resource_limit};
 
 /// Docker's `kill` event follows its signal within 6 ms; the event carries another clock.
 const KILL_EVENT: Nanos = Nanos::from_millis(1_000);
@@ -93,8 +95,9 @@ pub fn of_termination(world: &World, termination: &Termination) -> ExitVerdict {
             // What ended the init ended its child; the moment and the process are the child's.
             Some((init, by)) => {
                 let of_init = ended(world, container, init, by.at, &by.status);
-                let Verdict { kind, sender, confidence, fact, .. } = of_init.verdict;
-                ExitVerdict { verdict: Verdict { kind, sender, confidence, fact, ..own.verdict }, ..of_init }
+                let Verdict { kind, sender, confidence, fact, crash, limit, .. } = of_init.verdict;
+                let verdict = Verdict { kind, sender, confidence, fact, crash, limit, ..own.verdict };
+                ExitVerdict { verdict, ..of_init }
             }
             None => own,
         };
@@ -109,7 +112,9 @@ pub fn of_termination(world: &World, termination: &Termination) -> ExitVerdict {
 #[must_use]
 pub fn of_worker(world: &World, pid: Pid) -> Option<ExitVerdict> {
     let process = world.processes.get(pid)?;
-    let exit = process.exit.as_ref()?;
+    let Some(exit) = process.exit.as_ref() else {
+        return dumping(process).map(|dumping| dumping.of_kind(CauseKind::WorkerDied, How::ProcessCrashed));
+    };
     let container = world.container_of(pid).and_then(|id| world.containers.get(&id));
     let ended = ended(world, container, process, exit.at, &exit.status);
     let how = ended.how;
@@ -144,6 +149,19 @@ fn ended(
     at: Stamp,
     status: &ExitStatus,
 ) -> ExitVerdict {
+    let end = by_signals(world, container, process, at, status);
+    let crash = (end.how == How::ProcessCrashed).then(|| crash_place::of(process, status)).flatten();
+    let limit = resource_limit::of(end.how, process, status, deciding_signal(container, process, at, status));
+    ExitVerdict { verdict: Verdict { crash, limit, ..end.verdict }, ..end }
+}
+
+fn by_signals(
+    world: &World,
+    container: Option<&Container>,
+    process: &Process,
+    at: Stamp,
+    status: &ExitStatus,
+) -> ExitVerdict {
     let base = ExitVerdict {
         verdict: Verdict {
             signal: status.signal().map(str::to_owned),
@@ -159,6 +177,12 @@ fn ended(
     };
     if process.oom.is_some() && status.signal() == Some("SIGKILL") {
         return base.of_kind(CauseKind::OomKilled, How::OomKilled);
+    }
+    // The first fatal signal decides, whatever ends the dump of the core.
+    if let Some((at, signal)) = crash_place::before_dump(process, status) {
+        let ended_by = Some(signal.to_owned());
+        let verdict = Verdict { at, fact: MomentFact::Signal, ended_by, ..base.verdict };
+        return ExitVerdict { verdict, ..base }.of_kind(CauseKind::ProcessCrashed, How::ProcessCrashed);
     }
     let Some(deciding) = deciding_signal(container, process, at, status) else {
         return without_signal(container, at, status, base);
@@ -180,7 +204,7 @@ fn ended(
         || ((docker || own || from_parent) && is_clean_termination(container, &deciding.signal, status));
     if docker {
         let request = docker_request(container, receiver, at, deciding, world.now);
-        let sender = sender_of(world, deciding, Some(request.via));
+        let sender = requested_sender(world, deciding, &request);
         let requested = base.of_kind(request.kind, How::ProcessKilled).sent_by(sender);
         return ExitVerdict { clean, requested: true, ..requested.at_confidence(request.confidence) };
     }
@@ -232,6 +256,9 @@ fn forwarded<'a>(world: &'a World, child: &Process, deciding: &SignalSeen) -> Op
 
 /// A signal is under way and nothing has ended yet.
 fn under_way(world: &World, container: Option<&Container>, process: &Process, at: Stamp, signal: &str) -> ExitVerdict {
+    if let Some(dumping) = dumping(process) {
+        return dumping;
+    }
     let seen = process.signals.iter().find(|seen| seen.at == at && seen.signal == signal);
     let docker = seen.is_some_and(|seen| sent_by_docker(container, seen));
     let request = seen.filter(|_| docker).map(|seen| docker_request(container, process, at, seen, world.now));
@@ -239,7 +266,10 @@ fn under_way(world: &World, container: Option<&Container>, process: &Process, at
         verdict: Verdict {
             kind: request.as_ref().map_or(CauseKind::ProcessKilled, |request| request.kind),
             signal: Some(signal.to_owned()),
-            sender: seen.and_then(|seen| sender_of(world, seen, request.as_ref().map(|request| request.via))),
+            sender: seen.and_then(|seen| match &request {
+                Some(request) => requested_sender(world, seen, request),
+                None => sender_of(world, seen, None),
+            }),
             confidence: Confidence::Likely,
             ..verdict_of(process, at, MomentFact::Signal)
         },
@@ -250,6 +280,23 @@ fn under_way(world: &World, container: Option<&Container>, process: &Process, at
         own_signal: false,
         because: None,
     }
+}
+
+/// A fatal signal was delivered, and the exit is still to come: the kernel writes the core.
+fn dumping(process: &Process) -> Option<ExitVerdict> {
+    let (at, site) = process.crash.as_ref()?;
+    let verdict = verdict_of(process, *at, MomentFact::Signal);
+    let ended_by = Some(site.signal.clone());
+    let base = ExitVerdict {
+        verdict: Verdict { ended_by, ..verdict },
+        how: How::ProcessCrashed,
+        clean: false,
+        requested: false,
+        dead: false,
+        own_signal: true,
+        because: None,
+    };
+    Some(base.of_kind(CauseKind::ProcessCrashed, How::ProcessCrashed))
 }
 
 /// The exit was not observed; Docker's `die` is the only fact.
@@ -301,6 +348,8 @@ fn by_docker_alone(
             exit_code: code.filter(|_| sent.is_none()),
             ended_by: None,
             sender,
+            crash: None,
+            limit: None,
             confidence: Confidence::Likely,
             deaths: 0,
             reportable_alone: false,
@@ -385,21 +434,23 @@ pub fn sent_by_docker(container: Option<&Container>, seen: &SignalSeen) -> bool 
         })
 }
 
-struct DockerRequest {
+struct DockerRequest<'a> {
     kind: CauseKind,
     via: Via,
     confidence: Confidence,
+    /// The first signal that Docker sent for it.
+    first: &'a SignalSeen,
 }
 
 /// `docker stop` or `docker kill`. Both send signals; only `stop` is reported afterwards, and only it waits between two
 /// signals.
-fn docker_request(
+fn docker_request<'a>(
     container: Option<&Container>,
-    process: &Process,
+    process: &'a Process,
     at: Stamp,
-    deciding: &SignalSeen,
+    deciding: &'a SignalSeen,
     now: Stamp,
-) -> DockerRequest {
+) -> DockerRequest<'a> {
     let stop_signal = container.map_or("SIGTERM", |container| container.info.stop_signal.as_str());
     let begun = process.signals.iter().find(|seen| {
         seen.signal == stop_signal
@@ -407,15 +458,14 @@ fn docker_request(
             && at.since(seen.at) <= GRACE
             && sent_by_docker(container, seen)
     });
-    let first = begun.map_or(deciding.at, |seen| seen.at);
-    let run = || container.into_iter().flat_map(|c| c.events_of_run(first.minus(KILL_EVENT), first));
-    let stopped =
-        DockerRequest { kind: CauseKind::ContainerStopped, via: Via::DockerStop, confidence: Confidence::Certain };
+    let first = begun.unwrap_or(deciding);
+    let run = || container.into_iter().flat_map(|c| c.events_of_run(first.at.minus(KILL_EVENT), first.at));
+    let certain = |kind, via| DockerRequest { kind, via, confidence: Confidence::Certain, first };
+    let stopped = certain(CauseKind::ContainerStopped, Via::DockerStop);
     if run().any(|event| event.action == DockerAction::Stop) {
         return stopped;
     }
-    let killed =
-        DockerRequest { kind: CauseKind::ContainerKilled, via: Via::DockerKill, confidence: Confidence::Certain };
+    let killed = certain(CauseKind::ContainerKilled, Via::DockerKill);
     if begun.is_none() {
         return killed;
     }
@@ -443,6 +493,24 @@ fn is_clean_termination(container: Option<&Container>, signal: &str, status: &Ex
 #[must_use]
 pub fn sender_of(world: &World, seen: &SignalSeen, via: Option<Via>) -> Option<Sender> {
     let named = seen.sender.as_ref()?;
+    let container = container_name(world, named);
+    let requested_by = via.and(seen.requested_by.as_ref()).map(|process| requester(world, process));
+    Some(Sender { pid: Some(named.pid), comm: Some(named.comm.clone()), container, via, requested_by })
+}
+
+/// The same for a request that began with another signal: a stop whose grace period expired.
+fn requested_sender(world: &World, seen: &SignalSeen, request: &DockerRequest) -> Option<Sender> {
+    let requested_by = request.first.requested_by.as_ref().map(|process| requester(world, process));
+    sender_of(world, seen, Some(request.via)).map(|sender| Sender { requested_by, ..sender })
+}
+
+fn requester(world: &World, process: &ProcessFact) -> Requester {
+    Requester { pid: process.pid, comm: process.comm.clone(), container: container_name(world, process) }
+}
+
+/// The container that a process is in; `None` on the host.
+#[must_use]
+pub fn container_name(world: &World, named: &ProcessFact) -> Option<String> {
     let container = world.containers.of_cgroup(named.cgroup).and_then(|id| world.containers.get(&id));
     // Docker's runtime enters the container's cgroup before it signals, but neither its PID nor its network namespace; a
     // process of a container with the host's PID namespace is in the container's network namespace.
@@ -450,6 +518,5 @@ pub fn sender_of(world: &World, seen: &SignalSeen, via: Option<Via>) -> Option<S
         let inside = !container.info.host_network && container.info.netns == Some(named.netns);
         named.ns_level > 0 || inside
     };
-    let container = container.filter(own).map(|container| container.info.name.clone());
-    Some(Sender { pid: Some(named.pid), comm: Some(named.comm.clone()), container, via, requested_by: None })
+    container.filter(own).map(|container| container.info.name.clone())
 }

@@ -8,8 +8,10 @@ mod situation;
 pub use situation::{Row, Situation};
 /// Clients that still wait for a subject.
 mod awaited;
-/// How a process ended and what requested it.
+/// How a process ended and what requested it, and the details of that: place of a crash, limit, requester.
+pub mod crash_place;
 pub mod exit;
+pub mod resource_limit;
 
 pub mod accept_queue;
 pub mod application;

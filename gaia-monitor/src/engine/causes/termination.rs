@@ -25,8 +25,8 @@ use crate::model::time::Stamp;
 
 use super::exit::{self, ExitVerdict};
 use super::{
-    Cause, Row, Severity, Situation, Step, against, awaited, base_verdict, chain, lasting, pid_text, process_text,
-    unknown,
+    Cause, Row, Severity, Situation, Step, against, awaited, base_verdict, chain, crash_place, lasting, pid_text,
+    process_text, resource_limit, unknown,
 };
 
 /// The server's container was going down, or was down.
@@ -192,19 +192,22 @@ impl Cause for TerminationCause {
                 format!("{process} was killed by the kernel's OOM killer{}", memory_limit(ctx, verdict))
             }
             CauseKind::ProcessCrashed => {
-                format!("{process} crashed with {}{}", status_text(verdict), after_text(ctx, case, verdict))
+                let place = crash_place::text(verdict);
+                format!("{process} crashed with {}{place}{}", crash_text(verdict), after_text(ctx, case, verdict))
             }
             CauseKind::ProcessKilled => {
                 format!("{process} {}{}", killed_text(verdict), by_text(verdict))
             }
             CauseKind::ContainerStopped if verdict.deaths == 0 => {
-                format!("docker stop in progress; {process} is still running")
+                format!("docker stop in progress{}; {process} is still running", requested_text(verdict))
             }
             CauseKind::ContainerStopped => {
-                format!("stopped by docker stop; {process} ended with {}", status_text(verdict))
+                let requested = requested_text(verdict);
+                format!("stopped by docker stop{requested}; {process} ended with {}", status_text(verdict))
             }
             CauseKind::ContainerKilled => {
-                format!("killed by docker kill; {process} ended with {}", status_text(verdict))
+                let requested = requested_text(verdict);
+                format!("killed by docker kill{requested}; {process} ended with {}", status_text(verdict))
             }
             CauseKind::ProcessExited => {
                 format!(
@@ -314,6 +317,16 @@ pub(super) fn status_text(verdict: &Verdict) -> String {
     }
 }
 
+/// `SIGSEGV`, or the signal and what became of its core dump.
+pub(super) fn crash_text(verdict: &Verdict) -> String {
+    match (&verdict.ended_by, &verdict.signal) {
+        (Some(signal), None) => format!("{signal} and is writing its core"),
+        (Some(signal), Some(end)) if signal != end => format!("{signal} (its core dump was ended by {end})"),
+        (Some(signal), Some(_)) => signal.clone(),
+        (None, _) => status_text(verdict),
+    }
+}
+
 /// `was terminated by SIGKILL`; `ended with exit code 0 after SIGTERM` if it handled the signal.
 pub(super) fn killed_text(verdict: &Verdict) -> String {
     match &verdict.ended_by {
@@ -323,21 +336,33 @@ pub(super) fn killed_text(verdict: &Verdict) -> String {
 }
 
 pub(super) fn by_text(verdict: &Verdict) -> String {
-    let Some(sender) = &verdict.sender else { return String::new() };
+    let Some(sender) = &verdict.sender else { return resource_limit::text(verdict).to_owned() };
     let Sender { pid, comm, container, via, .. } = sender;
     let comm = comm.as_deref().unwrap_or("an unknown process");
     let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
-    let place = container.as_ref().map_or(" on the host".to_owned(), |name| format!(" in {name}"));
+    let place = place_text(container.as_deref());
     let request = match via {
         Some(Via::DockerKill) => ", by docker kill",
         Some(Via::DockerStop) => ", by docker stop",
         None => "",
     };
-    format!(", sent by {comm}{pid}{place}{request}")
+    format!(", sent by {comm}{pid}{place}{request}{}", requested_text(verdict))
+}
+
+/// `, requested by curl (pid 42) in healer`.
+fn requested_text(verdict: &Verdict) -> String {
+    let Some(by) = verdict.sender.as_ref().and_then(|sender| sender.requested_by.as_ref()) else {
+        return String::new();
+    };
+    format!(", requested by {} (pid {}){}", by.comm, by.pid, place_text(by.container.as_deref()))
+}
+
+fn place_text(container: Option<&str>) -> String {
+    container.map_or(" on the host".to_owned(), |name| format!(" in {name}"))
 }
 
 pub(super) fn raised_itself(verdict: &Verdict) -> Alternative {
-    let name = verdict.signal.as_deref().unwrap_or("the signal");
+    let name = verdict.ended_by.as_deref().or(verdict.signal.as_deref()).unwrap_or("the signal");
     let sentence = format!("{name} was raised by {} itself or by the kernel for its fault", pid_text(verdict));
     against(CauseKind::ProcessKilled, sentence)
 }

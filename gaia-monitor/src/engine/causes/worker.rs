@@ -24,11 +24,11 @@ use crate::model::time::{Nanos, Stamp};
 
 use super::exit::{self, ExitVerdict};
 use super::termination::{
-    after_text, by_text, earlier_failure, killed_text, not_docker, not_oom, of_exit, status_text,
+    after_text, by_text, crash_text, earlier_failure, killed_text, not_docker, not_oom, of_exit, status_text,
 };
 use super::{
-    Cause, Situation, Step, against, application, base_verdict, lasting, pid_text, process_text, terminated_after,
-    unknown,
+    Cause, Situation, Step, against, application, base_verdict, crash_place, lasting, pid_text, process_text,
+    terminated_after, unknown,
 };
 
 /// The longest gap between deaths of one case.
@@ -92,7 +92,9 @@ pub fn opening(world: &World, pid: Pid) -> Option<CaseKey> {
 }
 
 pub(super) fn key(world: &World, pid: Pid, exit: &ExitVerdict) -> CaseKey {
-    let status = match (&exit.verdict.signal, exit.verdict.exit_code) {
+    // Of a crash, the signal that was first: it may still be writing its core.
+    let first = exit.verdict.ended_by.as_ref().filter(|_| exit.how == How::ProcessCrashed);
+    let status = match (first.or(exit.verdict.signal.as_ref()), exit.verdict.exit_code) {
         (Some(signal), _) => WorkerStatus::Signal(signal.clone()),
         (None, code) => WorkerStatus::Code(code.unwrap_or_default()),
     };
@@ -159,7 +161,9 @@ impl Cause for WorkerCause {
         let process = process_text(verdict);
         let how = match verdict.how {
             Some(How::OomKilled) => "was killed by the kernel's OOM killer".to_owned(),
-            Some(How::ProcessCrashed) => format!("crashed with {}", status_text(verdict)),
+            Some(How::ProcessCrashed) => {
+                format!("crashed with {}{}", crash_text(verdict), crash_place::text(verdict))
+            }
             Some(How::ProcessKilled) => format!("{}{}", killed_text(verdict), by_text(verdict)),
             Some(How::ProcessExited) | None => format!("exited spontaneously with {}", status_text(verdict)),
         };

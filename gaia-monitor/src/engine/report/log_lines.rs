@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::causes::resource_limit;
 use crate::engine::incidents::case::Case;
 use crate::engine::report::core_file::{self, Dead};
 use crate::engine::world::logs::Line;
@@ -22,9 +23,6 @@ const LEAD: Nanos = Nanos::from_secs(10);
 const TAIL: Nanos = Nanos::from_secs(1);
 /// Docker stamps a line when it reads it, so the last line before an exit may have a later time stamp.
 const STAMP_DELAY: Nanos = Nanos::from_millis(200);
-/// Percentage of the limit from which a peak counts as reaching it. The kernel charges in batches, so a full cgroup
-/// stays a little below its limit. A lower peak may be from any time.
-const FULL: u64 = 98;
 
 /// The log lines of the subject that the incident contains, at most `most`: first those of a crash message, then those
 /// nearest before an end, then those nearest after one.
@@ -116,7 +114,7 @@ fn in_use(memory: &MemoryUse) -> String {
     let when_read =
         || memory.in_use.map(|bytes| format!("{} in use when it was read immediately afterwards", amount(bytes)));
     match (memory.limit, memory.peak) {
-        (Some(limit), Some(peak)) if peak / 100 >= limit / 100 * FULL / 100 => {
+        (Some(limit), Some(peak)) if resource_limit::is_full(memory) => {
             format!("memory limit {}, in use {} when the OOM killer ran", amount(limit), amount(peak))
         }
         (Some(limit), Some(peak)) => {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::causes::crash_place::{self, hexadecimal};
 use crate::engine::failures::table::Failure;
 use crate::engine::incidents::case::Case;
 use crate::engine::types::cause::CaseKey;
 use crate::engine::world::containers::Container;
 use crate::engine::world::processes::Process;
 use crate::engine::world::tcp::endpoint::Endpoint;
-use crate::model::event::{DockerAction, ExitStatus};
+use crate::model::event::{CrashSite, DockerAction, ExitStatus, ModuleOffset, ResourceLimit};
 use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::incident::{CounterKey, CounterKind, Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};
 use crate::model::time::{Nanos, Stamp, Utc};
@@ -167,7 +168,16 @@ fn process(process: &Process, from: Stamp, lines: &mut Vec<TimelineLine>) {
             Some(sender) => format!(" from {} (pid {})", sender.comm, sender.pid),
         };
         let how = if seen.delivered { "" } else { ", ignored or already pending" };
-        lines.push(TimelineLine::new(seen.at, TimelineSource::Process, format!("{} to {who}{by}{how}", seen.signal)));
+        let limit = match seen.limit {
+            Some(ResourceLimit::Cpu) => ", its limit of CPU time is reached",
+            Some(ResourceLimit::FileSize) => ", its limit of file size is reached",
+            None => "",
+        };
+        let text = format!("{} to {who}{by}{how}{limit}", seen.signal);
+        lines.push(TimelineLine::new(seen.at, TimelineSource::Process, text));
+    }
+    if let Some((at, site)) = process.crash.as_ref().filter(|(at, _)| *at >= from) {
+        lines.push(TimelineLine::new(*at, TimelineSource::Process, crash(&who, site)));
     }
     if let Some(at) = process.oom {
         lines.push(TimelineLine::new(at, TimelineSource::Process, format!("{who} was chosen by the OOM killer")));
@@ -180,6 +190,17 @@ fn process(process: &Process, from: Stamp, lines: &mut Vec<TimelineLine>) {
         };
         lines.push(TimelineLine::new(exit.at, TimelineSource::Process, text));
     }
+}
+
+fn crash(who: &str, site: &CrashSite) -> String {
+    let offset = |place: &ModuleOffset| format!("{}+{}", place.file, hexadecimal(place.offset));
+    let place = site.module.as_ref().map_or_else(|| "an unknown module".to_owned(), offset);
+    let place = match crash_place::module(site).filter(|named| Some(*named) != site.module.as_ref()) {
+        Some(caller) => format!("{place}, called from {}", offset(caller)),
+        None => place,
+    };
+    let address = site.address.map_or_else(String::new, |address| format!(", address {}", hexadecimal(address)));
+    format!("{} is fatal for {who}: thread {}, in {place}{address}", site.signal, site.thread)
 }
 
 fn steps(ctx: Context, found: &Failure, lines: &mut Vec<TimelineLine>) {

@@ -1,7 +1,7 @@
 //! What a case amounts to: cause, moment, failing process, lasting state.
 
 use crate::model::ids::{ContainerId, Pid};
-use crate::model::incident::{CauseKind, Condition, Confidence, How, MomentFact, Sender};
+use crate::model::incident::{CauseKind, Condition, Confidence, Crash, How, Limit, MomentFact, Sender};
 use crate::model::time::Stamp;
 
 /// Fields have the meaning of the incident line (docs/contract.md).
@@ -20,6 +20,8 @@ pub struct Verdict {
     /// The signal that led to an end with an exit code.
     pub ended_by: Option<String>,
     pub sender: Option<Sender>,
+    pub crash: Option<Crash>,
+    pub limit: Option<Limit>,
     pub confidence: Confidence,
     pub deaths: u32,
     /// An incident even if it broke nothing.
@@ -42,6 +44,8 @@ impl Verdict {
             exit_code: None,
             ended_by: None,
             sender: None,
+            crash: None,
+            limit: None,
             confidence: Confidence::Certain,
             deaths: 0,
             reportable_alone: false,

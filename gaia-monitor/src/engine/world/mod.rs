@@ -21,6 +21,9 @@ mod process_events;
 mod process_tree;
 pub mod processes;
 
+// Processes that use the Docker engine's socket.
+pub mod docker_clients;
+
 // Containers that go down.
 pub mod terminations;
 
@@ -52,6 +55,7 @@ use crate::model::time::Stamp;
 use containers::Containers;
 use dns::lookups::Lookups;
 use dns::names::Names;
+use docker_clients::DockerClients;
 use logs::Logs;
 use network::drops::Drops;
 use network::interfaces::Interfaces;
@@ -66,6 +70,7 @@ pub use change::Change;
 pub struct World {
     pub containers: Containers,
     pub processes: Processes,
+    pub docker_clients: DockerClients,
     pub sockets: Sockets,
     pub terminations: Terminations,
     pub proxy_hops: ProxyHops,
@@ -149,6 +154,11 @@ impl World {
             Fact::OomVictim { pid } => {
                 self.processes.marked_by_oom(at, *pid);
                 vec![Change::OomMarked(*pid)]
+            }
+            Fact::CrashSite(site) => self.process_crashed(at, seen, site),
+            Fact::EngineUsed(used) => {
+                self.docker_clients.used(at, &used.process);
+                Vec::new()
             }
             Fact::SocketSeen(seen) => {
                 self.socket_seen(at, seen);

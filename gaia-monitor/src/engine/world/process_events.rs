@@ -1,6 +1,6 @@
 //! Process exits and signals, applied to processes and to the termination of their container.
 
-use crate::model::event::{ContainerInfo, ProcessExited, Signal};
+use crate::model::event::{ContainerInfo, CrashSite, ProcessExited, Signal, SignalSender};
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::time::Stamp;
 
@@ -29,6 +29,17 @@ impl World {
             return vec![Change::Termination(id), Change::Exited(pid)];
         }
         vec![Change::Exited(pid)]
+    }
+
+    /// A fatal signal was delivered. The exit may follow seconds later, when the core is written.
+    pub(super) fn process_crashed(&mut self, at: Stamp, seen: Stamp, site: &CrashSite) -> Vec<Change> {
+        let pid = site.process.pid;
+        self.processes.crashed(at, site);
+        let container = self.container_of(pid).filter(|_| self.processes.stands_for_container(pid));
+        let Some(container) = container else { return vec![Change::Signalled(pid)] };
+        self.terminations.request(at, seen, &container, pid, &site.signal);
+        let current = self.terminations.current(&container, at).map(|termination| Change::Termination(termination.id));
+        current.into_iter().chain([Change::Signalled(pid)]).collect()
     }
 
     /// Exits of first processes that were observed before their container was known: a slow engine reports it after its
@@ -65,7 +76,12 @@ impl World {
 
     pub(super) fn process_signalled(&mut self, at: Stamp, seen: Stamp, signal: &Signal) -> Vec<Change> {
         let pid = signal.target.pid;
-        self.processes.signalled(at, signal);
+        // Only now: uses of the engine's socket are soon evicted.
+        let requested_by = match &signal.sender {
+            SignalSender::Process(sender) if sender.ns_level == 0 => self.docker_clients.sole_before(at).cloned(),
+            SignalSender::Process(_) | SignalSender::Kernel => None,
+        };
+        self.processes.signalled(at, signal, requested_by);
         let is_main = self.processes.stands_for_container(pid) || self.processes.is_init(pid);
         if let Some(container) = self.container_of(pid)
             && is_main

@@ -16,7 +16,8 @@ impl Process {
     pub fn doomed(&self) -> Option<Stamp> {
         let exit = self.exit.as_ref().map(|exit| exit.at);
         let killed = self.signals.iter().find(|seen| seen.delivered && seen.signal == "SIGKILL").map(|seen| seen.at);
-        [exit, killed, self.fatal].into_iter().flatten().min()
+        let crashed = self.crash.as_ref().map(|(at, _)| *at);
+        [exit, killed, crashed].into_iter().flatten().min()
     }
 }
 

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::event::{
-    CoreDump, ExitStatus, MemoryUse, Process as ProcessFact, ProcessExited, Signal, SignalSender,
+    CoreDump, CrashSite, ExitStatus, MemoryUse, Process as ProcessFact, ProcessExited, ResourceLimit, Signal,
+    SignalSender,
 };
 use crate::model::ids::{CgroupId, NetnsId, Pid};
 use crate::model::time::Stamp;
@@ -35,13 +36,13 @@ pub struct Process {
     pub serves: bool,
     /// It has read from an accepted connection.
     pub accepts: bool,
-    /// When the kernel delivered a signal that ends it, before its exit.
-    pub fatal: Option<Stamp>,
     pub oom: Option<Stamp>,
     /// A reading of its container's memory cgroup after the OOM kill.
     pub memory: Option<MemoryUse>,
     /// How its core file would be written.
     pub core: Option<CoreDump>,
+    /// The first fatal signal of its own, and its delivery.
+    pub crash: Option<(Stamp, CrashSite)>,
     pub signals: VecDeque<SignalSeen>,
     pub exit: Option<ProcessExit>,
 }
@@ -61,6 +62,10 @@ pub struct SignalSeen {
     pub delivered: bool,
     /// `None`: the kernel.
     pub sender: Option<ProcessFact>,
+    /// The limit that the kernel enforced with it.
+    pub limit: Option<ResourceLimit>,
+    /// The only process that had used the Docker engine's socket shortly before, for a sender on the host.
+    pub requested_by: Option<ProcessFact>,
 }
 
 #[derive(Debug, Default)]
@@ -158,7 +163,7 @@ impl Processes {
         }
     }
 
-    pub(super) fn signalled(&mut self, at: Stamp, signal: &Signal) {
+    pub(super) fn signalled(&mut self, at: Stamp, signal: &Signal, requested_by: Option<ProcessFact>) {
         let process = self.get_or_insert(&signal.target, None);
         let sender = match &signal.sender {
             SignalSender::Kernel => None,
@@ -169,6 +174,8 @@ impl Processes {
             signal: signal.signal.clone(),
             delivered: signal.delivered,
             sender,
+            limit: signal.limit,
+            requested_by,
         });
         if process.signals.len() > SIGNALS_CAP {
             process.signals.pop_front();
@@ -193,6 +200,13 @@ impl Processes {
             && (process.core.is_none() || dump.cwd.is_some())
         {
             process.core = Some(dump.clone());
+        }
+    }
+
+    pub(super) fn crashed(&mut self, at: Stamp, site: &CrashSite) {
+        let process = self.get_or_insert(&site.process, None);
+        if process.crash.is_none() {
+            process.crash = Some((at, site.clone()));
         }
     }
 
@@ -255,10 +269,10 @@ fn from_fact(fact: &ProcessFact) -> Process {
         entered: false,
         serves: false,
         accepts: false,
-        fatal: None,
         oom: None,
         memory: None,
         core: None,
+        crash: None,
         signals: VecDeque::new(),
         exit: None,
     }

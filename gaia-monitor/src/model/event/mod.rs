@@ -26,7 +26,8 @@ pub use http::{BodyFraming, HttpFact, HttpWhat};
 pub use links::{AddressChange, Link, LinkChange, LinkKind, LinkState, LinksRead, NeighbourChange};
 pub use names::{DnsContent, DnsMessage, DnsProbe, DnsResponse, DnsSocketClosed};
 pub use process::{
-    ExitStatus, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Task,
+    CrashSite, EngineUsed, ExitStatus, ModuleOffset, Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted,
+    ResourceLimit, Signal, SignalSender, Task,
 };
 pub use source::Source;
 pub use tcp::{
@@ -97,6 +98,10 @@ pub enum Fact {
     Signal(Signal),
     /// The OOM killer selected this process (tracepoint `oom:mark_victim`).
     OomVictim { pid: Pid },
+    /// A fatal signal of its own reached a process: where it crashed (tracepoint `signal:signal_deliver`).
+    CrashSite(Box<CrashSite>),
+    /// A process used the Docker engine's socket (tracepoint `sock:sk_data_ready`).
+    EngineUsed(EngineUsed),
     // The inventory: state that is older than the probe, or that its events do not contain.
     /// An existing connection or listening socket (sock_diag(7)).
     SocketSeen(SocketSeen),

@@ -98,6 +98,19 @@ pub struct Signal {
     pub sender: SignalSender,
     /// The kernel accepted the signal for delivery; false if it was ignored or already pending.
     pub delivered: bool,
+    /// The resource limit that the kernel enforced with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<ResourceLimit>,
+}
+
+/// A limit of setrlimit(2) that the kernel enforces by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceLimit {
+    /// RLIMIT_CPU, or RLIMIT_RTTIME of a real-time process.
+    Cpu,
+    /// RLIMIT_FSIZE.
+    FileSize,
 }
 
 /// The origin of a signal.
@@ -107,6 +120,37 @@ pub enum SignalSender {
     /// The kernel: a fault (SEGV, BUS …), the OOM killer, a tty.
     Kernel,
     Process(Process),
+}
+
+/// `signal:signal_deliver` of a fatal signal that a process raised itself, or that the kernel raised for its fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashSite {
+    pub process: Process,
+    pub signal: String,
+    /// Name of the thread.
+    pub thread: String,
+    /// A system call of the process raised the signal: the instruction is that call.
+    pub raised: bool,
+    /// File mapping of the instruction; `None` outside of one, or if the memory map was locked.
+    pub module: Option<ModuleOffset>,
+    /// The first frame outside that module, of a raised signal; `None` where frame pointers do not lead there.
+    pub caller: Option<ModuleOffset>,
+    /// Memory address that the instruction accessed; `None` for a signal without one.
+    pub address: Option<u64>,
+}
+
+/// A place in a file that is mapped into memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleOffset {
+    /// Name without its directory.
+    pub file: String,
+    pub offset: u64,
+}
+
+/// `sock:sk_data_ready` of the Docker engine's socket: a process connected to it or sent to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineUsed {
+    pub process: Process,
 }
 
 /// A process of a container, found in `/proc`.

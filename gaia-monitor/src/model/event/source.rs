@@ -71,6 +71,8 @@ impl Fact {
             | Fact::ProcessExited(_)
             | Fact::Signal(_)
             | Fact::OomVictim { .. }
+            | Fact::CrashSite(_)
+            | Fact::EngineUsed(_)
             | Fact::Memory(_)
             | Fact::CoreDump(_) => Source::Process,
             Fact::LinksRead(_) | Fact::Link(_) | Fact::Address(_) | Fact::Neighbour(_) => Source::Link,

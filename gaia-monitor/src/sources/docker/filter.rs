@@ -18,6 +18,9 @@ pub enum FilterChange {
     AllowPrefix(IpNet),
     /// The cgroup of a container on the host's network.
     AllowCgroup(CgroupId),
+    /// The engine answers: the file of its socket is the one whose uses count. Again after every listing, because a
+    /// restarted engine creates another file.
+    WatchEngine,
 }
 
 /// How long a removed container's port is kept: clients retry for minutes, and later the port may belong to a host

@@ -183,6 +183,7 @@ impl<F: Fn(FilterChange)> Inspector<F> {
     /// # Errors
     /// When Docker fails to list its containers, or to inspect one of them.
     pub async fn list(&mut self) -> Result<Vec<ContainerInfo>, Error> {
+        (self.filter)(FilterChange::WatchEngine);
         let at = self.clock.now();
         let all = ListContainersOptionsBuilder::new().all(true).build();
         let listed = self.docker.list_containers(Some(all)).await?;

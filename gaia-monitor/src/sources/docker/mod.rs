@@ -13,6 +13,7 @@ mod inspector;
 mod signal;
 mod stream;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -88,6 +89,12 @@ fn address(option: Option<&str>) -> String {
     named.filter(|host| !host.is_empty()).unwrap_or_else(|| DEFAULT_SOCKET.to_owned())
 }
 
+/// The engine's socket file at this address; `None` for an engine that is reached over TCP.
+#[must_use]
+pub fn socket_path(host: Option<&str>) -> Option<PathBuf> {
+    address(host).strip_prefix("unix://").map(PathBuf::from)
+}
+
 /// Whether Docker's event stream is connected; shared with the metrics and the readiness check.
 #[derive(Clone, Debug, Default)]
 pub struct Connected(Arc<AtomicBool>);
@@ -147,5 +154,18 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
             // An error means that the sender was dropped: the daemon is ending.
             _ = stop.wait_for(|stop| *stop) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::socket_path;
+
+    #[test]
+    fn finds_the_socket_file_of_a_local_engine_only() {
+        assert_eq!(socket_path(Some("unix:///run/other.sock")).as_deref(), Some(Path::new("/run/other.sock")));
+        assert_eq!(socket_path(Some("tcp://127.0.0.1:2375")), None);
     }
 }

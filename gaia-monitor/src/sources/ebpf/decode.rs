@@ -3,17 +3,18 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gaia_monitor_abi::{
-    AF_INET, DNS_QUERY, DNS_RESPONSE, DNS_SOCKET_CLOSED, DnsMessageRecord, Header, Kind, OomVictimRecord,
-    ProcessExecRecord, ProcessExitedRecord, ProcessRecord, ProcessStartedRecord, Record, ResetReceivedRecord,
-    ResetSentRecord, SignalRecord, SocketErrorRecord, SocketReadRecord, SocketRecord, TaskRecord, TcpStateRecord,
+    AF_INET, DNS_QUERY, DNS_RESPONSE, DNS_SOCKET_CLOSED, DnsMessageRecord, EngineUsedRecord, Header, Kind, LIMIT_CPU,
+    LIMIT_FILE_SIZE, OomVictimRecord, ProcessExecRecord, ProcessExitedRecord, ProcessRecord, ProcessStartedRecord,
+    Record, ResetReceivedRecord, ResetSentRecord, SignalRecord, SocketErrorRecord, SocketReadRecord, SocketRecord,
+    TaskRecord, TcpStateRecord,
 };
 
 use super::names::{self, KernelNames};
-use super::{drops, http};
+use super::{crash, drops, http};
 use crate::model::event::{
-    DnsContent, DnsMessage, DnsSocketClosed, ExitStatus, Fact, Observation, Process, ProcessExec, ProcessExited,
-    ProcessStarted, ResetReceived, ResetSent, Signal, SignalSender, Socket, SocketError, SocketRead, Task,
-    TcpStateChange,
+    DnsContent, DnsMessage, DnsSocketClosed, EngineUsed, ExitStatus, Fact, Observation, Process, ProcessExec,
+    ProcessExited, ProcessStarted, ResetReceived, ResetSent, ResourceLimit, Signal, SignalSender, Socket, SocketError,
+    SocketRead, Task, TcpStateChange,
 };
 use crate::model::ids::{CgroupId, Cookie, NetnsId, Pid};
 use crate::model::time::Stamp;
@@ -44,6 +45,8 @@ pub(super) fn decode(
         Kind::ProcessExited => process_exited(&record(bytes)?),
         Kind::Signal => signal(&record(bytes)?, names),
         Kind::OomVictim => oom_victim(&record(bytes)?),
+        Kind::CrashSite => crash::site(&record(bytes)?),
+        Kind::EngineUsed => engine_used(&record(bytes)?),
         Kind::PacketDropped => drops::dropped(&record(bytes)?, names),
         Kind::IcmpSent => drops::icmp_sent(&record(bytes)?),
         Kind::Retransmitted => drops::retransmitted(&record(bytes)?, names),
@@ -135,7 +138,16 @@ fn signal(record: &SignalRecord, names: &KernelNames) -> Fact {
             SignalSender::Process(process(&record.sender))
         },
         delivered: names.is_delivered(record.result),
+        limit: match record.limit {
+            LIMIT_CPU => Some(ResourceLimit::Cpu),
+            LIMIT_FILE_SIZE => Some(ResourceLimit::FileSize),
+            _none => None,
+        },
     })
+}
+
+fn engine_used(record: &EngineUsedRecord) -> Fact {
+    Fact::EngineUsed(EngineUsed { process: process(&record.process) })
 }
 
 fn oom_victim(record: &OomVictimRecord) -> Fact {
@@ -197,7 +209,7 @@ fn task(record: &TaskRecord) -> Task {
     Task { pid: Pid(record.tgid), comm: comm(&record.comm), exiting: record.exiting != 0 }
 }
 
-fn process(record: &ProcessRecord) -> Process {
+pub(super) fn process(record: &ProcessRecord) -> Process {
     Process {
         pid: Pid(record.pid),
         ns_pid: record.ns_pid,
@@ -208,7 +220,8 @@ fn process(record: &ProcessRecord) -> Process {
     }
 }
 
-fn comm(bytes: &[u8]) -> String {
+/// Text up to the first NUL.
+pub(super) fn comm(bytes: &[u8]) -> String {
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text).into_owned()
 }
@@ -322,7 +335,7 @@ mod tests {
             signal: 9,
             from_kernel: 1,
             result: 1,
-            reserved: 0,
+            limit: 0,
         };
         let observation = decode(&bytes(&record), &fixture(), &Clock::new()).unwrap();
         let Fact::Signal(signal) = observation.fact else { panic!("{observation:?}") };
@@ -334,6 +347,12 @@ mod tests {
         };
         assert!(matches!(signal.sender, SignalSender::Process(sender) if sender.pid == Pid(4_000)));
         assert!(signal.delivered);
+        assert_eq!(signal.limit, None);
+        let limited = SignalRecord { limit: LIMIT_CPU, ..record };
+        let Fact::Signal(signal) = decode(&bytes(&limited), &fixture(), &Clock::new()).unwrap().fact else {
+            panic!("no signal")
+        };
+        assert_eq!((signal.sender, signal.limit), (SignalSender::Kernel, Some(ResourceLimit::Cpu)));
     }
 
     fn dns(what: u32, message: &[u8]) -> DnsMessageRecord {

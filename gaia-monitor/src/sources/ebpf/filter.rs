@@ -3,13 +3,17 @@
 //! The maps are sets without reference counts: a port that was published twice is removed by one call, which must come
 //! after its last use.
 
+use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::Ebpf;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use nix::ifaddrs::getifaddrs;
+use nix::sys::stat::{major, minor};
 
 use super::ProbeError;
 use super::load::map;
@@ -26,7 +30,11 @@ struct Maps {
     cgroups: HashMap<MapData, u64, u8>,
     own_v4: HashMap<MapData, [u8; 4], u8>,
     own_v6: HashMap<MapData, [u8; 16], u8>,
+    engine_sockets: HashMap<MapData, u64, u32>,
 }
+
+/// Bits of the minor number in the kernel's own device numbers (MINORBITS, include/linux/kdev_t.h).
+const KERNEL_MINOR_BITS: u32 = 20;
 
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -47,6 +55,7 @@ impl FilterHandle {
             cgroups: map(programs, "CGROUPS")?,
             own_v4: map(programs, "OWN_V4")?,
             own_v6: map(programs, "OWN_V6")?,
+            engine_sockets: map(programs, "ENGINE_SOCKETS")?,
         };
         Ok(Self(Arc::new(Mutex::new(maps))))
     }
@@ -95,6 +104,19 @@ impl FilterHandle {
     pub fn allow_cgroup(&self, cgroup: CgroupId) -> Result<(), FilterError> {
         let result = self.maps().cgroups.insert(cgroup.0, 1, 0);
         to_result(result, || format!("cgroup {}", cgroup.0))
+    }
+
+    /// Keeps the uses of the Docker engine's socket file `path`, and of no other. A restarted engine creates another file.
+    pub fn watch_engine(&self, path: &Path) -> Result<(), FilterError> {
+        let what = || format!("the engine's socket {}", path.display());
+        let file = fs::metadata(path).map_err(|error| FilterError { what: what(), reason: error.to_string() })?;
+        let device = u32::try_from((major(file.dev()) << KERNEL_MINOR_BITS) | minor(file.dev())).unwrap_or_default();
+        let mut maps = self.maps();
+        let earlier: Vec<u64> = maps.engine_sockets.keys().flatten().filter(|inode| *inode != file.ino()).collect();
+        for inode in earlier {
+            to_result(maps.engine_sockets.remove(&inode), what)?;
+        }
+        to_result(maps.engine_sockets.insert(file.ino(), device, 0), what)
     }
 
     fn maps(&self) -> MutexGuard<'_, Maps> {

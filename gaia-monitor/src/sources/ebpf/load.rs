@@ -75,7 +75,7 @@ struct Tracepoint {
     need: Need,
 }
 
-const TRACEPOINTS: [Tracepoint; 13] = [
+const TRACEPOINTS: [Tracepoint; 16] = [
     Tracepoint { program: "tcp_state", event: "inet_sock_set_state", arguments: 1, need: Need::Mandatory },
     Tracepoint { program: "reset_received", event: "tcp_receive_reset", arguments: 1, need: Need::Mandatory },
     Tracepoint {
@@ -105,6 +105,24 @@ const TRACEPOINTS: [Tracepoint; 13] = [
         event: "mark_victim",
         arguments: 1,
         need: Need::Optional { impact: "OOM kills will look like plain SIGKILLs" },
+    },
+    Tracepoint {
+        program: "crash_raised",
+        event: "signal_generate",
+        arguments: 4,
+        need: Need::Optional { impact: "the module and the thread of a crash are not observed" },
+    },
+    Tracepoint {
+        program: "crashed",
+        event: "signal_deliver",
+        arguments: 3,
+        need: Need::Optional { impact: "the module and the thread of a crash are not observed" },
+    },
+    Tracepoint {
+        program: "engine_used",
+        event: "sk_data_ready",
+        arguments: 1,
+        need: Need::Optional { impact: "the process that requested a stop or kill from Docker is not observed" },
     },
     // The reason is the third argument.
     Tracepoint {

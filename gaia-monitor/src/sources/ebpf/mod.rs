@@ -4,6 +4,7 @@
 //! of aya stay inside this folder.
 
 pub mod cgroup;
+mod crash;
 mod decode;
 mod drops;
 mod filter;

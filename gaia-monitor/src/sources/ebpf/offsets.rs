@@ -5,6 +5,7 @@
 
 use btf_rs::{Btf, BtfType, Enum, Type};
 use gaia_monitor_abi::layout::Layout;
+use nix::unistd::{SysconfVar, sysconf};
 
 /// Types of the kernel itself: TCP and the scheduler are never modules.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -119,6 +120,23 @@ impl Kernel {
             signal_live: at("signal_struct", "live")?,
             signal_flags: at("signal_struct", "flags")?,
             signal_group_exit_code: at("signal_struct", "group_exit_code")?,
+            signal_rlim: at("signal_struct", "rlim")?,
+            signal_cpu_utime: at("signal_struct", "cputimer.cputime_atomic.utime")?,
+            signal_cpu_stime: at("signal_struct", "cputimer.cputime_atomic.stime")?,
+            vma_start: at("vm_area_struct", "vm_start")?,
+            vma_end: at("vm_area_struct", "vm_end")?,
+            vma_pgoff: at("vm_area_struct", "vm_pgoff")?,
+            vma_file: at("vm_area_struct", "vm_file")?,
+            file_dentry: at("file", "f_path.dentry")?,
+            dentry_name: at("dentry", "d_name.name")?,
+            dentry_inode: at("dentry", "d_inode")?,
+            inode_ino: at("inode", "i_ino")?,
+            inode_sb: at("inode", "i_sb")?,
+            sb_dev: at("super_block", "s_dev")?,
+            unix_dentry: at("unix_sock", "path.dentry")?,
+            // The names of x86 and of arm64.
+            regs_ip: at("pt_regs", "ip").or_else(|_| at("pt_regs", "pc"))?,
+            sigaction_handler: at("k_sigaction", "sa.sa_handler")?,
             pid_level: at("pid", "level")?,
             pid_numbers: at("pid", "numbers")?,
             upid_nr: at("upid", "nr")?,
@@ -127,6 +145,8 @@ impl Kernel {
             css_set_dfl_cgrp: at("css_set", "dfl_cgrp")?,
             nsproxy_net_ns: at("nsproxy", "net_ns")?,
             si_code: at("kernel_siginfo", "si_code")?,
+            si_addr: at("kernel_siginfo", "_sifields._sigfault._addr")?,
+            page_size: page_size(),
             sock_done_bit: self.enumerator("sock_flags", "SOCK_DONE")?,
             host_netns,
             reset_has_reason: u32::from(self.arguments("tcp_send_reset").len() > 2),
@@ -227,6 +247,12 @@ impl Kernel {
             })
             .collect()
     }
+}
+
+/// 4 KiB on x86, and up to 64 KiB elsewhere.
+fn page_size() -> u32 {
+    let found = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    found.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(4_096)
 }
 
 #[cfg(test)]
