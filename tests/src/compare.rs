@@ -73,6 +73,7 @@ impl Expected {
         wrong.unless(Form, "cause.summary is empty", &cause.summary.is_empty(), &false);
         wrong.unless(Cause, "deaths", &incident.deaths, &self.deaths);
         self.check_sender(incident, wrong);
+        self.check_details(incident, wrong);
         self.check_subject(incident, reference, wrong);
         wrong.note(Instant, "moment", self.check_moment(incident, reference));
         self.check_condition(incident, reference, wrong);
@@ -109,6 +110,27 @@ impl Expected {
                 wrong.unless(Cause, "cause.sender.pid", &sender.and_then(|s| s.pid), &Some(*pid));
                 wrong.unless(Cause, "cause.sender.via", &sender.and_then(|s| s.via.as_deref()), &None);
             }
+        }
+    }
+
+    /// Place of a crash, limit, and the process behind a request to Docker.
+    fn check_details(&self, incident: &Incident, wrong: &mut Diffs) {
+        let cause = &incident.cause;
+        let is_oom = self.kind == "oom_killed" || self.how == Some("oom_killed");
+        wrong.unless(Cause, "cause.limit", &cause.limit.as_deref(), &self.limit.or(is_oom.then_some("memory")));
+        if let Some(place) = &self.crash {
+            let hexadecimal = |number: u64| format!("{number:#x}");
+            let crash = cause.crash.as_ref();
+            let found = crash.map(|crash| (crash.module.clone(), crash.offset.clone(), crash.thread.clone()));
+            let wanted = (Some(place.module.clone()), Some(hexadecimal(place.offset)), Some(place.thread.clone()));
+            wrong.unless(Cause, "cause.crash", &found, &Some(wanted));
+            let address = crash.and_then(|crash| crash.address.clone());
+            wrong.unless(Cause, "cause.crash.address", &address, &place.address.map(hexadecimal));
+        }
+        if let Some(asked) = &self.asked_by {
+            let by = cause.sender.as_ref().and_then(|sender| sender.requested_by.as_ref());
+            let found = by.map(|by| (by.pid, by.container.clone()));
+            wrong.unless(Cause, "cause.sender.requested_by", &found, &Some((asked.pid, asked.container.clone())));
         }
     }
 

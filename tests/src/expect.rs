@@ -190,6 +190,23 @@ pub enum Killer {
     Container(String),
 }
 
+/// The place that a crash must name, from the kernel's own log.
+#[derive(Clone, Debug)]
+pub struct CrashPlace {
+    pub module: String,
+    pub offset: u64,
+    pub address: Option<u64>,
+    pub thread: String,
+}
+
+/// The process that a request to Docker must name.
+#[derive(Clone, Debug)]
+pub struct AskedBy {
+    pub pid: u32,
+    /// None: on the host.
+    pub container: Option<String>,
+}
+
 /// What ends a condition.
 #[derive(Clone, Debug)]
 pub enum Until {
@@ -228,6 +245,12 @@ pub struct Expected {
     pub pid: Option<u32>,
     pub end: Option<ExitStatus>,
     pub killer: Killer,
+    /// `None`: not compared.
+    pub crash: Option<CrashPlace>,
+    /// The limit behind the signal; that of an OOM victim is its container's memory.
+    pub limit: Option<&'static str>,
+    /// `None`: not compared, because other cases use Docker at the same time.
+    pub asked_by: Option<AskedBy>,
     pub moment: Moment,
     pub condition: Option<(&'static str, Until)>,
     pub deaths: u32,
@@ -251,6 +274,9 @@ impl Expected {
             pid: Some(pid),
             end: Some(end),
             killer: Killer::NoSender,
+            crash: None,
+            limit: None,
+            asked_by: None,
             moment: Moment::Exit(pid),
             condition: Some(("container_down", Until::Lasting)),
             deaths: 1,
@@ -272,6 +298,9 @@ impl Expected {
             pid,
             end: None,
             killer: Killer::NoSender,
+            crash: None,
+            limit: None,
+            asked_by: None,
             moment,
             condition: None,
             deaths: 0,
@@ -297,6 +326,24 @@ impl Expected {
     #[must_use]
     pub fn by(self, killer: Killer) -> Self {
         Self { killer, ..self }
+    }
+
+    /// Crashed at this place.
+    #[must_use]
+    pub fn at(self, place: CrashPlace) -> Self {
+        Self { crash: Some(place), ..self }
+    }
+
+    /// The kernel enforced this limit.
+    #[must_use]
+    pub fn limited_by(self, limit: &'static str) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    /// This process asked Docker.
+    #[must_use]
+    pub fn asked_by(self, pid: u32, container: Option<&str>) -> Self {
+        Self { asked_by: Some(AskedBy { pid, container: container.map(str::to_owned) }), ..self }
     }
 
     #[must_use]

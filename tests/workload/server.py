@@ -31,6 +31,8 @@ import threading
 import time
 from urllib.parse import parse_qs, urlsplit
 
+import faults
+
 PORT_VARIABLE = "GAIA_MONITOR_TEST_PORT"
 IMPORTING_VARIABLE = "GAIA_MONITOR_TEST_IMPORTING"
 STARTING_VARIABLE = "GAIA_MONITOR_TEST_STARTING"
@@ -67,6 +69,12 @@ def end(path, arg):
         ctypes.string_at(0)
     if path == "/oom":
         allocate_until_killed()
+    if path == "/crash-on-a-thread":
+        faults.crash_on_a_thread(arg("name", "embed"))
+    if path == "/exceed-cpu-time":
+        faults.exceed_cpu_time()
+    if path == "/exceed-file-size":
+        faults.exceed_file_size()
     if path == "/kill-self":
         os.kill(os.getpid(), getattr(signal, arg("signal", "SIGKILL")))
 

@@ -4,6 +4,7 @@
 mod backlog;
 mod clients;
 mod deaths;
+mod details;
 mod filters;
 mod garbage;
 mod links;
@@ -36,6 +37,7 @@ struct Group {
 /// In the order of the table.
 const GROUPS: &[Group] = &[
     Group { name: "deaths", cases: deaths::live_cases },
+    Group { name: "details", cases: details::live_cases },
     Group { name: "stops", cases: stops::live_cases },
     Group { name: "workers", cases: workers::live_cases },
     Group { name: "restarts", cases: restarts::live_cases },
@@ -67,6 +69,9 @@ const PLAYED: &[&str] = &[
     "oom-by-memory-limit",
     "segmentation-fault-under-init",
     "exit-with-code-3",
+    "crash-in-native-module",
+    "cpu-limit",
+    "file-size-limit",
     "client-by-requests",
     "stop-grace-exceeded",
     "stop-blocked-loop",

@@ -54,8 +54,8 @@ mod tests {
             in_use: None,
             peak,
         };
-        assert!(is_full(&read(Some(1_000), Some(990))));
-        assert!(!is_full(&read(Some(1_000), Some(900))));
-        assert!(!is_full(&read(None, Some(900))) && !is_full(&read(Some(1_000), None)));
+        assert!(is_full(&read(Some(100_000), Some(99_000))));
+        assert!(!is_full(&read(Some(100_000), Some(90_000))));
+        assert!(!is_full(&read(None, Some(90_000))) && !is_full(&read(Some(100_000), None)));
     }
 }
