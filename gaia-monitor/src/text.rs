@@ -70,6 +70,7 @@ pub fn moment_fact(fact: MomentFact) -> &'static str {
         MomentFact::DnsFailed => "the first failed lookup",
         MomentFact::Refused => "the first refused connect",
         MomentFact::SynUnanswered => "the first unanswered SYN",
+        MomentFact::Unacknowledged => "the first packet that was never acknowledged",
         MomentFact::PacketFiltered => "the first filtered packet",
         MomentFact::ServerClose => "the server's FIN or RST",
         MomentFact::ClientClose => "the client's close",

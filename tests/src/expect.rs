@@ -27,7 +27,6 @@ pub const UNREACHABLE: Break =
     Break { class: "ConnectError", detail: Some("unreachable"), errno: Some("EHOSTUNREACH") };
 pub const NAME_UNKNOWN: Break = Break { class: "ConnectError", detail: Some("dns"), errno: Some("EAI_NONAME") };
 pub const NAME_UNSURE: Break = Break { class: "ConnectError", detail: Some("dns"), errno: Some("EAI_AGAIN") };
-pub const NAME_UNANSWERED: Break = Break { class: "ConnectTimeout", detail: Some("dns"), errno: Some("EAI_AGAIN") };
 pub const SYN_TIMEOUT: Break = Break { class: "ConnectTimeout", detail: Some("syn_timeout"), errno: None };
 pub const NO_DATA: Break = Break { class: "ReadTimeout", detail: Some("no_data"), errno: None };
 /// The client cancelled.

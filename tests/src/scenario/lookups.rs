@@ -34,6 +34,12 @@ pub struct Resolvers {
     /// The last id of each process's query for a name and type.
     ids: BTreeMap<(String, String, &'static str), u16>,
     next: u16,
+    /// Further addresses in the responses of the current statement.
+    also: Vec<IpAddr>,
+}
+
+fn addresses(texts: &[String]) -> Result<Vec<IpAddr>> {
+    texts.iter().map(|text| text.parse().with_context(|| format!("no address: {text}"))).collect()
 }
 
 impl Script {
@@ -42,6 +48,7 @@ impl Script {
     pub(super) fn lookup(&mut self, words: &mut Words) -> Result<()> {
         let socket = words.after("as").unwrap_or_else(|| format!("lookup-{}", self.resolvers.next));
         let after = words.value("after").map_or(Ok(ANSWERS_AFTER), |text| span(&text))?;
+        self.resolvers.also = addresses(&words.values("also"))?;
         let search = words.value("search").zip(words.value("then"));
         let ip = words.value("ip").map(|ip| ip.parse()).transpose()?;
         let client = words.next("the client")?;
@@ -95,6 +102,7 @@ impl Script {
 
     /// `dns-response SOCKET NAME RESULT [A|AAAA] [ip=]`: responses only; of one type if it is named.
     pub(super) fn dns_response(&mut self, words: &mut Words) -> Result<()> {
+        self.resolvers.also = addresses(&words.values("also"))?;
         let ip = words.value("ip").map(|ip| ip.parse()).transpose()?;
         let socket = words.next("the socket")?;
         let name = words.next("the name")?;
@@ -183,7 +191,7 @@ impl Script {
         Ok(Some(match result {
             "ok" if qtype == "A" || ip.is_some_and(|ip| ip.is_ipv6()) => {
                 let address = ip.or_else(|| self.address_of(name)).with_context(|| format!("{name} has no address"))?;
-                DnsResponse::Addresses(vec![address])
+                DnsResponse::Addresses([address].into_iter().chain(self.resolvers.also.iter().copied()).collect())
             }
             "ok" | "nodata" => DnsResponse::NoData,
             "nxdomain" => DnsResponse::NoName,

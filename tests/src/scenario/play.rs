@@ -8,8 +8,8 @@ use gaia_monitor::model::incident::Incident;
 use gaia_monitor::model::settings::Settings;
 use gaia_monitor::model::time::{Nanos, Stamp};
 
-/// How long after the last fact the story is followed: every incident has settled by then.
-const AFTERWARDS: Nanos = Nanos::from_secs(15);
+/// How long after the last fact the story is followed: every lookup is over and every incident has settled by then.
+const AFTERWARDS: Nanos = Nanos::from_secs(45);
 
 /// One effect, and when it came.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
-    CoreDump, DockerAction, DockerEvent, EngineUsed, Event, ExitStatus, Fact, HttpWhat, LogLine, LogStream, LogsUnread,
-    MemoryUse, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Socket, SocketSeen,
-    TcpState, TcpStateChange,
+    BodyFraming, CoreDump, DockerAction, DockerEvent, EngineUsed, Event, ExitStatus, Fact, HttpWhat, LogLine,
+    LogStream, LogsUnread, MemoryUse, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender,
+    Socket, SocketSeen, TcpState, TcpStateChange,
 };
 use gaia_monitor::model::ids::{Cookie, Pid};
 use gaia_monitor::model::settings::Settings;
@@ -143,6 +143,10 @@ impl Script {
             }
             "malformed" => self.send(words, Which::Server, &[HttpWhat::ResponseBegun, HttpWhat::Malformed])?,
             "garbage" => self.send(words, Which::Server, &[HttpWhat::Malformed])?,
+            "tunnel" => {
+                let what = HttpWhat::ResponseHeaders { status: 200, body: BodyFraming::Empty, close: false };
+                self.send(words, Which::Server, &[HttpWhat::ResponseBegun, what, HttpWhat::Upgraded])?;
+            }
             "upgrade" => self.send(words, Which::Server, &[HttpWhat::ResponseBegun, HttpWhat::Upgraded])?,
             "bytes" => self.bytes(words)?,
             "lookup" => self.lookup(words)?,

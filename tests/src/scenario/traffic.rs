@@ -60,11 +60,17 @@ impl Script {
 
     pub(super) fn connect(&mut self, words: &mut Words) -> Result<()> {
         let (unanswered, refused, half) = (words.flag("unanswered"), words.flag("refused"), words.flag("half"));
-        let leg_waits = words.flag("leg-unanswered");
+        let (leg_waits, portless) = (words.flag("leg-unanswered"), words.flag("no-port"));
         let ((client, ip), target, wire) = self.target(words)?;
         self.wires.connecting(&wire, &mut self.facts, &mut self.actors, (&client, ip), &target)?;
         if unanswered {
             return Ok(());
+        }
+        if portless {
+            // No local port is free: connect() returns the error, and the socket stores none.
+            self.wires.get(&wire)?.client.socket.local.set_port(0);
+            let (facts, actors) = (&mut self.facts, &mut self.actors);
+            return self.wires.turn(&wire, facts, actors, Which::Client, TcpState::Close, None);
         }
         if half {
             // The facts of the server's end are lost.

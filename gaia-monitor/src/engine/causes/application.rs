@@ -51,6 +51,11 @@ fn to(situation: &Situation, pid: Option<Pid>, kind: CauseKind, reason: String) 
 /// An exchange was complete, and the server had read nothing of the next request when it closed.
 fn keepalive_race(_ctx: Context, situation: &Situation) -> Option<Attribution> {
     let (failure, server, close) = (situation.failure, situation.server?, situation.close?);
+    let reason = "the server closed the idle connection before it read the request".to_owned();
+    if failure.opaque && !failure.uncertain {
+        let raced = close.responded && failure.entry.client_error.phase == Phase::AwaitingResponse;
+        return raced.then(|| to(situation, Some(close.task.pid), CauseKind::KeepaliveRace, reason));
+    }
     if server.http.complete == 0 {
         return None;
     }
@@ -62,7 +67,6 @@ fn keepalive_race(_ctx: Context, situation: &Situation) -> Option<Attribution> {
         None => failure.entry.client_error.phase != Phase::Sending,
     };
     let raced = close.at <= failure.begun || (unanswered && close.unread > 0 && unread);
-    let reason = "the server closed the idle connection before it read the request".to_owned();
     raced.then(|| to(situation, Some(close.task.pid), CauseKind::KeepaliveRace, reason))
 }
 

@@ -25,6 +25,7 @@ pub mod descendant;
 pub mod dns;
 pub mod outage;
 pub mod packet_filter;
+pub mod packet_lost;
 pub mod pause;
 pub mod termination;
 pub mod unknown;
@@ -145,7 +146,8 @@ pub struct Step {
 }
 
 /// The decision table: row → steps in order; the first that explains the failure wins.
-pub const PRECEDENCE: [(Row, &[Step]); 12] = [
+pub const PRECEDENCE: [(Row, &[Step]); 13] = [
+    (Row::NotSent, &[unknown::NOT_SENT]),
     (
         Row::Refused,
         &[termination::OF_SERVER, pause::AT_FAILURE, packet_filter::STEP, worker::CLOSED_PORT, closed_port::REFUSED],
@@ -158,6 +160,7 @@ pub const PRECEDENCE: [(Row, &[Step]); 12] = [
             outage::OF_CONNECTION,
             packet_filter::STEP,
             accept_queue::OF_SYN,
+            packet_lost::OF_SYN,
             unknown::NO_RESPONSE,
         ],
     ),
@@ -172,6 +175,7 @@ pub const PRECEDENCE: [(Row, &[Step]); 12] = [
             packet_filter::STEP,
             accept_queue::STEP,
             chain::STEP,
+            packet_lost::STEP,
             death::OF_ACCEPTOR,
             application::SLOW,
         ],
@@ -224,7 +228,7 @@ pub const PRECEDENCE: [(Row, &[Step]); 12] = [
 ];
 
 /// Every family of causes.
-const CAUSES: [&dyn Cause; 11] = [
+const CAUSES: [&dyn Cause; 12] = [
     &termination::TerminationCause,
     &worker::WorkerCause,
     &pause::PauseCause,
@@ -232,6 +236,7 @@ const CAUSES: [&dyn Cause; 11] = [
     &dns::DnsCause,
     &packet_filter::PacketFilterCause,
     &accept_queue::AcceptQueueCause,
+    &packet_lost::PacketLostCause,
     &closed_port::ClosedPortCause,
     &application::ApplicationCause,
     &client::ClientCause,
@@ -287,7 +292,9 @@ pub fn judge(ctx: Context, case: &Case) -> Judgement {
     let verdict = Verdict { confidence: verdict.confidence.min(ceiling(ctx, case, cause, &verdict)), ..verdict };
     let condition = cause.condition(ctx, case, &verdict);
     let cancelled = matches!(case.key, CaseKey::Client { .. }) && ctx.settings.include_cancelled;
-    let worth = case.has_errors() || verdict.reportable_alone || (cancelled && !case.failures.is_empty());
+    // What an event may have broken is listed, if not counted; of a live process it is no incident.
+    let doubtful = || cause.is_event() && ctx.failures_of(case).any(Failure::is_error);
+    let worth = case.has_errors() || verdict.reportable_alone || doubtful() || (cancelled && !case.failures.is_empty());
     let reportable = worth && is_in_scope(ctx, case, verdict.container.as_ref());
     let judgement = Judgement { verdict, condition, reportable, awaited: false };
     Judgement { awaited: cause.is_awaited(ctx, case, &judgement), ..judgement }
@@ -312,7 +319,8 @@ fn ceiling(ctx: Context, case: &Case, cause: &dyn Cause, verdict: &Verdict) -> C
     }
     let mut errors = ctx.failures_of(case).filter(|failure| failure.is_error()).peekable();
     let opaque = errors.peek().is_some() && errors.all(|failure| failure.opaque && !failure.uncertain);
-    if opaque { Confidence::Likely } else { Confidence::Certain }
+    // An event that was observed is certain, whatever a connection carried.
+    if opaque && !cause.is_event() && !verdict.reportable_alone { Confidence::Likely } else { Confidence::Certain }
 }
 
 fn is_in_scope(ctx: Context, case: &Case, subject: Option<&ContainerId>) -> bool {

@@ -74,6 +74,7 @@ fn evidence(world: &World, failure: &Failure, leg: Option<&Endpoint>) -> Option<
         Symptom::Malformed
         | Symptom::NameRefused
         | Symptom::NameUnanswered
+        | Symptom::NotSent
         | Symptom::Cancelled
         | Symptom::ClientDied => None,
     }

@@ -8,6 +8,7 @@ use crate::model::time::Stamp;
 /// A row of the decision table: the symptom and, for an established connection, the state of the server's endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Row {
+    NotSent,
     Refused,
     Unanswered,
     Silence,
@@ -27,6 +28,7 @@ impl Row {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Row::NotSent => "connect failed before a packet left",
             Row::Refused => "connect refused",
             Row::Unanswered => "unreachable, SYN unanswered",
             Row::Silence => "silence (≥ 500 ms)",
@@ -74,6 +76,7 @@ impl<'a> Situation<'a> {
         match failure.symptom {
             Symptom::Cancelled => return situation(Row::ClientCancelled, at),
             Symptom::ClientDied => return situation(Row::ClientDied, at),
+            Symptom::NotSent => return situation(Row::NotSent, at),
             Symptom::Refused => return situation(Row::Refused, at),
             Symptom::Unreachable | Symptom::SynUnanswered => return situation(Row::Unanswered, at),
             Symptom::NameRefused | Symptom::NameUnanswered => return situation(Row::Lookup, at),

@@ -7,7 +7,7 @@
 //! Moment: the client's error.
 
 use crate::engine::context::Context;
-use crate::engine::failures::table::Failure;
+use crate::engine::failures::table::{Failure, Symptom};
 use crate::engine::incidents::case::Case;
 use crate::engine::types::cause::{Attribution, CaseKey};
 use crate::engine::types::evidence::Evidence;
@@ -17,7 +17,7 @@ use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Confidence};
 use crate::model::time::Nanos;
 
-use super::{Cause, Requirements, Situation, Step, against, application, base_verdict};
+use super::{Cause, Requirements, Situation, Step, against, application, base_verdict, process_text};
 
 /// Nothing responded at the address.
 pub const NO_RESPONSE: Step = Step { name: "unknown", attribute: no_response };
@@ -27,6 +27,9 @@ pub const SERVER_NOT_SEEN: Step = Step { name: "unknown", attribute: server_not_
 pub const EXIT_NOT_SEEN: Step = Step { name: "unknown", attribute: exit_not_seen };
 /// The client received the end, and the server's endpoint had not closed.
 pub const NOT_CLOSED: Step = Step { name: "unknown", attribute: not_closed };
+
+/// connect() failed before a packet left: nothing but the client took part.
+pub const NOT_SENT: Step = Step { name: "unknown", attribute: not_sent };
 
 /// The sentence for people.
 pub(super) const SUMMARY: &str = "the cause of the broken connection could not be shown";
@@ -46,6 +49,12 @@ fn container(situation: &Situation) -> Option<ContainerId> {
 fn no_response(_ctx: Context, situation: &Situation) -> Option<Attribution> {
     let container = container(situation)?;
     Some(attribution(Some(container), "nothing responded at the address, and nothing observed explains it"))
+}
+
+fn not_sent(_ctx: Context, situation: &Situation) -> Option<Attribution> {
+    let failure = situation.failure;
+    let key = CaseKey::Process { container: failure.client_container.clone(), pid: failure.client_pid, kind: KIND };
+    Some(Attribution::to(key, Evidence::None, "the client's connect() failed before a packet left"))
 }
 
 fn server_not_seen(ctx: Context, situation: &Situation) -> Option<Attribution> {
@@ -85,15 +94,25 @@ impl Cause for UnknownCause {
 
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
         let base = base_verdict(ctx, case, KIND, self.subject(ctx.world, &case.key));
-        Verdict { confidence: Confidence::Possible, ..base }
+        // Only an attempt that failed before a packet left is about a process: the client's.
+        let pid = if let CaseKey::Process { pid: Some(pid), .. } = &case.key { Some(*pid) } else { base.pid };
+        Verdict { confidence: Confidence::Possible, pid, comm: pid.and_then(|pid| ctx.comm(pid)), ..base }
     }
 
-    fn summary(&self, _ctx: Context, _case: &Case, _verdict: &Verdict) -> String {
-        SUMMARY.to_owned()
+    fn summary(&self, ctx: Context, case: &Case, verdict: &Verdict) -> String {
+        let Some(first) = ctx.failures_of(case).next().filter(|failure| failure.symptom == Symptom::NotSent) else {
+            return SUMMARY.to_owned();
+        };
+        let (process, address) = (process_text(verdict), first.route.address);
+        match first.entry.client_error.errno.as_deref() {
+            Some(errno) => format!("connect() of {process} to {address} failed with {errno}, and no packet was sent"),
+            None => format!("connect() of {process} to {address} failed, and no packet was sent"),
+        }
     }
 
     fn alternatives(&self, ctx: Context, case: &Case, _verdict: &Verdict) -> Vec<Alternative> {
-        let unseen = ctx.failures_of(case).next().is_some_and(|failure| failure.route.server.is_none());
+        let is_unseen = |failure: &Failure| failure.route.server.is_none() && failure.symptom != Symptom::NotSent;
+        let unseen = ctx.failures_of(case).next().is_some_and(is_unseen);
         let sentence = "no close of the server's endpoint was observed";
         if unseen { vec![against(application::APP_CLOSED, sentence)] } else { Vec::new() }
     }

@@ -26,13 +26,16 @@ pub fn client_error(evidence: &SocketEvidence) -> ClientError {
     let cut = if evidence.headers_complete { Detail::IncompleteBody } else { Detail::NoResponse };
     let (httpx, also_possible, detail) = match evidence.symptom {
         Symptom::Refused => (ConnectError, None, Some(Detail::Refused)),
-        Symptom::Unreachable => (ConnectError, None, Some(Detail::Unreachable)),
+        Symptom::Unreachable | Symptom::NotSent => (ConnectError, None, Some(Detail::Unreachable)),
         Symptom::SynUnanswered if kernel_timeout => (ConnectError, None, Some(Detail::SynTimeout)),
         Symptom::SynUnanswered => (ConnectTimeout, None, Some(Detail::SynTimeout)),
         Symptom::Fin => (RemoteProtocolError, None, Some(cut)),
         Symptom::Reset => (ReadError, None, Some(Detail::Reset)),
-        // An event loop that read the FIN before the RST reports the end of the stream, also if it has written since.
-        Symptom::ResetAfterFin => (ReadError, Some(RemoteProtocolError), Some(Detail::ResetAfterFin)),
+        // A client that still writes may meet the RST first. One that only waits reads the end of the stream before it.
+        Symptom::ResetAfterFin if phase == Phase::Sending => {
+            (ReadError, Some(RemoteProtocolError), Some(Detail::ResetAfterFin))
+        }
+        Symptom::ResetAfterFin => (RemoteProtocolError, Some(ReadError), Some(cut)),
         // httpx's synchronous back end maps the kernel's ETIMEDOUT to its own timeout.
         Symptom::TimedOut => (ReadError, Some(ReadTimeout), Some(Detail::TimedOut)),
         Symptom::Malformed => (RemoteProtocolError, None, Some(Detail::Malformed)),
@@ -40,14 +43,16 @@ pub fn client_error(evidence: &SocketEvidence) -> ClientError {
         Symptom::Silence if phase == Phase::Sending => (WriteTimeout, Some(ReadTimeout), Some(Detail::NoData)),
         Symptom::Silence => (ReadTimeout, None, Some(Detail::NoData)),
         Symptom::NameRefused => (ConnectError, None, Some(Detail::Dns)),
-        // The shorter timeout decides: the client's or its resolver's.
-        Symptom::NameUnanswered => (ConnectTimeout, Some(ConnectError), Some(Detail::Dns)),
+        // The resolver reports EAI_AGAIN, unless the client's own timeout was shorter.
+        Symptom::NameUnanswered => (ConnectError, Some(ConnectTimeout), Some(Detail::Dns)),
         Symptom::Cancelled | Symptom::ClientDied => (HttpxClass::None, None, None),
     };
     let errno = match evidence.symptom {
         Symptom::Fin | Symptom::Malformed | Symptom::Silence | Symptom::Cancelled | Symptom::ClientDied => None,
+        Symptom::ResetAfterFin if phase != Phase::Sending => None,
         Symptom::Refused
         | Symptom::Unreachable
+        | Symptom::NotSent
         | Symptom::SynUnanswered
         | Symptom::Reset
         | Symptom::ResetAfterFin
@@ -78,11 +83,18 @@ mod tests {
     }
 
     #[test]
-    fn allows_protocol_error_for_reset_after_fin() {
-        let (symptom, errno) = (Symptom::ResetAfterFin, Some("EPIPE".to_owned()));
-        let error =
-            client_error(&SocketEvidence { symptom, phase: Phase::AwaitingResponse, headers_complete: false, errno });
-        assert_eq!((error.httpx, error.also_possible), (HttpxClass::ReadError, Some(HttpxClass::RemoteProtocolError)));
+    fn reads_the_end_of_the_stream_before_the_reset_when_the_request_is_complete() {
+        let error = |phase| {
+            let (symptom, errno) = (Symptom::ResetAfterFin, Some("EPIPE".to_owned()));
+            let headers_complete = phase == Phase::ReceivingBody;
+            let found = client_error(&SocketEvidence { symptom, phase, headers_complete, errno });
+            (found.httpx, found.also_possible, found.detail, found.errno)
+        };
+        let (protocol, read) = (HttpxClass::RemoteProtocolError, HttpxClass::ReadError);
+        assert_eq!(error(Phase::AwaitingResponse), (protocol, Some(read), Some(Detail::NoResponse), None));
+        assert_eq!(error(Phase::ReceivingBody), (protocol, Some(read), Some(Detail::IncompleteBody), None));
+        let sending = (read, Some(protocol), Some(Detail::ResetAfterFin), Some("EPIPE".to_owned()));
+        assert_eq!(error(Phase::Sending), sending);
     }
 
     #[test]

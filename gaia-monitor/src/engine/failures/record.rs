@@ -11,6 +11,7 @@ use crate::engine::types::evidence::Evidence;
 use crate::engine::types::ids::FailureId;
 use crate::engine::world::World;
 use crate::engine::world::tcp::endpoint::Endpoint;
+use crate::engine::world::tcp::http_state::request_begun;
 use crate::engine::world::tcp::proxy::Route;
 use crate::model::event::Task;
 use crate::model::ids::ContainerId;
@@ -56,16 +57,17 @@ pub fn connection(world: &World, at: Stamp, found: Detected, policy: &Policy) ->
         symptom: found.symptom,
         client_container: client_container.clone(),
         client_pid: owner.map(|task| task.pid),
-        begun: endpoint.http.begun_at.unwrap_or(endpoint.opened),
+        begun: request_begun(endpoint).unwrap_or(endpoint.opened),
         name: None,
         opaque: found.opaque,
+        maybe_idle: found.maybe_idle,
         uncertain: still_listed || endpoint.http.doubtful || peer.is_some_and(|peer| peer.http.doubtful),
         lossy: endpoint.lossy,
         ..unattributed(
             world,
             Affected {
                 at: Utc(at),
-                begun_at: endpoint.http.begun_at.map(Utc),
+                begun_at: request_begun(endpoint).map(Utc),
                 client: party(world, client_container.as_ref(), endpoint.socket.local, owner),
                 server,
                 via,
@@ -155,6 +157,7 @@ fn unattributed(world: &World, entry: Affected, route: Route) -> Failure {
         previous_case: None,
         seen: world.now,
         opaque: false,
+        maybe_idle: false,
         uncertain: false,
         lossy: false,
         log: Vec::new(),

@@ -20,6 +20,8 @@ const LOG_LINES: usize = 3;
 /// What the client's socket received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Symptom {
+    /// connect() failed before a packet left.
+    NotSent,
     /// A RST in response to the SYN, or an ICMP port unreachable.
     Refused,
     /// Another ICMP error, or no neighbour.
@@ -49,6 +51,7 @@ impl Symptom {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Symptom::NotSent => "no packet sent",
             Symptom::Refused => "refused",
             Symptom::Unreachable => "unreachable",
             Symptom::SynUnanswered => "SYN unanswered",
@@ -89,6 +92,8 @@ pub struct Failure {
     pub seen: Stamp,
     /// The framing was not followed: the class is derived from TCP alone.
     pub opaque: bool,
+    /// The connection may have been idle (see `detect`).
+    pub maybe_idle: bool,
     /// Facts are missing: the progress of the exchange is derived from TCP alone, or a port refused that was not
     /// observed to close.
     pub uncertain: bool,
@@ -103,7 +108,7 @@ impl Failure {
     #[must_use]
     pub fn confidence(&self) -> Confidence {
         match self.evidence {
-            _ if self.evidence.is_ambiguous() => Confidence::Possible,
+            _ if self.evidence.is_ambiguous() || self.maybe_idle => Confidence::Possible,
             Evidence::Upstream { .. } | Evidence::Descendant { .. } => Confidence::Likely,
             _ if self.opaque || self.uncertain => Confidence::Likely,
             _ => Confidence::Certain,

@@ -13,12 +13,12 @@ use crate::engine::types::cause::{Attribution, CaseKey, Outcome};
 use crate::engine::types::evidence::Evidence;
 use crate::engine::types::ids::{CaseId, FailureId};
 use crate::engine::world::Change;
-use crate::engine::world::dns::lookups::{LookupChange, PATIENCE};
+use crate::engine::world::dns::lookups::{CONTINUES_WITHIN, LookupChange, PATIENCE};
 use crate::engine::world::tcp::sockets::SocketChange;
 use crate::engine::world::terminations::TerminationId;
 use crate::engine::{Engine, RECOVERY_SWEEP};
 use crate::model::ids::{ContainerId, Cookie, Pid};
-use crate::model::incident::{Hop, State};
+use crate::model::incident::{Detail, Hop, State};
 use crate::model::time::{Stamp, Utc};
 
 use super::case::Case;
@@ -121,10 +121,10 @@ impl Engine {
     fn socket_changed(&mut self, at: Stamp, change: &SocketChange, effects: &mut Vec<Effect>) {
         match change {
             SocketChange::Connected { client } => {
-                if let Some((id, case)) = happy_eyeballs::refusal_made_good(self.context(), at, *client) {
+                for (id, case) in happy_eyeballs::made_good(self.context(), at, *client) {
                     binding::unbind(&mut self.failures, &mut self.cases, id);
                     self.failures.remove(id);
-                    self.touched.add(case);
+                    case.into_iter().for_each(|case| self.touched.add(case));
                 }
                 let passed = filter_recovery::passed_by_connect(self.context(), at, *client);
                 self.passed(at, passed);
@@ -171,6 +171,10 @@ impl Engine {
             }
             return;
         }
+        let given_up = detected.symptom == Symptom::SynUnanswered;
+        if given_up && happy_eyeballs::has_won_elsewhere(&self.world, at, detected.client) {
+            return;
+        }
         let Some(new) = record::connection(&self.world, at, detected, &self.settings.policy) else { return };
         let id = self.failures.add(new);
         self.attribute(id, effects);
@@ -196,11 +200,13 @@ impl Engine {
         let Some(endpoint) = self.world.sockets.get(detected.client) else { return };
         let Some(failure) = self.failures.get(id) else { return };
         let error = record::socket_error(endpoint, detected, &self.client_label(failure), &self.settings.policy);
+        // A client that has sent its request reads the end of the stream, whatever comes behind it.
+        let met = if error.detail == Some(Detail::ResetAfterFin) { at } else { failure.at() };
         // The class is counted with the case, so the failure leaves before its class changes.
         binding::unbind(&mut self.failures, &mut self.cases, id);
         self.failures.change(id, |failure| {
             failure.symptom = detected.symptom;
-            failure.entry.at = Utc(at);
+            failure.entry.at = Utc(met);
             failure.entry.client_error = error;
         });
         self.attribute(id, effects);
@@ -443,6 +449,7 @@ impl Engine {
         let Self { world, failures, cases, pending: Pending { lookups, .. }, settings, .. } = self;
         match change {
             LookupChange::Begun(id) => self.timers.set(Timer::LookupOverdue(id), Some(now.plus(PATIENCE))),
+            LookupChange::Closed(id) => self.timers.set(Timer::LookupOverdue(id), Some(now.plus(CONTINUES_WITHIN))),
             LookupChange::Resumed(id) => {
                 let begun = world.lookups.get(id).map(|lookup| lookup.begun);
                 let due = begun.map_or(now, |begun| begun.plus(PATIENCE).max(now));

@@ -11,6 +11,9 @@ use super::case::Case;
 const FIRST_REVISION: Nanos = Nanos(200_000);
 /// A failed lookup may still get a response to its other query, and may turn out to be a server's own.
 const FIRST_REVISION_ON_LOOKUPS: Nanos = Nanos::from_millis(10);
+/// The next address accepts within 200 ms of the failure, or the attempt has failed. A little more, so that the decision is
+/// known.
+const FIRST_REVISION_ON_OTHER_ADDRESS: Nanos = Nanos::from_millis(205);
 /// One death breaks many connections within a few milliseconds: the second revision waits for the others.
 const SECOND_REVISION: Nanos = Nanos::from_millis(10);
 /// A death that broke nothing is published when Docker's `die` has arrived, or after this time.
@@ -41,6 +44,8 @@ pub enum Follows {
     Nothing,
     Packets,
     DnsResponses,
+    /// The client may be accepted at the next address of the name.
+    OtherAddress,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +122,7 @@ fn first_revision(
         Some(error) => match outlook.follows {
             Follows::Nothing => now,
             Follows::Packets => error.plus(FIRST_REVISION),
+            Follows::OtherAddress => error.plus(FIRST_REVISION_ON_OTHER_ADDRESS),
             Follows::DnsResponses => error.plus(FIRST_REVISION_ON_LOOKUPS),
         },
         None if outlook.die_missing => case.opened_seen.plus(LONE_DEATH),

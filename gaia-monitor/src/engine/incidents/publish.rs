@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::engine::causes::{self, packet_filter, termination};
 use crate::engine::effect::Effect;
+use crate::engine::failures::happy_eyeballs;
 use crate::engine::report::{incident, log_lines};
 use crate::engine::timers::Timer;
 use crate::engine::types::ids::CaseId;
@@ -87,7 +88,13 @@ impl Engine {
     fn outlook(&self, case: &Case, judgement: &Judgement) -> Outlook {
         let last = case.terminations.last().and_then(|id| self.world.terminations.get(*id));
         let has_lookups = self.context().failures_of(case).any(|failure| failure.is_lookup());
+        let unpublished = case.published.is_none();
+        let mut errors = self.context().failures_of(case).filter(|failure| failure.is_error()).peekable();
+        let tries_on = unpublished
+            && errors.peek().is_some()
+            && errors.all(|failure| happy_eyeballs::may_be_made_good(self.context(), failure));
         let follows = match judgement.verdict.fact {
+            _ if tries_on => Follows::OtherAddress,
             _ if has_lookups => Follows::DnsResponses,
             MomentFact::ProcessExit => Follows::Nothing,
             _ => Follows::Packets,

@@ -23,6 +23,8 @@ pub enum Evidence {
     Drop(DropEvidence),
     /// A full accept queue. `observed`: the probe saw this SYN meet it; otherwise the kernel's counters did.
     AcceptQueue { since: Stamp, observed: bool },
+    /// Nothing that the client sent since this instant was acknowledged, however often it was retransmitted.
+    Unacknowledged { since: Stamp, retransmits: u32 },
     /// A failed connection of the server itself. `unambiguous`: no failure of another cause qualifies as well.
     Upstream { failure: FailureId, unambiguous: bool },
     /// A failed lookup of the server itself.
@@ -36,9 +38,12 @@ impl Evidence {
         match self {
             Self::Termination { after } | Self::Worker { after, .. } => *after,
             Self::OwnLookup { failure } => Some(*failure),
-            Self::None | Self::Drop(_) | Self::AcceptQueue { .. } | Self::Upstream { .. } | Self::Descendant { .. } => {
-                None
-            }
+            Self::None
+            | Self::Drop(_)
+            | Self::AcceptQueue { .. }
+            | Self::Unacknowledged { .. }
+            | Self::Upstream { .. }
+            | Self::Descendant { .. } => None,
         }
     }
 
@@ -51,6 +56,7 @@ impl Evidence {
             | Self::Termination { .. }
             | Self::Drop(_)
             | Self::AcceptQueue { .. }
+            | Self::Unacknowledged { .. }
             | Self::Upstream { .. }
             | Self::OwnLookup { .. } => None,
         }

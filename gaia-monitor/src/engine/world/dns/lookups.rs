@@ -1,34 +1,42 @@
 //! Lookups in progress: DNS queries and responses, grouped by getaddrinfo call.
 //!
-//! One lookup queries A and AAAA, tries search domains, and repeats queries without a response. Most resolvers use one
-//! socket for all of them. Some open a socket for each query or search domain; their query joins the lookup of its
-//! process that it completes: the same query again, the other type of the same name within 100 ms of the start, or
-//! another name with the same first label within 100 ms of a refusal.
+//! One lookup queries A and AAAA, tries search domains, and repeats queries without a response. glibc uses one socket for
+//! each name, musl as well, Go one for each query and try, c-ares another one for each try. A query joins the lookup of
+//! its process that it completes: the same query again after a resolver's timeout, or another type or a name with the same
+//! first label, while a query of the lookup is outstanding or within 100 ms of its last refusal or close. The same query
+//! again within the timeout is another call of the process.
+//!
+//! A lookup is judged when its resolver is done: a response to every query, [`CONTINUES_WITHIN`] after the close of the last
+//! socket, or [`PATIENCE`] after the first query.
 //!
 //! Bound: [`LOOKUPS_CAP`] lookups; when reached, the oldest is evicted, and its late responses are ignored.
 //! [`QUERIES_CAP`] queries and sockets of each; when reached, further ones are ignored. [`INDEX_CAP`] lookups of each
 //! process and socket; when reached, the oldest gets no further messages.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
 
 use crate::model::event::{DnsContent, DnsMessage, DnsResponse, DnsSocketClosed, Task};
 use crate::model::ids::{Cookie, Pid};
 use crate::model::time::{Nanos, Stamp};
 
-pub use crate::engine::world::dns::lookup::{Lookup, LookupId, LookupState, Query};
+pub use crate::engine::world::dns::lookup::{CONTINUES_WITHIN, Lookup, LookupId, LookupState, Query};
 
 const LOOKUPS_CAP: usize = 8_192;
 const QUERIES_CAP: usize = 32;
 /// Lookups searched for the one that a message belongs to, the latest first.
 const INDEX_CAP: usize = 32;
-/// A lookup without a response has failed after this time: the default timeout of the usual resolver.
-pub const PATIENCE: Nanos = Nanos::from_secs(5);
+/// A lookup without a response has failed after this time: the usual resolvers give up after 5 to 20 s, and one that goes
+/// on for longer has outlasted its client.
+pub const PATIENCE: Nanos = Nanos::from_secs(30);
 
 /// A change of a lookup's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookupChange {
     Begun(LookupId),
-    /// It had failed, and sent a further query.
+    /// Its last socket was closed without a response; it fails unless its resolver goes on.
+    Closed(LookupId),
+    /// Its resolver goes on; it may have failed before.
     Resumed(LookupId),
     /// A response gave an address, possibly after a failure.
     Resolved(LookupId),
@@ -55,6 +63,24 @@ impl Lookups {
         self.all.values().filter(|lookup| lookup.state == LookupState::Open)
     }
 
+    /// Whether one lookup of the process gave both addresses.
+    #[must_use]
+    pub fn gave_both(&self, pid: Pid, one: IpAddr, other: IpAddr) -> bool {
+        self.of_process(pid).any(|lookup| lookup.gave(one) && lookup.gave(other))
+    }
+
+    /// Whether a lookup of the process gave this address and another one.
+    #[must_use]
+    pub fn has_other_address(&self, pid: Pid, address: IpAddr) -> bool {
+        let is_other = |lookup: &Lookup| lookup.addresses().any(|other| other != address);
+        self.of_process(pid).any(|lookup| lookup.gave(address) && is_other(lookup))
+    }
+
+    /// The latest lookups of a process.
+    fn of_process(&self, pid: Pid) -> impl Iterator<Item = &Lookup> {
+        self.by_pid.get(&pid).into_iter().flatten().filter_map(|id| self.all.get(id))
+    }
+
     pub(in crate::engine::world) fn message(&mut self, at: Stamp, message: &DnsMessage) -> Option<LookupChange> {
         // Other types do not decide whether a name resolves.
         if message.qtype != "A" && message.qtype != "AAAA" {
@@ -69,9 +95,8 @@ impl Lookups {
     fn query_sent(&mut self, at: Stamp, message: &DnsMessage) -> Option<LookupChange> {
         let task = message.task.clone()?;
         let cookie = message.socket.cookie;
-        let found = self.latest_match(self.by_cookie.get(&cookie), |lookup| lookup.is_continued_by(message));
-        let found = found
-            .or_else(|| self.latest_match(self.by_pid.get(&task.pid), |lookup| lookup.is_completed_by(message, at)));
+        let found = self.latest_match(self.by_cookie.get(&cookie), |lookup| lookup.is_continued_by(message, at));
+        let found = found.or_else(|| self.completed_by(at, message, task.pid));
         let Some(id) = found else { return Some(LookupChange::Begun(self.begin(at, message, task))) };
         let lookup = self.all.get_mut(&id)?;
         if !lookup.cookies.contains(&cookie) {
@@ -81,26 +106,20 @@ impl Lookups {
             lookup.cookies.push(cookie);
             index_insert(&mut self.by_cookie, cookie, id);
         }
-        let room = lookup.queries.len() < QUERIES_CAP;
-        let repeated = lookup.queries.iter_mut().find(|query| query.matches(message));
-        match repeated {
-            // Repeated after a server failure.
-            Some(query) if matches!(query.answer, Some(DnsResponse::Failed { .. })) => {
-                query.answer = None;
-                query.cookie = cookie;
-            }
-            Some(query) => {
-                query.cookie = cookie;
-                return None;
-            }
-            None if room => lookup.queries.push(Query::new(message)),
-            None => return None,
+        if !lookup.record_query(at, message, QUERIES_CAP) {
+            return None;
         }
-        if lookup.state == LookupState::Refused {
+        let resumed = matches!(lookup.state, LookupState::Open | LookupState::Refused | LookupState::Unanswered);
+        resumed.then(|| {
             lookup.state = LookupState::Open;
-            return Some(LookupChange::Resumed(id));
-        }
-        None
+            LookupChange::Resumed(id)
+        })
+    }
+
+    /// The lookup of the process that a query through another socket completes.
+    fn completed_by(&self, at: Stamp, message: &DnsMessage, pid: Pid) -> Option<LookupId> {
+        let fits = self.of_process(pid).filter_map(|lookup| Some((lookup.is_completed_by(message, at)?, lookup.id)));
+        fits.max().map(|(_, id)| id)
     }
 
     fn response_received(&mut self, at: Stamp, message: &DnsMessage, answer: &DnsResponse) -> Option<LookupChange> {
@@ -109,6 +128,11 @@ impl Lookups {
         // The event of the query may have been lost.
         let id = exact.or_else(|| self.latest_match(by_cookie(), |lookup| lookup.is_related(&message.name)))?;
         let lookup = self.all.get_mut(&id)?;
+        if lookup.state == LookupState::Resolved {
+            // The addresses of the other type are further ones of the name.
+            let query = lookup.queries.iter_mut().find(|query| query.matches(message));
+            query.into_iter().for_each(|query| query.answer = Some(answer.clone()));
+        }
         if !lookup.is_active() {
             return None;
         }
@@ -116,7 +140,7 @@ impl Lookups {
         match lookup.queries.iter_mut().find(|query| query.matches(message)) {
             Some(query) => query.answer = Some(answer.clone()),
             None if room => {
-                lookup.queries.push(Query { answer: Some(answer.clone()), ..Query::new(message) });
+                lookup.queries.push(Query { answer: Some(answer.clone()), ..Query::new(at, message) });
             }
             None => return None,
         }
@@ -125,7 +149,7 @@ impl Lookups {
             lookup.decided = at;
             return Some(LookupChange::Resolved(id));
         }
-        if lookup.state == LookupState::Refused || !lookup.is_refused() {
+        if lookup.state == LookupState::Refused || !lookup.is_decided() {
             return None;
         }
         lookup.decided = at;
@@ -136,27 +160,27 @@ impl Lookups {
     /// A socket was closed with a response outstanding.
     pub(in crate::engine::world) fn socket_closed(&mut self, at: Stamp, closed: &DnsSocketClosed) -> Vec<LookupChange> {
         let ids = self.by_cookie.get(&closed.cookie).cloned().unwrap_or_default();
-        ids.into_iter().filter_map(|id| self.abandoned(at, id, Some(closed))).collect()
-    }
-
-    /// The lookup timed out at `at`.
-    pub(in crate::engine) fn overdue(&mut self, at: Stamp, id: LookupId) -> Option<LookupChange> {
-        self.abandoned(at, id, None)
-    }
-
-    fn abandoned(&mut self, at: Stamp, id: LookupId, closed: Option<&DnsSocketClosed>) -> Option<LookupChange> {
-        let lookup = self.all.get_mut(&id).filter(|lookup| lookup.state == LookupState::Open)?;
-        if let Some(closed) = closed {
-            let mut waiting = lookup.queries.iter().filter(|query| query.answer.is_none());
-            if waiting.any(|query| query.cookie != closed.cookie) {
-                return None;
+        let mut changes = Vec::new();
+        for id in ids {
+            let Some(lookup) = self.all.get_mut(&id).filter(|lookup| lookup.state == LookupState::Open) else {
+                continue;
+            };
+            if !lookup.record_close(at, closed.cookie) {
+                continue;
             }
             if closed.task.exiting {
                 lookup.state = LookupState::Abandoned;
-                return None;
+            } else {
+                changes.push(LookupChange::Closed(id));
             }
         }
-        lookup.decided = at;
+        changes
+    }
+
+    /// Its resolver is done without a response: it failed when its last socket was closed, or after [`PATIENCE`].
+    pub(in crate::engine) fn overdue(&mut self, id: LookupId) -> Option<LookupChange> {
+        let lookup = self.all.get_mut(&id).filter(|lookup| lookup.state == LookupState::Open)?;
+        lookup.decided = lookup.closed.unwrap_or(lookup.begun.plus(PATIENCE));
         lookup.state = LookupState::Unanswered;
         Some(LookupChange::Failed(id))
     }
@@ -179,8 +203,9 @@ impl Lookups {
             task,
             begun: at,
             decided: at,
-            queries: vec![Query::new(message)],
+            queries: vec![Query::new(at, message)],
             cookies: vec![message.socket.cookie],
+            closed: None,
             state: LookupState::Open,
             doubtful: false,
         };

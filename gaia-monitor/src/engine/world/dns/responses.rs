@@ -6,7 +6,7 @@ use crate::model::event::{DnsContent, DnsMessage, DnsProbe, DnsResponse};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
 
-use crate::engine::world::dns::lookups::{self, LookupChange, LookupId};
+use crate::engine::world::dns::lookups::{LookupChange, LookupId};
 use crate::engine::world::dns::names::Observer;
 use crate::engine::world::{Change, World};
 
@@ -29,10 +29,9 @@ impl World {
         vec![Change::DnsChanged(checked.name.clone())]
     }
 
-    /// A lookup timed out. The instant is derived from its first query, whenever this is called.
+    /// The resolver of a lookup is done without a response.
     pub fn lookup_overdue(&mut self, id: LookupId) -> Vec<Change> {
-        let Some(begun) = self.lookups.get(id).map(|lookup| lookup.begun) else { return Vec::new() };
-        let change = self.lookups.overdue(begun.plus(lookups::PATIENCE), id);
+        let change = self.lookups.overdue(id);
         change.into_iter().flat_map(|change| self.apply_lookup_change(change)).collect()
     }
 

@@ -26,6 +26,8 @@ pub struct Endpoint {
     /// The client shut down its sending side and still reads.
     pub half_closed: bool,
     pub fin_in: Option<Stamp>,
+    /// When the FIN arrived, the peer had sent the last bytes.
+    pub idle_at_fin: bool,
     pub rst_in: Option<(Stamp, TcpState)>,
     pub rst_out: Option<(Stamp, String)>,
     /// The error that the kernel stored for the process.
@@ -69,6 +71,8 @@ pub struct Close {
     pub last_read: Option<Stamp>,
     /// No FIN or RST of the peer had arrived before.
     pub first: bool,
+    /// The process had sent bytes after everything that it had received.
+    pub responded: bool,
 }
 
 /// Progress of the HTTP messages that one endpoint sent.
@@ -88,6 +92,8 @@ pub struct HttpMessages {
     pub opaque: bool,
     /// HTTP/1.x until a response switched the protocol.
     pub upgraded: bool,
+    /// A CONNECT request opened a tunnel.
+    pub tunnel: bool,
     /// Events were lost: until the next request, only TCP facts are reliable.
     pub doubtful: bool,
 }
@@ -103,7 +109,7 @@ impl Close {
     /// A close by a client on another host, which is an unknown process.
     pub(in crate::engine::world) fn by_another_host(at: Stamp, reset: bool) -> Self {
         let task = Task { pid: Pid(0), comm: String::new(), exiting: false };
-        Self { at, task, reset, unread: 0, last_read: None, first: true }
+        Self { at, task, reset, unread: 0, last_read: None, first: true, responded: false }
     }
 }
 
@@ -118,6 +124,7 @@ impl Endpoint {
             state,
             half_closed: false,
             fin_in: None,
+            idle_at_fin: false,
             rst_in: None,
             rst_out: None,
             errno: None,
@@ -137,7 +144,8 @@ impl Endpoint {
     pub(in crate::engine::world) fn record_close(&mut self, at: Stamp, change: &TcpStateChange, reset: bool) {
         let first = self.fin_in.is_none() && self.rst_in.is_none();
         let (task, unread, last_read) = (change.task.clone(), change.unread, change.last_read);
-        self.close = Some(Close { at, task, reset, unread, last_read, first });
+        let responded = self.last_sent.is_some_and(|sent| self.last_received.is_none_or(|received| received <= sent));
+        self.close = Some(Close { at, task, reset, unread, last_read, first, responded });
     }
 
     /// Whether the last data sent is still in flight: unacknowledged, or dropped (`dropped`: time of the last drop) and

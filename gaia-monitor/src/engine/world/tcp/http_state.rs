@@ -84,6 +84,16 @@ pub fn under_way(client: &Endpoint, server: &Endpoint) -> Option<Phase> {
     Some(if has_arrived(server.http.begun_at) { Phase::ReceivingBody } else { Phase::AwaitingResponse })
 }
 
+/// The first byte of the last request. Without framing it is known only of a connection that was idle when the server's FIN
+/// arrived: what the client has sent since.
+#[must_use]
+pub fn request_begun(client: &Endpoint) -> Option<Stamp> {
+    if client.http.opaque && client.idle_at_fin {
+        return client.last_sent.filter(|sent| client.fin_in.is_some_and(|fin| *sent > fin));
+    }
+    client.http.begun_at
+}
+
 /// The phase from TCP alone, by the sender of the last bytes; `None` without any bytes.
 #[must_use]
 pub fn opaque_phase(client: &Endpoint) -> Option<Phase> {

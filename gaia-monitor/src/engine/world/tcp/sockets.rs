@@ -141,7 +141,11 @@ impl Sockets {
                     messages.record_complete(at);
                 }
             }
-            HttpWhat::Upgraded => (messages.opaque, messages.upgraded) = (true, true),
+            HttpWhat::Upgraded => {
+                (messages.opaque, messages.upgraded) = (true, true);
+                // Status 101 is no final response; that of a CONNECT request is.
+                messages.tunnel = messages.begun > 0 && messages.complete == messages.begun;
+            }
             HttpWhat::Opaque => messages.opaque = true,
             HttpWhat::Malformed => {
                 messages.malformed = Some(at);

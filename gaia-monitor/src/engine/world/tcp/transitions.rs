@@ -5,10 +5,17 @@
 
 use crate::model::event::{TcpState, TcpStateChange};
 use crate::model::ids::Cookie;
+use crate::model::incident::Phase;
 use crate::model::time::Stamp;
 
 use crate::engine::world::tcp::endpoint::{Endpoint, Side};
+use crate::engine::world::tcp::http_state::opaque_phase;
 use crate::engine::world::tcp::sockets::Sockets;
+
+/// A socket that leaves SYN_SENT without a port found none that is free towards its destination
+/// (<https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/inet_hashtables.c>, `__inet_hash_connect`). The kernel returns
+/// the error to connect() and does not store it in the socket.
+const NO_PORT: &str = "EADDRNOTAVAIL";
 
 /// A change at one endpoint that the engine reacts to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,10 +106,14 @@ impl Sockets {
             }
             (SynSent, Closed) => {
                 let dying = change.task.exiting && endpoint.errno.is_none();
+                if !dying && endpoint.errno.is_none() && endpoint.socket.local.port() == 0 {
+                    endpoint.errno = Some(NO_PORT.to_owned());
+                }
                 changes.push(SocketChange::ConnectFailed { client: cookie, errno: endpoint.errno.clone(), dying });
             }
             (Established, CloseWait) => {
                 endpoint.fin_in = Some(at);
+                endpoint.idle_at_fin = opaque_phase(endpoint) == Some(Phase::ReceivingBody);
                 changes.push(if is_client {
                     SocketChange::FinArrived { client: cookie }
                 } else {
