@@ -76,7 +76,9 @@ pub fn may_be_made_good(ctx: Context, failure: &Failure) -> bool {
     waits && ctx.world.lookups.has_other_address(pid, requested(ctx.world, failure).ip())
 }
 
-fn is_attempt(failure: &Failure) -> bool {
+/// A connect that failed.
+#[must_use]
+pub fn is_attempt(failure: &Failure) -> bool {
     matches!(failure.symptom, Symptom::Refused | Symptom::Unreachable | Symptom::SynUnanswered)
 }
 
@@ -85,6 +87,7 @@ fn is_one_name(world: &World, pid: Pid, one: SocketAddr, other: SocketAddr) -> b
 }
 
 /// The address that the client connected to.
-fn requested(world: &World, failure: &Failure) -> SocketAddr {
+#[must_use]
+pub fn requested(world: &World, failure: &Failure) -> SocketAddr {
     world.sockets.get(failure.route.client).map_or(failure.route.address, |endpoint| endpoint.socket.remote)
 }

@@ -1,15 +1,22 @@
 //! Timeline entries about names: no longer resolved, still resolved after a termination, resolved again.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::engine::failures::happy_eyeballs;
 use crate::engine::incidents::case::Case;
 use crate::engine::world::containers::Container;
 use crate::engine::world::dns::names::{Observer, ResponseSpan};
-use crate::model::incident::TimelineSource;
+use crate::model::incident::{HOST, TimelineSource};
 use crate::model::time::Stamp;
 
 use crate::engine::causes;
 use crate::engine::context::Context;
 use crate::engine::report::timeline::TimelineLine;
 use crate::engine::types::verdict::Verdict;
+
+/// Failures whose lookups are searched, the first ones.
+const SHARED: usize = 20;
 
 /// Entries about the names of the case's container, and about names of failed lookups.
 pub fn lines(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<TimelineLine>) {
@@ -33,6 +40,30 @@ pub fn lines(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &
                     lines.push(TimelineLine::new(span.last, TimelineSource::Dns, text));
                 }
             }
+        }
+    }
+}
+
+/// Names that lead to several containers, of which one failed: a client that takes another address meets another server.
+pub fn shared(ctx: Context, case: &Case, lines: &mut Vec<TimelineLine>) {
+    let mut known = BTreeSet::new();
+    for failure in ctx.failures_of(case).take(SHARED).filter(|failure| happy_eyeballs::is_attempt(failure)) {
+        let Some(pid) = failure.client_pid else { continue };
+        let requested = happy_eyeballs::requested(ctx.world, failure).ip();
+        let Some(lookup) = ctx.world.lookups.that_gave(pid, requested, failure.at()) else { continue };
+        let holder = |ip: IpAddr| {
+            let container = ctx.world.containers.get(&ctx.world.containers.of_address(ip, lookup.decided)?)?;
+            Some(format!("{} ({ip})", container.info.name))
+        };
+        let holders: BTreeSet<String> = lookup.addresses().filter_map(holder).collect();
+        if holders.len() < 2 {
+            continue;
+        }
+        let client = failure.entry.client.container.as_deref().unwrap_or(HOST);
+        let all = holders.into_iter().collect::<Vec<_>>().join(", ");
+        let text = format!("{} has several addresses for {client}: {all}", lookup.name());
+        if known.insert(text.clone()) {
+            lines.push(TimelineLine::new(lookup.decided, TimelineSource::Dns, text));
         }
     }
 }

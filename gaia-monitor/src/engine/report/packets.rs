@@ -51,6 +51,12 @@ pub fn steps(ctx: Context, failure: &Failure, client: &str, server: &str, lines:
             if *observed { "met a full accept queue" } else { "got no response while the accept queue overflowed" };
         lines.push(TimelineLine::new(*since, TimelineSource::Tcp, format!("the SYN of {client} to {server} {how}")));
     }
+    if let Evidence::Unacknowledged { since, .. } = &failure.evidence {
+        let text = format!(
+            "what {client} sent to {server} from here on was not acknowledged, however often it was sent again"
+        );
+        lines.push(TimelineLine::new(*since, TimelineSource::Tcp, text));
+    }
     counted(ctx, failure, lines);
 }
 

@@ -83,6 +83,7 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
         lines.push(got(root));
     }
     name_history::lines(ctx, case, verdict, from, &mut lines);
+    name_history::shared(ctx, case, &mut lines);
     for (stage, (at, count)) in &case.losses {
         lines.push(TimelineLine::new(*at, TimelineSource::Monitor, loss_text(stage, *count)));
     }

@@ -96,7 +96,7 @@ impl Lookup {
     }
 
     /// The addresses that its responses gave.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let answers = self.queries.iter().filter_map(|query| query.answer.as_ref());
         let given = answers.flat_map(|answer| match answer {
             DnsResponse::Addresses(addresses) => addresses.as_slice(),

@@ -76,6 +76,12 @@ impl Lookups {
         self.of_process(pid).any(|lookup| lookup.gave(address) && is_other(lookup))
     }
 
+    /// The latest lookup of the process that gave this address before an instant.
+    #[must_use]
+    pub fn that_gave(&self, pid: Pid, address: IpAddr, before: Stamp) -> Option<&Lookup> {
+        self.of_process(pid).filter(|lookup| lookup.begun <= before && lookup.gave(address)).last()
+    }
+
     /// The latest lookups of a process.
     fn of_process(&self, pid: Pid) -> impl Iterator<Item = &Lookup> {
         self.by_pid.get(&pid).into_iter().flatten().filter_map(|id| self.all.get(id))
