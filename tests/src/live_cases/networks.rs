@@ -20,6 +20,11 @@ pub fn live_cases() -> Vec<LiveCase> {
             "a name with two addresses, one that refuses and one that serves, is silent",
             answered_over_the_other_family,
         ),
+        live_case(
+            "served-at-other-address",
+            "a name of two containers, one that refuses and one that serves, is silent",
+            served_at_the_other_address,
+        ),
         live_case("chain-refused", "a client behind a live server whose own connect is refused", chain_refused),
         live_case("chain", "a client behind a live server is affected by the death behind that server", chain),
     ]
@@ -53,6 +58,17 @@ fn dual_stack(stage: &Stage, members: [&Container; 2]) -> Result<String> {
         docker(["network", "connect", &network, container.name()])?;
     }
     Ok(network)
+}
+
+/// Docker's resolver gives both addresses in changing order.
+fn served_at_the_other_address(stage: &Stage) -> Result<Vec<Expected>> {
+    stage.server(stage.recipe("core").alias("both"), "core", &["http"])?;
+    stage.server_that_starts(stage.recipe("other").alias("both"), "other", &["http", "--delay", "600"])?;
+    let client = stage.client("web")?;
+    for _ in 0..12 {
+        client.ask_well(Request::get(&format!("http://both:{}/ok", stage.port)))?;
+    }
+    Ok(vec![])
 }
 
 /// It listens on IPv4 alone, and its client tries IPv6 first (RFC 8305).

@@ -1,5 +1,7 @@
 //! Traffic without framing: TLS. Deaths are reported as always; the rest is what TCP shows, or silence.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
 
@@ -7,12 +9,17 @@ use crate::client::{Client, Request};
 use crate::expect::{Break, Broken, Expected, INCOMPLETE_BODY, Killer, NO_RESPONSE, unseen};
 use crate::live_case::{LiveCase, live_case};
 use crate::stage::{Server, Stage};
+use crate::wait;
 use crate::witness::ExitStatus;
+
+/// Without framing, a connection is idle a second after its server's last bytes.
+const IDLE: Duration = Duration::from_millis(1_500);
 
 pub fn live_cases() -> Vec<LiveCase> {
     vec![
         live_case("tls-killed", "a server killed under TLS is identified, and the phase is estimated", killed(false)),
         live_case("tls-killed-mid-stream", "the same in the middle of the response", killed(true)),
+        live_case("tls-idle-restart", "a restart that closes only idle connections under TLS is silent", idle_restart),
         live_case("tls-served", "responses and closes under TLS are silent", served),
     ]
 }
@@ -58,6 +65,20 @@ fn of_tcp(
     let mut broken = unseen(&client.container, &server.container, how, phase);
     broken.outcome.local = local;
     broken
+}
+
+fn idle_restart(stage: &Stage) -> Result<Vec<Expected>> {
+    let (server, client) = begin(stage)?;
+    for session in ["one", "two"] {
+        client.ask_well(Request::get(&url(&server, "/ok")).session(session))?;
+    }
+    let answered = Instant::now();
+    let idle = || Ok((answered.elapsed() > IDLE).then_some(()));
+    wait::until("idle connections", Duration::from_secs(10), idle)?;
+    server.container.verb("restart")?;
+    server.listening(2)?;
+    client.ask_well(Request::get(&url(&server, "/ok")).session("one"))?;
+    Ok(vec![])
 }
 
 fn served(stage: &Stage) -> Result<Vec<Expected>> {
