@@ -37,3 +37,13 @@ def exceed_file_size():
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
     with open("/tmp/too-long", "wb") as file:
         file.write(bytes(1 << 20))
+
+
+def of_path(path, arg):
+    """Returns only for another path."""
+    if path == "/crash-on-a-thread":
+        crash_on_a_thread(arg("name", "embed"))
+    if path == "/exceed-cpu-time":
+        exceed_cpu_time()
+    if path == "/exceed-file-size":
+        exceed_file_size()

@@ -69,12 +69,7 @@ def end(path, arg):
         ctypes.string_at(0)
     if path == "/oom":
         allocate_until_killed()
-    if path == "/crash-on-a-thread":
-        faults.crash_on_a_thread(arg("name", "embed"))
-    if path == "/exceed-cpu-time":
-        faults.exceed_cpu_time()
-    if path == "/exceed-file-size":
-        faults.exceed_file_size()
+    faults.of_path(path, arg)
     if path == "/kill-self":
         os.kill(os.getpid(), getattr(signal, arg("signal", "SIGKILL")))
 

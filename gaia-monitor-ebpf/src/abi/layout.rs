@@ -4,6 +4,10 @@
 //! enum value that differs between kernels is compiled in. All numbers are byte offsets in the named structure, unless
 //! a field is documented otherwise.
 
+/// Offset of a field that the running kernel does not have. Only optional programs, and optional parts of others, read
+/// such a field.
+pub const ABSENT: u32 = u32::MAX;
+
 /// The table. Every field is a `u32`, so there is no padding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]

@@ -5,7 +5,7 @@
 //! verdict depends on them.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use gaia_monitor_abi::{LIMIT_CPU, LIMIT_FILE_SIZE, LIMIT_NONE, ProcessRecord, SignalRecord};
+use gaia_monitor_abi::{LIMIT_CPU, LIMIT_FILE_SIZE, LIMIT_NONE, ProcessRecord, SignalRecord, layout::ABSENT};
 
 use crate::{
     kernel::{Raw, Typed, layout},
@@ -85,12 +85,19 @@ fn limit(number: u32, info: u64, target: Typed) -> u32 {
     if info != SEND_SIG_PRIV {
         return LIMIT_NONE;
     }
+    if number == SIGXCPU {
+        return LIMIT_CPU;
+    }
+    // The verifier knows these values, and does not look at what follows.
+    if layout!(signal_rlim) == ABSENT || layout!(signal_cpu_utime) == ABSENT || layout!(signal_cpu_stime) == ABSENT {
+        return LIMIT_NONE;
+    }
     let process = target.follow(layout!(task_signal));
     let hard: u64 = process.load(layout!(signal_rlim) + HARD);
     let user: u64 = process.load(layout!(signal_cpu_utime));
     let system: u64 = process.load(layout!(signal_cpu_stime));
     let is_exceeded = hard != UNLIMITED && (user + system) / NS_PER_SECOND >= hard;
-    if number == SIGXCPU || is_exceeded { LIMIT_CPU } else { LIMIT_NONE }
+    if is_exceeded { LIMIT_CPU } else { LIMIT_NONE }
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, Program, ProgramError,
 };
 use aya::{Btf, Ebpf, EbpfLoader};
+use gaia_monitor_abi::layout::{ABSENT, Layout};
 
 use super::filter::FilterHandle;
 use super::names::KernelNames;
@@ -49,7 +50,9 @@ pub enum ProbeError {
     Broken { what: String },
     #[error("the kernel refused the program {program} for {event}: {reason}; {fix}")]
     Refused { program: &'static str, event: &'static str, reason: String, fix: &'static str },
-    #[error("this kernel has no event {event}, which the program {program} needs; use Linux 6.12 or newer")]
+    #[error(
+        "this kernel has no event {event} with the fields that the program {program} needs; use Linux 6.12 or newer"
+    )]
     NoEvent { program: &'static str, event: &'static str },
     #[error(
         "the cgroup v2 tree cannot be used for {program}: {reason}; mount it (mount -t cgroup2 none /sys/fs/cgroup/unified)"
@@ -162,12 +165,34 @@ const CGROUP_PROGRAMS: &[CgroupProgram] = &[
 const SOCKET_RELEASE: &str = "dns_socket_closed";
 const RELEASE_IMPACT: &str = "an abandoned DNS lookup counts as unanswered only after five seconds";
 
+/// Whether the running kernel has the fields that only this program reads.
+fn has_fields(program: &str, layout: &Layout) -> bool {
+    let fields: &[u32] = match program {
+        "crash_raised" | "crashed" => &[
+            layout.vma_start,
+            layout.vma_end,
+            layout.vma_pgoff,
+            layout.vma_file,
+            layout.file_dentry,
+            layout.dentry_name,
+            layout.regs_ip,
+            layout.si_addr,
+            layout.sigaction_handler,
+        ],
+        "engine_used" => &[layout.unix_dentry, layout.dentry_inode, layout.inode_ino, layout.inode_sb, layout.sb_dev],
+        _ => &[],
+    };
+    !fields.contains(&ABSENT)
+}
+
 pub(super) fn load() -> Result<Probe, ProbeError> {
     preflight::placement()?;
     let kernel = Kernel::open().map_err(|error| ProbeError::Btf { reason: error.to_string() })?;
     let layout = kernel.layout(preflight::host_netns()?)?;
     let names = KernelNames::read(&kernel);
-    let has_event = |tracepoint: &Tracepoint| kernel.event_arguments(tracepoint.event) >= tracepoint.arguments;
+    let has_event = |tracepoint: &Tracepoint| {
+        has_fields(tracepoint.program, &layout) && kernel.event_arguments(tracepoint.event) >= tracepoint.arguments
+    };
     let wanted_drops = names.wanted_drops();
     let btf = Btf::from_sys_fs().map_err(|error| ProbeError::Btf { reason: error.to_string() })?;
 

@@ -4,7 +4,7 @@
 //! field is an error at the start that names it; a guess would report garbage as facts.
 
 use btf_rs::{Btf, BtfType, Enum, Type};
-use gaia_monitor_abi::layout::Layout;
+use gaia_monitor_abi::layout::{ABSENT, Layout};
 use nix::unistd::{SysconfVar, sysconf};
 
 /// Types of the kernel itself: TCP and the scheduler are never modules.
@@ -59,6 +59,8 @@ impl Kernel {
     #[rustfmt::skip]
     pub(super) fn layout(&self, host_netns: u32) -> Result<Layout, OffsetError> {
         let at = |owner, field| self.offset(owner, field);
+        // Details that no cause depends on: their programs are optional.
+        let optional = |owner, field| self.offset(owner, field).unwrap_or(ABSENT);
         Ok(Layout {
             skc_family: at("sock_common", "skc_family")?,
             skc_state: at("sock_common", "skc_state")?,
@@ -120,23 +122,23 @@ impl Kernel {
             signal_live: at("signal_struct", "live")?,
             signal_flags: at("signal_struct", "flags")?,
             signal_group_exit_code: at("signal_struct", "group_exit_code")?,
-            signal_rlim: at("signal_struct", "rlim")?,
-            signal_cpu_utime: at("signal_struct", "cputimer.cputime_atomic.utime")?,
-            signal_cpu_stime: at("signal_struct", "cputimer.cputime_atomic.stime")?,
-            vma_start: at("vm_area_struct", "vm_start")?,
-            vma_end: at("vm_area_struct", "vm_end")?,
-            vma_pgoff: at("vm_area_struct", "vm_pgoff")?,
-            vma_file: at("vm_area_struct", "vm_file")?,
-            file_dentry: at("file", "f_path.dentry")?,
-            dentry_name: at("dentry", "d_name.name")?,
-            dentry_inode: at("dentry", "d_inode")?,
-            inode_ino: at("inode", "i_ino")?,
-            inode_sb: at("inode", "i_sb")?,
-            sb_dev: at("super_block", "s_dev")?,
-            unix_dentry: at("unix_sock", "path.dentry")?,
+            signal_rlim: optional("signal_struct", "rlim"),
+            signal_cpu_utime: optional("signal_struct", "cputimer.cputime_atomic.utime"),
+            signal_cpu_stime: optional("signal_struct", "cputimer.cputime_atomic.stime"),
+            vma_start: optional("vm_area_struct", "vm_start"),
+            vma_end: optional("vm_area_struct", "vm_end"),
+            vma_pgoff: optional("vm_area_struct", "vm_pgoff"),
+            vma_file: optional("vm_area_struct", "vm_file"),
+            file_dentry: optional("file", "f_path.dentry"),
+            dentry_name: optional("dentry", "d_name.name"),
+            dentry_inode: optional("dentry", "d_inode"),
+            inode_ino: optional("inode", "i_ino"),
+            inode_sb: optional("inode", "i_sb"),
+            sb_dev: optional("super_block", "s_dev"),
+            unix_dentry: optional("unix_sock", "path.dentry"),
             // The names of x86 and of arm64.
-            regs_ip: at("pt_regs", "ip").or_else(|_| at("pt_regs", "pc"))?,
-            sigaction_handler: at("k_sigaction", "sa.sa_handler")?,
+            regs_ip: at("pt_regs", "ip").or_else(|_| at("pt_regs", "pc")).unwrap_or(ABSENT),
+            sigaction_handler: optional("k_sigaction", "sa.sa_handler"),
             pid_level: at("pid", "level")?,
             pid_numbers: at("pid", "numbers")?,
             upid_nr: at("upid", "nr")?,
@@ -145,7 +147,7 @@ impl Kernel {
             css_set_dfl_cgrp: at("css_set", "dfl_cgrp")?,
             nsproxy_net_ns: at("nsproxy", "net_ns")?,
             si_code: at("kernel_siginfo", "si_code")?,
-            si_addr: at("kernel_siginfo", "_sifields._sigfault._addr")?,
+            si_addr: optional("kernel_siginfo", "_sifields._sigfault._addr"),
             page_size: page_size(),
             sock_done_bit: self.enumerator("sock_flags", "SOCK_DONE")?,
             host_netns,
@@ -257,7 +259,7 @@ fn page_size() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kernel, OffsetError};
+    use super::{ABSENT, Kernel, OffsetError};
 
     #[test]
     fn finds_every_offset_of_the_running_kernel() {
@@ -268,6 +270,9 @@ mod tests {
         assert_eq!(layout.skc_v6_rcv_saddr, layout.skc_v6_daddr + 16);
         assert_eq!(layout.upid_size, 16);
         assert_eq!(layout.host_netns, 1);
+        let optional =
+            [layout.vma_file, layout.dentry_name, layout.unix_dentry, layout.regs_ip, layout.signal_cpu_utime];
+        assert!(!optional.contains(&ABSENT), "{layout:?}");
     }
 
     #[test]
