@@ -96,6 +96,10 @@ pub struct Run {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(env = "GAIA_MONITOR_INCLUDE_CANCELLED")]
     pub include_cancelled: Option<bool>,
+    /// With JSON, also print the story of each request that met an error, when it is over (pretty output always does)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "GAIA_MONITOR_STORIES")]
+    pub stories: Option<bool>,
     /// Also write every incident to this directory, as JSON lines for `explain`
     #[arg(long, value_name = "DIR", env = "GAIA_MONITOR_JOURNAL", help_heading = "Journal")]
     pub journal: Option<PathBuf>,
@@ -153,6 +157,7 @@ impl Run {
         set_option(&mut config.duration, self.duration.as_ref());
         set_list(&mut config.fail_on, &self.fail_on);
         set(&mut config.include_cancelled, self.include_cancelled.as_ref());
+        set(&mut config.stories, self.stories.as_ref());
         set_list(&mut config.scope.projects, &self.projects);
         set_list(&mut config.scope.containers, &self.containers);
         set_list(&mut config.scope.labels, &self.labels);
@@ -182,6 +187,9 @@ pub struct Replay {
     /// Print the reason of each decision (with JSON: on standard error)
     #[arg(long)]
     pub explain: bool,
+    /// With JSON, also print the story of each request that met an error
+    #[arg(long)]
+    pub stories: bool,
 }
 
 const EXPLAIN_EXAMPLES: &str = "\
@@ -202,7 +210,7 @@ pub struct Explain {
     /// Search a recording (re-analyzed)
     #[arg(long, value_name = "FILE")]
     pub recording: Option<PathBuf>,
-    /// Configuration with the clients' policies, for stories from a journal; a recording contains its own
+    /// Configuration with the clients' policies, for a journal; a recording contains its own
     #[arg(long, value_name = "FILE", conflicts_with = "recording")]
     pub config: Option<PathBuf>,
     /// Time of the error
@@ -247,6 +255,7 @@ impl ValueEnum for Asset {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let (name, help) = match self {
             Asset::IncidentSchema => ("incident-schema", "JSON Schema of the incident line"),
+            Asset::StorySchema => ("story-schema", "JSON Schema of the story line"),
             Asset::Config => ("config", "Configuration file with every key, its meaning and default"),
             Asset::SystemdUnit => ("systemd-unit", "Hardened systemd unit: /etc/systemd/system/gaia-monitor.service"),
             Asset::ComposeService => (
@@ -289,7 +298,7 @@ impl ValueEnum for Output {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         let (name, help) = match self {
             Output::Pretty => ("pretty", "Blocks of text, coloured on a terminal"),
-            Output::Json => ("json", "JSON lines: one revision of an incident a line, nothing else"),
+            Output::Json => ("json", "JSON lines: one revision of an incident, or one story, a line; nothing else"),
         };
         Some(PossibleValue::new(name).help(help))
     }

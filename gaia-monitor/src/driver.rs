@@ -38,8 +38,7 @@ pub struct RunOutcome {
 
 impl<'a> Driver<'a> {
     #[must_use]
-    pub fn new(settings: Settings, mut outputs: Outputs<'a>) -> Self {
-        outputs.summary = std::mem::take(&mut outputs.summary).with_waits(settings.policy.waits.clone());
+    pub fn new(settings: Settings, outputs: Outputs<'a>) -> Self {
         Self {
             engine: Engine::new(settings),
             outputs,
@@ -70,7 +69,7 @@ impl<'a> Driver<'a> {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Enrich(wanted) => self.wanted.push(wanted),
-                emitted @ (Effect::Incident(_) | Effect::Explained(_) | Effect::Count(_)) => {
+                emitted @ (Effect::Incident(_) | Effect::Story(_) | Effect::Explained(_) | Effect::Count(_)) => {
                     self.outputs.emit(emitted, event.seen);
                 }
             }

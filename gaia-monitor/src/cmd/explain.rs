@@ -10,9 +10,10 @@ use crate::engine::effect::Effect;
 use crate::exit::{CommandFailure, Exit};
 use crate::explain::{self, IncidentIndex, Match, SearchQuery, rank};
 use crate::model::incident::name_of;
-use crate::model::settings::Waits;
+use crate::model::policy::Policy;
+use crate::model::story::Story;
 use crate::model::time::Stamp;
-use crate::output::journal;
+use crate::output::journal::{self, JournalLine};
 use crate::output::queue::Overflow;
 use crate::output::terminal::style::{Page, Tone};
 use crate::output::terminal::{block, stdout_takes_colour};
@@ -20,7 +21,7 @@ use crate::output::{Fold, Outputs};
 use crate::recording::play::play;
 use crate::recording::reader::Reader;
 use crate::stderr;
-use crate::story::{self, Story};
+use crate::story::Sentences;
 use crate::text::{counted, harmless};
 
 /// Incidents that are printed whole; further ones are a line each.
@@ -30,15 +31,18 @@ const STORIES: usize = 10;
 
 pub fn explain(args: Explain) -> Result<Exit, CommandFailure> {
     let mut index = IncidentIndex::default();
-    let mut waits = configured(args.config.as_deref())?;
+    let mut policy = configured(args.config.as_deref())?;
     // A time of day is the last one before this instant: today's, or the recording's end.
     let now = match (&args.journal, &args.recording) {
         (Some(directory), _) => {
-            journal::read(directory, |incident| index.put(incident))?;
+            journal::read_all(directory, |line| match line {
+                JournalLine::Incident(incident) => index.put(*incident),
+                JournalLine::Story(story) => index.put_story(*story),
+            })?;
             // Only resolves a time of day; no verdict depends on it.
             Stamp(jiff::Timestamp::now().as_nanosecond().try_into().unwrap_or(i64::MAX))
         }
-        (None, Some(file)) => replay(file, &mut index, &mut waits)?,
+        (None, Some(file)) => replay(file, &mut index, &mut policy)?,
         (None, None) => {
             return Err(CommandFailure::new(Exit::Usage, "no source: pass --journal DIR or --recording FILE"));
         }
@@ -53,25 +57,25 @@ pub fn explain(args: Explain) -> Result<Exit, CommandFailure> {
     if matches.is_empty() {
         return Err(CommandFailure::new(Exit::NothingFits, nothing(&index, &query)));
     }
-    let stories = explain::stories(&index, &matches, &query, &waits);
+    let stories = explain::stories(&index, &matches, &query);
     print(&match args.output {
-        Output::Pretty => pretty(&matches, &stories),
+        Output::Pretty => pretty(&matches, &stories, &policy),
         Output::Json => json(&matches, &stories)?,
     })?;
     Ok(Exit::Ok)
 }
 
-/// The waits between attempts, which a journal does not contain.
-fn configured(file: Option<&Path>) -> Result<Waits, CommandFailure> {
-    let Some(path) = file else { return Ok(Waits::default()) };
+/// The clients' policies, which a journal does not contain.
+fn configured(file: Option<&Path>) -> Result<Policy, CommandFailure> {
+    let Some(path) = file else { return Ok(Policy::default()) };
     let config = Config::load(path).map_err(|error| CommandFailure::new(Exit::Usage, error))?;
-    Ok(config.into_settings().policy.waits)
+    Ok(config.into_settings().policy)
 }
 
 /// Re-analyzes a recording; returns its last instant.
-fn replay(file: &Path, index: &mut IncidentIndex, waits: &mut Waits) -> Result<Stamp, CommandFailure> {
+fn replay(file: &Path, index: &mut IncidentIndex, policy: &mut Policy) -> Result<Stamp, CommandFailure> {
     let mut reader = Reader::open(file)?;
-    waits.clone_from(&reader.header().settings.policy.waits);
+    policy.clone_from(&reader.header().settings.policy);
     let mut end = reader.header().started_at.0;
     let mut outputs = Outputs::new(Overflow::Block);
     outputs.add_fold(index);
@@ -88,16 +92,18 @@ fn replay(file: &Path, index: &mut IncidentIndex, waits: &mut Waits) -> Result<S
     Ok(end)
 }
 
-/// Keeps the last revision of every incident.
+/// Keeps the last revision of every incident, and every story.
 impl Fold for &mut IncidentIndex {
     fn fold(&mut self, effect: &Effect, _seen: Stamp) {
-        if let Effect::Incident(incident) = effect {
-            self.put(incident.as_ref().clone());
+        match effect {
+            Effect::Incident(incident) => self.put(incident.as_ref().clone()),
+            Effect::Story(story) => self.put_story(story.as_ref().clone()),
+            Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => {}
         }
     }
 }
 
-fn pretty(matches: &[Match<'_>], stories: &[Story]) -> String {
+fn pretty(matches: &[Match<'_>], stories: &[&Story], policy: &Policy) -> String {
     let mut page = Page::new(stdout_takes_colour());
     for (index, found) in matches.iter().enumerate() {
         if index == WHOLE {
@@ -109,7 +115,7 @@ fn pretty(matches: &[Match<'_>], stories: &[Story]) -> String {
             }
             page.put(Tone::Strong, &format!("{}. ", index + 1)).put(Tone::Plain, &found.reasons.join("; "));
             page.end_line();
-            block::whole(&mut page, found.incident);
+            block::whole(&mut page, found.incident, policy);
         } else {
             block::headline(&mut page, found.incident);
         }
@@ -119,42 +125,29 @@ fn pretty(matches: &[Match<'_>], stories: &[Story]) -> String {
 }
 
 /// The stories of the requests that these incidents broke, equal ones grouped.
-fn requests(page: &mut Page, stories: &[Story]) {
-    let groups = story::group(stories);
-    for (index, (count, story)) in groups.iter().take(STORIES).enumerate() {
+fn requests(page: &mut Page, stories: &[&Story]) {
+    let mut sentences = Sentences::default();
+    stories.iter().for_each(|story| sentences.add(story));
+    let groups = sentences.groups();
+    for (index, group) in groups.iter().take(STORIES).enumerate() {
         if index == 0 {
             page.end_line().put(Tone::Strong, "Stories of the requests").end_line();
         }
-        let tone = if story.caller_saw.is_some() { Tone::Alarm } else { Tone::Good };
-        page.put(tone, "  ● ");
-        if *count > 1 {
-            page.put(Tone::Strong, &format!("{count} × "));
+        page.put(if group.caller_got_error { Tone::Alarm } else { Tone::Good }, "  ● ");
+        if group.count > 1 {
+            page.put(Tone::Strong, &format!("{} × ", group.count));
         }
-        page.put(Tone::Plain, &harmless(&story.text)).end_line();
-        joined(page, story);
+        page.put(Tone::Plain, &harmless(group.sentence)).end_line();
     }
-    let more: u64 = groups.iter().skip(STORIES).map(|(count, _)| count).sum();
+    let more = groups.iter().skip(STORIES).map(|group| group.count).sum::<u64>() + sentences.left_out();
     if more > 0 {
         page.put(Tone::Quiet, &format!("    and {} more of other kinds", counted(more, "request", "requests")))
             .end_line();
     }
 }
 
-/// The two incidents of a failed failover.
-fn joined(page: &mut Page, story: &Story) {
-    let Some(fallback) = &story.fallback_attempt else { return };
-    let (own, server) = (harmless(&fallback.incident.0), harmless(&fallback.server));
-    let text = match &fallback.failover_of {
-        Some(primary) => {
-            format!("{server}'s incident {own} is part of the failover of incident {}", harmless(&primary.0))
-        }
-        None => format!("{server}'s incident is {own}"),
-    };
-    page.put(Tone::Quiet, &format!("    {text}")).end_line();
-}
-
 /// Incidents, the best first, then stories; the field `schema` distinguishes them.
-fn json(matches: &[Match<'_>], stories: &[Story]) -> Result<String, CommandFailure> {
+fn json(matches: &[Match<'_>], stories: &[&Story]) -> Result<String, CommandFailure> {
     let mut text = String::new();
     let incidents = matches.iter().map(|found| serde_json::to_string(found.incident));
     for line in incidents.chain(stories.iter().map(serde_json::to_string)) {

@@ -16,6 +16,7 @@ use clap::Parser;
 use crate::cli::{Cli, Verb};
 use crate::config::Output;
 use crate::exit::{CommandFailure, Exit, chain};
+use crate::model::settings::Settings;
 use crate::output::Outputs;
 use crate::output::journal::JournalError;
 use crate::output::json::JsonLines;
@@ -78,10 +79,17 @@ fn no_thread(error: io::Error) -> CommandFailure {
 }
 
 /// Adds standard output in the chosen form.
-fn add_stdout(outputs: &mut Outputs<'_>, output: Output, explain: bool) -> Result<(), CommandFailure> {
+fn add_stdout(
+    outputs: &mut Outputs<'_>,
+    output: Output,
+    explain: bool,
+    settings: &Settings,
+) -> Result<(), CommandFailure> {
     match output {
-        Output::Pretty => outputs.add(Terminal::new(io::stdout(), stdout_takes_colour(), explain)),
-        Output::Json => outputs.add(JsonLines::new(io::stdout(), explain)),
+        Output::Pretty => {
+            outputs.add(Terminal::new(io::stdout(), stdout_takes_colour(), explain, settings.policy.clone()))
+        }
+        Output::Json => outputs.add(JsonLines::new(io::stdout(), explain).with_stories(settings.stories)),
     }
     .map_err(no_thread)
 }

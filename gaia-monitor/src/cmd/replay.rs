@@ -22,8 +22,10 @@ pub fn replay(args: &Replay) -> Result<Exit, CommandFailure> {
         ));
     }
     let mut outputs = Outputs::new(Overflow::Block);
-    add_stdout(&mut outputs, args.output, args.explain)?;
-    let mut driver = Driver::new(header.settings, outputs);
+    let mut settings = header.settings;
+    settings.stories |= args.stories;
+    add_stdout(&mut outputs, args.output, args.explain, &settings)?;
+    let mut driver = Driver::new(settings, outputs);
     let played = play(&mut reader, |event| {
         driver.feed(event);
         !driver.all_outputs_closed()

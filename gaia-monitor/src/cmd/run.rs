@@ -114,8 +114,15 @@ fn driver(
         outputs.add(Unprivileged::new(recent.clone())).map_err(no_thread)?;
     }
     match config.output {
-        Output::Pretty => outputs.add(Unprivileged::new(Terminal::new(io::stdout(), stdout_takes_colour(), false))),
-        Output::Json => outputs.add(Unprivileged::new(JsonLines::new(io::stdout(), false))),
+        Output::Pretty => outputs.add(Unprivileged::new(Terminal::new(
+            io::stdout(),
+            stdout_takes_colour(),
+            false,
+            settings.policy.clone(),
+        ))),
+        Output::Json => {
+            outputs.add(Unprivileged::new(JsonLines::new(io::stdout(), false).with_stories(config.stories)))
+        }
     }
     .map_err(no_thread)?;
     let recording = match &config.record {

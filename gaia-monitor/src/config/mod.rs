@@ -2,19 +2,18 @@
 //!
 //! An unknown key is an error with line and column. A list in a variable or flag replaces the file's.
 
+mod policies;
 mod values;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use policies::{PolicyConfig, PolicyEntry, PolicyTable};
 pub use values::{Age, FailOn, Seconds, Size};
 
-use crate::model::incident::HttpxClass;
-use crate::model::settings::{LogSettings, Policy, Scope, Settings, Waits};
-use crate::model::time::Nanos;
+use crate::model::settings::{LogSettings, Scope, Settings};
 use crate::output::journal::Limits;
 
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +39,7 @@ pub struct Config {
     pub duration: Option<Seconds>,
     pub fail_on: Vec<FailOn>,
     pub include_cancelled: bool,
+    pub stories: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
     pub journal: JournalConfig,
@@ -116,47 +116,6 @@ pub struct ScopeConfig {
     pub labels: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PolicyConfig {
-    #[serde(deserialize_with = "classes")]
-    pub default: Vec<HttpxClass>,
-    pub waits: Vec<Age>,
-    #[serde(deserialize_with = "services")]
-    pub services: BTreeMap<String, Vec<HttpxClass>>,
-    pub service_waits: BTreeMap<String, Vec<Age>>,
-}
-
-impl Default for PolicyConfig {
-    fn default() -> Self {
-        let Policy { default, services, waits } = Policy::default();
-        let ages = |waits: Vec<Nanos>| waits.into_iter().map(Age).collect();
-        let service_waits = waits.services.into_iter().map(|(name, waits)| (name, ages(waits))).collect();
-        Self { default, waits: ages(waits.default), services, service_waits }
-    }
-}
-
-/// A class that a policy may list.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Retryable(#[serde(deserialize_with = "retryable")] HttpxClass);
-
-fn retryable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HttpxClass, D::Error> {
-    match HttpxClass::deserialize(deserializer)? {
-        HttpxClass::None => Err(serde::de::Error::custom("`none` is not an error, so a policy cannot retry it")),
-        class => Ok(class),
-    }
-}
-
-fn classes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HttpxClass>, D::Error> {
-    Ok(Vec::<Retryable>::deserialize(deserializer)?.into_iter().map(|class| class.0).collect())
-}
-
-fn services<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<HttpxClass>>, D::Error> {
-    let services = BTreeMap::<String, Vec<Retryable>>::deserialize(deserializer)?;
-    Ok(services.into_iter().map(|(name, list)| (name, list.into_iter().map(|class| class.0).collect())).collect())
-}
-
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Label(#[serde(deserialize_with = "label")] String);
@@ -209,19 +168,14 @@ impl Config {
     /// The engine's settings.
     #[must_use]
     pub fn into_settings(self) -> Settings {
-        let Config { include_cancelled, scope, policy, logs, .. } = self;
+        let Config { include_cancelled, stories, scope, policy, logs, .. } = self;
         let ScopeConfig { projects, containers, labels } = scope;
-        let PolicyConfig { default, waits, services, service_waits } = policy;
-        let spans = |ages: Vec<Age>| ages.into_iter().map(|age| age.0).collect();
-        let waits = Waits {
-            default: spans(waits),
-            services: service_waits.into_iter().map(|(name, ages)| (name, spans(ages))).collect(),
-        };
         Settings {
             scope: Scope { projects, containers, labels },
-            policy: Policy { default, services, waits },
+            policy: policy.into_policy(),
             include_cancelled,
             logs: LogSettings { lines: logs.lines },
+            stories,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Config, FailOn};
 use crate::model::incident::{CauseKind, HttpxClass};
+use crate::model::policy::Profile;
 use crate::model::settings::Settings;
 use crate::model::time::Nanos;
 
@@ -20,8 +21,28 @@ fn a_service_policy_leaves_the_default_unchanged() {
     let settings = Config::parse("C", text).unwrap().into_settings();
     assert!(settings.include_cancelled);
     assert_eq!(settings.scope.projects, ["gaia"]);
-    assert_eq!(settings.policy.services["web"], [HttpxClass::ReadError]);
+    assert_eq!(settings.policy.clients["web"].classes, [HttpxClass::ReadError]);
     assert_eq!(settings.policy.default, Settings::default().policy.default);
+}
+
+#[test]
+fn a_policy_is_a_profile_a_list_or_a_table() {
+    let text = "[policy]\ndefault = 'service_client'\nwaits = ['1s']\n[policy.services]\ncore = ['ReadError']\n\
+                'core>mcp' = 'mcp_client'\nweb = { profile = 'post_with_retry', statuses = [429], fallback = false }\n\
+                [policy.service_waits]\nprime = []\n";
+    let config = Config::parse("C", text).unwrap();
+    assert_eq!(Config::parse("C", &toml::to_string(&config).unwrap()).unwrap(), config);
+    let policy = config.into_settings().policy;
+    let second = Nanos::from_secs(1);
+    assert_eq!((&*policy.default.waits, policy.default.fallback_on_status), (&[second][..], true));
+    assert_eq!(policy.of("core", "wiki").classes, [HttpxClass::ReadError]);
+    assert_eq!(policy.of("core", "wiki").waits, [second]);
+    assert_eq!(policy.of("core", "mcp"), &Profile::McpClient.policy());
+    let web = policy.of("web", "core");
+    assert_eq!((&*web.statuses, web.fallback, web.waits.len()), (&[429][..], false, 2));
+    assert!(policy.of("prime", "core").waits.is_empty());
+    assert!(error("[policy]\ndefault = 'patient'\n").contains("unknown variant `patient`"));
+    assert!(error("[policy.services]\nweb = { wait = 1 }\n").contains("unknown field `wait`"));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::model::event::{Fact, Observation};
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
 use crate::sources::logs::{self, LineSelection, LogRequest};
-use crate::sources::postmortem;
 use crate::sources::worker::SourceThread;
+use crate::sources::{maintenance, postmortem};
 
 /// Queued requests for logs.
 const LOG_REQUESTS: usize = 256;
@@ -49,6 +49,9 @@ impl Enrichment {
             }
             Request::Memory { container, victim } => {
                 self.read(move || postmortem::memory(&container, victim).map(Fact::Memory));
+            }
+            Request::Maintenance { container, client } => {
+                self.read(move || maintenance::read(&container, client).map(Fact::Maintenance));
             }
             Request::Core { pid } => {
                 self.read(move || postmortem::core(pid).map(|dump| Fact::CoreDump(Box::new(dump))));

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{CauseKind, HttpxClass, Incident};
+use crate::model::story::Story;
 use crate::model::time::{Nanos, Stamp};
 
 /// One result of a step.
@@ -12,6 +13,8 @@ use crate::model::time::{Nanos, Stamp};
 pub enum Effect {
     /// A new revision of an incident. The first one has `revision` 1.
     Incident(Box<Incident>),
+    /// A request that met trouble is over.
+    Story(Box<Story>),
     /// Why a rule applied or did not; only `replay --explain` prints it.
     Explained(Explanation),
     /// A count of something that is not an incident.
@@ -27,6 +30,8 @@ pub enum Request {
     Logs { subject: Option<ContainerId>, clients: Vec<ContainerId>, since: Stamp },
     /// Memory use of a container, right after the OOM killer selected one of its processes.
     Memory { container: ContainerId, victim: Pid },
+    /// Whether maintenance mode is active in the container of a client whose request failed.
+    Maintenance { container: ContainerId, client: Pid },
     /// The core pattern of the host, and the values of its placeholders for this process.
     Core { pid: Pid },
 }

@@ -18,6 +18,8 @@ mod incidents;
 pub mod report;
 /// Counters and gauges.
 pub mod stats;
+/// Requests that met trouble, followed to their end.
+mod stories;
 /// When something is due.
 mod timers;
 /// Data that the steps hand to each other.
@@ -37,8 +39,9 @@ use incidents::case::Cases;
 use incidents::{Pending, Touched};
 use stats::gauges::Gauges;
 use stats::{CounterDelta, Stats, Uncounted};
+use stories::Stories;
 use timers::{Timer, TimerQueue};
-use world::World;
+use world::{Change, World};
 
 /// How often it is checked whether containers without ports have run long enough.
 const RECOVERY_SWEEP: Nanos = Nanos::from_secs(1);
@@ -65,6 +68,7 @@ pub struct Engine {
     touched: Touched,
     timers: TimerQueue,
     stats: Stats,
+    stories: Stories,
     steps: u64,
     judgements: Cell<u64>,
 }
@@ -81,6 +85,7 @@ impl Engine {
             touched: Touched::default(),
             timers: TimerQueue::default(),
             stats: Stats::default(),
+            stories: Stories::default(),
             steps: 0,
             judgements: Cell::new(0),
         }
@@ -98,8 +103,11 @@ impl Engine {
         self.steps += 1;
         for change in self.world.absorb(event) {
             self.correlate(event.at, &change, effects);
+            self.follow(event.at, &change, effects);
             self.stats.change(&self.world, &self.settings.scope, event.at, &change, effects);
         }
+        let (ctx, stories, timers) = self.following();
+        stories.event(ctx, timers, event, effects);
         self.publish(effects);
         self.stats.event(&self.world, &self.settings.scope, event, effects);
     }
@@ -147,6 +155,17 @@ impl Engine {
         (Context { world, failures, cases, settings, judgements }, &mut stats.pending, timers)
     }
 
+    /// The context, with the stories, which change while the rest is read.
+    fn following(&mut self) -> (Context<'_>, &mut Stories, &mut TimerQueue) {
+        let Self { world, failures, cases, settings, judgements, stories, timers, .. } = self;
+        (Context { world, failures, cases, settings, judgements }, stories, timers)
+    }
+
+    fn follow(&mut self, at: Stamp, change: &Change, effects: &mut Vec<Effect>) {
+        let (ctx, stories, timers) = self.following();
+        stories.change(ctx, timers, at, change, effects);
+    }
+
     fn fire(&mut self, timer: Timer, effects: &mut Vec<Effect>) {
         match timer {
             Timer::Case(id) => self.touched.add(id),
@@ -157,7 +176,12 @@ impl Engine {
                 let at = self.world.now;
                 for change in self.world.lookup_overdue(id) {
                     self.correlate(at, &change, effects);
+                    self.follow(at, &change, effects);
                 }
+            }
+            Timer::Story(id) => {
+                let (ctx, stories, timers) = self.following();
+                stories.due(ctx, timers, id, effects);
             }
             Timer::Count => {
                 let (ctx, uncounted, timers) = self.counting();

@@ -1,4 +1,4 @@
-//! Timers of the engine. A timer belongs to a case, an expected exit, a lookup or the statistics; each [`Timer`] has at
+//! Timers of the engine. A timer belongs to a case, an expected exit, a lookup, a story or the statistics; each [`Timer`] has at
 //! most one deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::ids::Pid;
 use crate::model::time::Stamp;
 
-use crate::engine::types::ids::CaseId;
+use crate::engine::types::ids::{CaseId, StoryId};
 use crate::engine::world::dns::lookups::LookupId;
 
 /// The identity of a timer. Timers with equal deadlines fire in the order of the variants.
@@ -22,11 +22,13 @@ pub enum Timer {
     ExitOverdue(Pid),
     /// The response to a lookup is overdue.
     LookupOverdue(LookupId),
+    /// A story may be over.
+    Story(StoryId),
     /// A client failure has kept its cause long enough to be counted.
     Count,
 }
 
-/// All set timers by deadline. Bounded by their owners: open cases, awaited exits and lookups.
+/// All set timers by deadline. Bounded by their owners: open cases, awaited exits, lookups and stories.
 #[derive(Debug, Default)]
 pub struct TimerQueue {
     by_deadline: BTreeSet<(Stamp, Timer)>,

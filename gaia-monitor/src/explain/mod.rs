@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Affected, Confidence, HttpxClass, Incident, Party, State, name_of};
-use crate::model::settings::Waits;
+use crate::model::story::Story;
 use crate::model::time::{Nanos, Stamp};
-use crate::story::{self, Story};
+use crate::story;
 use crate::text::{party, span};
 use when::Window;
 
@@ -34,18 +34,25 @@ pub struct SearchQuery {
     pub error: Option<HttpxClass>,
 }
 
-/// The last revision of every incident.
+/// The last revision of every incident, and every story.
 #[derive(Debug, Default)]
-pub struct IncidentIndex(BTreeMap<IncidentId, Incident>);
+pub struct IncidentIndex {
+    incidents: BTreeMap<IncidentId, Incident>,
+    stories: Vec<Story>,
+}
 
 impl IncidentIndex {
     pub fn put(&mut self, incident: Incident) {
-        self.0.insert(incident.id.clone(), incident);
+        self.incidents.insert(incident.id.clone(), incident);
+    }
+
+    pub fn put_story(&mut self, story: Story) {
+        self.stories.push(story);
     }
 
     /// Incidents that were not withdrawn.
     pub fn incidents(&self) -> impl Iterator<Item = &Incident> {
-        self.0.values().filter(|incident| incident.state != State::Withdrawn)
+        self.incidents.values().filter(|incident| incident.state != State::Withdrawn)
     }
 
     /// The first and the last moment.
@@ -82,14 +89,15 @@ pub fn rank<'a>(index: &'a IncidentIndex, query: &SearchQuery) -> Vec<Match<'a>>
     matches
 }
 
-/// The stories of the requests that these incidents broke, limited to the requested client.
+/// The stories of the requests that these incidents broke, limited to the requested client, by their beginning.
 #[must_use]
-pub fn stories(index: &IncidentIndex, matches: &[Match<'_>], query: &SearchQuery, waits: &Waits) -> Vec<Story> {
+pub fn stories<'a>(index: &'a IncidentIndex, matches: &[Match<'_>], query: &SearchQuery) -> Vec<&'a Story> {
     let matching: BTreeSet<&IncidentId> = matches.iter().map(|found| &found.incident.id).collect();
-    let of_client = |story: &Story| query.client.as_ref().is_none_or(|client| story.is_of(client));
-    // An attempt may belong to an incident that does not match itself, so stories are built from the whole index.
-    let all = story::of(index.incidents(), waits).into_iter();
-    all.filter(|story| of_client(story) && story.incidents().any(|id| matching.contains(id))).collect()
+    let of_client = |story: &Story| query.client.as_ref().is_none_or(|client| story::is_of(story, client));
+    let is_wanted = |story: &&Story| of_client(story) && story.incidents().any(|id| matching.contains(id));
+    let mut wanted: Vec<&Story> = index.stories.iter().filter(is_wanted).collect();
+    wanted.sort_by(|one, other| (one.begun_at, &one.id).cmp(&(other.begun_at, &other.id)));
+    wanted
 }
 
 fn match_incident<'a>(incident: &'a Incident, query: &SearchQuery) -> Option<Match<'a>> {

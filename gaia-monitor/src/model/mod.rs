@@ -12,11 +12,15 @@ pub mod time;
 pub mod event;
 /// Output of the engine: the incident line.
 pub mod incident;
+/// Output of the engine: the story line.
+pub mod story;
 
 pub mod candidate;
 /// The label of a service, and the naming convention of candidates.
 pub mod label;
 
+/// What a client's own code does after an error.
+pub mod policy;
 /// Matching of containers against a scope.
 pub mod scope;
 /// What a run is configured to report: scope, retry policies, log lines.

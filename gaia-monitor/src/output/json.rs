@@ -1,11 +1,12 @@
-//! JSON Lines: one incident a line and nothing else.
+//! JSON Lines: one incident, or one story, a line and nothing else.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::queue::{WriteError, Writer};
 use crate::engine::effect::Effect;
-use crate::model::incident::Incident;
 use crate::stderr;
 use crate::text::harmless;
 
@@ -24,21 +25,20 @@ impl<W: Write> Lines<W> {
         &mut self.output
     }
 
-    /// Writes one incident.
+    /// Writes one incident or story.
     ///
     /// # Errors
     /// [`WriteError::Closed`] for a closed pipe; otherwise the incident is lost and the next one may succeed.
-    pub fn write(&mut self, incident: &Incident) -> Result<(), WriteError> {
-        self.put(&Self::line(incident)?)
+    pub fn write(&mut self, line: &impl Serialize) -> Result<(), WriteError> {
+        self.put(&Self::line(line)?)
     }
 
-    /// The line of an incident, with its newline.
+    /// The line of an incident or a story, with its newline.
     ///
     /// # Errors
-    /// Never for the contract's types; the incident would be lost.
-    pub fn line(incident: &Incident) -> Result<Vec<u8>, WriteError> {
-        let mut line =
-            serde_json::to_vec(incident).map_err(|error| WriteError::Lost { count: 1, error: error.into() })?;
+    /// Never for the contract's types; the line would be lost.
+    pub fn line(line: &impl Serialize) -> Result<Vec<u8>, WriteError> {
+        let mut line = serde_json::to_vec(line).map_err(|error| WriteError::Lost { count: 1, error: error.into() })?;
         line.push(b'\n');
         Ok(line)
     }
@@ -61,15 +61,22 @@ impl<W: Write> Lines<W> {
     }
 }
 
-/// Incidents on standard output, for programs. Explanations go to standard error.
+/// Incidents, and stories on request, on standard output, for programs. Explanations go to standard error.
 pub struct JsonLines<W> {
     lines: Lines<W>,
     explain: bool,
+    stories: bool,
 }
 
 impl<W: Write> JsonLines<W> {
     pub fn new(output: W, explain: bool) -> Self {
-        Self { lines: Lines::new(output), explain }
+        Self { lines: Lines::new(output), explain, stories: false }
+    }
+
+    /// Also writes the lines of stories.
+    #[must_use]
+    pub fn with_stories(self, stories: bool) -> Self {
+        Self { stories, ..self }
     }
 }
 
@@ -85,13 +92,14 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for JsonLines<W> {
     fn take(&mut self, effect: Arc<Effect>, _lost_before: u64) -> Result<(), WriteError> {
         match effect.as_ref() {
             Effect::Incident(incident) => self.lines.write(incident),
+            Effect::Story(story) if self.stories => self.lines.write(story),
             Effect::Explained(explanation) => {
                 if self.explain {
                     stderr::print(format_args!("{}\n", harmless(&explanation.to_string())));
                 }
                 Ok(())
             }
-            Effect::Count(_) | Effect::Enrich(_) => Ok(()),
+            Effect::Story(_) | Effect::Count(_) | Effect::Enrich(_) => Ok(()),
         }
     }
 }

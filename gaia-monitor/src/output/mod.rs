@@ -72,7 +72,7 @@ impl<'a> Outputs<'a> {
             fold.fold(&effect, seen);
         }
         match effect {
-            Effect::Incident(_) | Effect::Explained(_) => {}
+            Effect::Incident(_) | Effect::Story(_) | Effect::Explained(_) => {}
             // For folds only. A flood of them would wake every writer for nothing and crowd incidents out of its queue.
             Effect::Count(_) | Effect::Enrich(_) => return,
         }

@@ -12,9 +12,8 @@ use super::queue::OutputLoss;
 use crate::engine::effect::{Counter, Effect};
 use crate::model::ids::IncidentId;
 use crate::model::incident::{CauseKind, HttpxClass, Incident, State, name_of};
-use crate::model::settings::Waits;
 use crate::model::time::{Nanos, Stamp};
-use crate::story::{self, history::History};
+use crate::story::Sentences;
 use crate::text::{self, counted, harmless};
 
 /// Services (or containers without one) counted by name; further ones are counted as `others`.
@@ -63,19 +62,11 @@ pub struct Summary {
     cancelled: u64,
     /// Containers whose logs cannot be read, and why.
     unread: BTreeMap<String, String>,
-    /// The attempts of each client's requests.
-    history: History,
-    waits: Waits,
+    stories: Sentences,
     span: Option<(Stamp, Stamp)>,
 }
 
 impl Summary {
-    /// Sets how long this run's clients wait before a retry.
-    #[must_use]
-    pub fn with_waits(self, waits: Waits) -> Self {
-        Self { waits, ..self }
-    }
-
     /// The run reached this instant.
     pub fn advance(&mut self, seen: Stamp) {
         let (first, last) = self.span.get_or_insert((seen, seen));
@@ -90,7 +81,6 @@ impl Summary {
     }
 
     fn fold_incident(&mut self, incident: &Incident) {
-        self.history.put(incident);
         match incident.state {
             State::Withdrawn => drop(self.open.remove(&incident.id)),
             State::Closed => {
@@ -109,23 +99,17 @@ impl Summary {
 
     /// The stories of requests, equal ones grouped.
     fn write_stories(&self, text: &mut String) -> fmt::Result {
-        let stories = self.history.stories(&self.waits);
-        let groups = story::group(&stories);
+        let groups = self.stories.groups();
         if groups.is_empty() {
             return Ok(());
         }
         writeln!(text, "  what the callers saw:")?;
-        for (count, story) in groups.iter().take(STORIES) {
-            writeln!(text, "  {count:>4} × {}", harmless(&story.text))?;
+        for group in groups.iter().take(STORIES) {
+            writeln!(text, "  {:>4} × {}", group.count, harmless(group.sentence))?;
         }
-        let more = groups.iter().skip(STORIES).map(|(count, _)| count).sum::<u64>();
+        let more = groups.iter().skip(STORIES).map(|group| group.count).sum::<u64>() + self.stories.left_out();
         if more > 0 {
             writeln!(text, "         and {} more of other kinds", counted(more, "request", "requests"))?;
-        }
-        let left_out = self.history.left_out();
-        if left_out > 0 {
-            let broken = counted(left_out, "broken connection", "broken connections");
-            writeln!(text, "         {broken} omitted from the beginning of the run")?;
         }
         Ok(())
     }
@@ -201,6 +185,7 @@ impl Fold for Summary {
     fn fold(&mut self, effect: &Effect, _seen: Stamp) {
         match effect {
             Effect::Incident(incident) => self.fold_incident(incident),
+            Effect::Story(story) => self.stories.add(story),
             Effect::Explained(_) | Effect::Enrich(_) => {}
             Effect::Count(Counter::ClientCancelled { .. }) => self.cancelled += 1,
             Effect::Count(Counter::IdleClose { .. }) => self.idle_closes += 1,
@@ -230,9 +215,11 @@ fn connections(broken: &Broken) -> String {
     let count = counted(broken.connections, "connection", "connections");
     let bound = if broken.unlisted { "at least " } else { "" };
     match (broken.unprotected, broken.unlisted) {
-        (0, false) => format!("{count} broken, each of a class that its client retries"),
+        (0, false) => format!("{count} broken, each of a class that the clients' policies retry"),
         (0, true) => format!("{count} broken"),
-        (unprotected, _) => format!("{count} broken, {bound}{unprotected} NOT retried by the client's policy"),
+        (unprotected, _) => {
+            format!("{count} broken, {bound}{unprotected} of a class that the clients' policies do NOT retry")
+        }
     }
 }
 
@@ -263,11 +250,8 @@ mod tests {
         let text = summary.text(&[OutputLoss { output: "standard output".into(), count: 1, closed: false }]);
         assert_eq!(
             text,
-            "\nSummary of 1 min 5 s: 1 incident, 2 connections broken, 1 NOT retried by the client's policy\n     \
-             1 × process_killed  gaia-core-candidate  2 connections broken, 1 NOT retried by the client's policy\n  \
-             what the callers saw:\n     1 × gaia-web asked gaia-core-candidate: RemoteProtocolError. gaia-web retries \
-             RemoteProtocolError; no further failure was seen.\n     1 × gaia-web asked gaia-core-candidate: ReadError. \
-             ReadError is not in gaia-web's retry list: no retry; its caller saw ReadError.\n  \
+            "\nSummary of 1 min 5 s: 1 incident, 2 connections broken, 1 of a class that the clients' policies do NOT retry\n     \
+             1 × process_killed  gaia-core-candidate  2 connections broken, 1 of a class that the clients' policies do NOT retry\n  \
              7 events lost at stage ring\n  1 item missing from standard output\n"
         );
     }
@@ -303,6 +287,6 @@ mod tests {
         let mut incident = test_fixtures::killed();
         incident.affected_total = 250;
         fold(&mut summary, &incident);
-        assert!(summary.text(&[]).contains("250 connections broken, at least 1 NOT retried"));
+        assert!(summary.text(&[]).contains("250 connections broken, at least 1 of a class"));
     }
 }

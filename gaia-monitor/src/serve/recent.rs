@@ -122,7 +122,7 @@ impl Writer<Arc<Effect>> for Recent {
             Effect::Incident(incident) => {
                 self.keep(incident).map_err(|error| WriteError::Lost { count: 1, error: io::Error::from(error) })
             }
-            Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => Ok(()),
+            Effect::Story(_) | Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => Ok(()),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod docker;
 pub mod ebpf;
 pub mod inventory;
 pub mod logs;
+pub mod maintenance;
 pub mod netlink;
 pub mod netns;
 pub mod netstat;

@@ -1,204 +1,154 @@
-//! Stories: the attempts of one request, its fallback, and the error that its caller saw.
+//! Stories for people: one sentence for what happened to a request, and equal ones grouped.
 //!
-//! An incident explains one failure; one request fails several times while its client retries. A story links these
-//! failures by client process, by failover pair, and by the retry times of the client's policy. PURE: a fold over
-//! incidents, used by `explain` and by the summary. It changes no verdict. No incident contains an attempt that succeeded
-//! or got an HTTP status, so a story states what was not seen.
+//! The engine follows the requests (`engine/stories`); this only words what the line says. The sentence contains no
+//! instants, so that requests with the same story have the same sentence.
 
-pub mod history;
-mod link_attempts;
-mod pairs;
-mod sentences;
+use std::collections::BTreeMap;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use serde::Serialize;
-
-use crate::model::ids::IncidentId;
-use crate::model::incident::{Affected, Detail, HttpxClass, Incident, Party};
-use crate::model::settings::Waits;
-use crate::model::time::Utc;
+use crate::model::incident::{Confidence, Party, name_of};
+use crate::model::story::{Attempt, AttemptOutcome, CallerSaw, FallbackState, NotAsked, Story};
 use crate::text;
-use pairs::Pairs;
 
-/// The value of every story's `schema` field.
-pub const SCHEMA: &str = "gaia-monitor.story/1";
-
-/// One request.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Story {
-    /// Always `gaia-monitor.story/1`.
-    pub schema: &'static str,
-    /// The client's service, else its container, else its process.
-    pub client: String,
-    /// The server of its attempts.
-    pub server: String,
-    /// The candidate of that server, if it is known.
-    pub fallback: Option<String>,
-    /// `possible`: parallel requests of one process, or an attempt that was not seen, allow other links.
-    pub confidence: StoryConfidence,
-    /// The attempts that failed, in order.
-    pub attempts: Vec<Attempt>,
-    /// The attempt at the fallback, if it failed.
-    pub fallback_attempt: Option<Attempt>,
-    pub ending: Ending,
-    /// The error that reached the caller; null where a response may have.
-    pub caller_saw: Option<HttpxClass>,
-    /// The fallback's error, which did not reach the caller.
-    pub swallowed: Option<HttpxClass>,
-    /// The story in one or two sentences.
-    pub text: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StoryConfidence {
-    Possible,
-    Likely,
-}
-
-/// How a request ended for its caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ending {
-    /// A class that the client's policy does not retry.
-    NotRetried,
-    /// Every attempt failed, and the fallback's as well.
-    FallbackFailed,
-    /// Every attempt failed, and there is no fallback.
-    GivenUp,
-    /// Every attempt failed; no failure was seen at the fallback.
-    FallenBack,
-    /// The client retries, and no further failure was seen.
-    AskedAgain,
-}
-
-/// One attempt that failed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Attempt {
-    pub at: Utc,
-    pub server: String,
-    pub class: HttpxClass,
-    /// The incident that explains it.
-    pub incident: IncidentId,
-    /// The primary's incident whose failover this was part of.
-    pub failover_of: Option<IncidentId>,
-    #[serde(skip)]
-    broken: Broken,
-}
-
-/// Details that are not published.
-#[derive(Clone, Debug, PartialEq)]
-struct Broken {
-    client: Client,
-    port: Option<u16>,
-    /// The request's first byte, where it was seen.
-    begun: Option<Utc>,
-    detail: Option<Detail>,
-    retried: bool,
-}
-
-/// A client process.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Client {
-    name: String,
-    container: Option<String>,
-    pid: Option<u32>,
-}
-
-/// The stories of all these incidents, in order of their first attempt.
+/// The story in one or two sentences.
 #[must_use]
-pub fn of<'a>(incidents: impl IntoIterator<Item = &'a Incident>, waits: &Waits) -> Vec<Story> {
-    let mut pairs = Pairs::default();
-    let mut attempts = Vec::new();
-    let mut subjects = BTreeMap::new();
-    for incident in incidents {
-        pairs.learn(incident, &mut subjects);
-        attempts.extend(attempts_of(incident));
+pub fn sentence(story: &Story) -> String {
+    let client = label(&story.client);
+    let mut text = format!("{client} asked {}", attempts(&story.attempts));
+    if let Some(reason) = story.fallback.reason.filter(|_| story.fallback.state == FallbackState::NotAsked) {
+        text.push_str(not_asked(reason));
     }
-    build(attempts, &pairs, waits)
+    text.push_str(". ");
+    text.push_str(&caller(story));
+    match story.confidence {
+        Confidence::Certain => {}
+        Confidence::Likely => text.push_str(" (likely)"),
+        Confidence::Possible => text.push_str(" (possible: its attempts can be linked in another way)"),
+    }
+    text.push('.');
+    text
 }
 
-fn build(mut attempts: Vec<Attempt>, pairs: &Pairs, waits: &Waits) -> Vec<Story> {
-    for attempt in &mut attempts {
-        attempt.server = pairs.service_of(std::mem::take(&mut attempt.server));
+/// `core 3 times (ConnectError, ConnectError, 503), then core-candidate: 200`.
+fn attempts(all: &[Attempt]) -> String {
+    let mut runs: Vec<(String, Vec<String>)> = Vec::new();
+    for attempt in all {
+        let server = label(&attempt.server);
+        match runs.last_mut().filter(|(last, _)| *last == server) {
+            Some((_, outcomes)) => outcomes.push(outcome(attempt)),
+            None => runs.push((server, vec![outcome(attempt)])),
+        }
     }
-    // The incidents of a proxy and of the server behind it may both list a connection.
-    let mut known = BTreeSet::new();
-    attempts.retain(|attempt| known.insert((attempt.at, attempt.broken.client.clone(), attempt.broken.port)));
-    let mut stories: Vec<Story> =
-        link_attempts::link(attempts, pairs, waits).into_iter().map(|chain| chain.into_story(pairs, waits)).collect();
-    stories.sort_by(|one, other| one.began().cmp(&other.began()).then_with(|| one.client.cmp(&other.client)));
-    stories
+    let run = |(server, outcomes): &(String, Vec<String>)| match outcomes.as_slice() {
+        [one] => format!("{server}: {one}"),
+        several => format!("{server} {} times ({})", several.len(), several.join(", ")),
+    };
+    runs.iter().map(run).collect::<Vec<_>>().join(", then ")
 }
 
-/// The affected entries in which the client got an error.
-fn attempts_of(incident: &Incident) -> impl Iterator<Item = Attempt> {
-    incident.affected.iter().filter(|entry| entry.client_error.httpx != HttpxClass::None).map(|entry| Attempt {
-        at: entry.at,
-        server: server_of(entry),
-        class: entry.client_error.httpx,
-        incident: incident.id.clone(),
-        failover_of: incident.failover_of.clone(),
-        broken: Broken {
-            client: Client {
-                name: name_of(&entry.client),
-                container: entry.client.container.clone(),
-                pid: entry.client.pid.map(|pid| pid.0),
-            },
-            port: entry.client.port,
-            begun: entry.begun_at,
-            detail: entry.client_error.detail,
-            retried: entry.client_error.retried,
+fn outcome(attempt: &Attempt) -> String {
+    match (attempt.outcome, attempt.status, &attempt.client_error) {
+        (AttemptOutcome::Response, Some(status), _) => status.to_string(),
+        (AttemptOutcome::Response, None, _) => "a response".to_owned(),
+        (AttemptOutcome::Failed, _, Some(error)) => match name_of(&error.httpx).as_str() {
+            "none" => "cancelled".to_owned(),
+            class => class.to_owned(),
         },
-    })
+        (AttemptOutcome::Failed, _, None) => "failed".to_owned(),
+    }
 }
 
-/// The server that the client connected to: the proxy, where the one that failed is behind it.
-fn server_of(entry: &Affected) -> String {
-    let proxy = entry.via.as_ref().and_then(|hop| hop.container.clone());
-    proxy.unwrap_or_else(|| name_of(&entry.server))
+fn not_asked(reason: NotAsked) -> &'static str {
+    match reason {
+        NotAsked::ClassNotRetried => "; its policy does not retry that error, so the fallback was not asked",
+        NotAsked::StatusNotRetried => "; its policy does not ask the fallback after that status",
+        NotAsked::Maintenance => "; maintenance mode was active, so the fallback was not asked",
+        NotAsked::SucceededBefore => "",
+        NotAsked::Unknown => "; the fallback was not asked",
+    }
 }
 
-/// The service label, without a container the process.
-fn name_of(party: &Party) -> String {
+fn caller(story: &Story) -> String {
+    let CallerSaw { status, httpx, attempt, swallowed } = &story.caller_saw;
+    let server = |index: &usize| story.attempts.get(*index).map(|attempt| label(&attempt.server)).unwrap_or_default();
+    let seen = match (status, httpx) {
+        (Some(status), _) => format!("Its caller saw {status} of {}", server(attempt)),
+        (None, Some(class)) => format!("Its caller saw {} of {}", name_of(class), server(attempt)),
+        (None, None) => return "The client ended the request itself".to_owned(),
+    };
+    // What the fallback's attempt got is the news; errors that a retry made good are not.
+    let hidden = swallowed.iter().filter(|index| *index > attempt).filter_map(|index| story.attempts.get(*index));
+    let hidden: Vec<String> =
+        hidden.map(|attempt| format!("{}'s {} was swallowed", label(&attempt.server), outcome(attempt))).collect();
+    if hidden.is_empty() { seen } else { format!("{seen}; {}", hidden.join(", ")) }
+}
+
+/// The service label, without a container the process or address.
+fn label(party: &Party) -> String {
     party.service_label().map_or_else(|| text::party(party), str::to_owned)
 }
 
-impl Story {
-    fn began(&self) -> Option<Utc> {
-        self.attempts.first().map(|attempt| attempt.at)
+/// Whether it is a request of this container or service.
+#[must_use]
+pub fn is_of(story: &Story, client: &str) -> bool {
+    let command = story.client.comm.as_deref().filter(|_| story.client.container.is_none());
+    story.client.names().chain(command).any(|own| own.eq_ignore_ascii_case(client))
+}
+
+/// The sentences of many stories with their counts.
+#[derive(Clone, Debug, Default)]
+pub struct Sentences {
+    /// Count, number of the first story, and whether its caller got an error.
+    groups: BTreeMap<String, (u64, u64, bool)>,
+    stories: u64,
+    left_out: u64,
+}
+
+/// Different sentences kept; further ones are only counted.
+const SENTENCES: usize = 1_000;
+
+/// Equal stories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group<'a> {
+    pub count: u64,
+    pub sentence: &'a str,
+    pub caller_got_error: bool,
+}
+
+impl Sentences {
+    pub fn add(&mut self, story: &Story) {
+        self.stories += 1;
+        let sentence = sentence(story);
+        if let Some((count, ..)) = self.groups.get_mut(&sentence) {
+            *count += 1;
+        } else if self.groups.len() < SENTENCES {
+            self.groups.insert(sentence, (1, self.stories, caller_got_error(story)));
+        } else {
+            self.left_out += 1;
+        }
     }
 
-    /// Is it a request of this container or service?
+    /// The most frequent first, then the earliest.
     #[must_use]
-    pub fn is_of(&self, client: &str) -> bool {
-        let container = self.attempts.first().and_then(|attempt| attempt.broken.client.container.as_deref());
-        self.client.eq_ignore_ascii_case(client) || container.is_some_and(|name| name.eq_ignore_ascii_case(client))
+    pub fn groups(&self) -> Vec<Group<'_>> {
+        let mut groups: Vec<_> = self.groups.iter().collect();
+        groups.sort_by_key(|(_, (count, first, _))| (std::cmp::Reverse(*count), *first));
+        groups
+            .into_iter()
+            .map(|(sentence, (count, _, error))| Group { count: *count, sentence, caller_got_error: *error })
+            .collect()
     }
 
-    /// The incidents of its attempts.
-    pub fn incidents(&self) -> impl Iterator<Item = &IncidentId> {
-        self.attempts.iter().chain(&self.fallback_attempt).map(|attempt| &attempt.incident)
+    /// Stories that are in no group.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 }
 
-/// Groups stories with the same text, with their count: the most frequent first, then the earliest.
+/// The caller got an error, or a status of one.
 #[must_use]
-pub fn group(stories: &[Story]) -> Vec<(u64, &Story)> {
-    let mut groups: Vec<(u64, &Story)> = Vec::new();
-    let mut index: BTreeMap<&str, usize> = BTreeMap::new();
-    for story in stories {
-        match index.get(story.text.as_str()).and_then(|index| groups.get_mut(*index)) {
-            Some((count, _)) => *count += 1,
-            None => {
-                index.insert(&story.text, groups.len());
-                groups.push((1, story));
-            }
-        }
-    }
-    groups.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    groups
+pub fn caller_got_error(story: &Story) -> bool {
+    story.caller_saw.httpx.is_some() || story.caller_saw.status.is_some_and(|status| status >= 400)
 }
 
 #[cfg(test)]

@@ -1,193 +1,112 @@
-//! Stories of hand-made incidents.
+//! Sentences of hand-made stories.
 
-use super::history::History;
-use super::{Ending, Story, StoryConfidence, group, of};
-use crate::model::ids::{IncidentId, Pid};
-use crate::model::incident::{Affected, Detail, Hop, HttpxClass, Incident, Phase, State};
-use crate::model::settings::Waits;
+use super::{Sentences, caller_got_error, is_of, sentence};
+use crate::model::incident::{ClientError, Confidence, Detail, HttpxClass, Phase, Role};
+use crate::model::story::{
+    Attempt, AttemptOutcome, CallerSaw, Fallback, FallbackState, NotAsked, SCHEMA, Story, StoryOutcome,
+};
 use crate::model::time::{Nanos, Utc};
 use crate::output::test_fixtures;
 
-const MILLIS: i64 = 1_000_000;
-
-/// An incident of `server` that breaks requests of gaia-web at these milliseconds.
-fn broke(id: &str, server: &str, class: HttpxClass, detail: Detail, at: &[i64]) -> Incident {
-    let entries = (40_000..).zip(at).map(|(port, at)| {
-        let mut entry = test_fixtures::affected(Nanos(at * MILLIS), port, class, detail, Phase::AwaitingResponse);
-        entry.server.container = Some(server.to_owned());
-        entry.server.service = Some(server.to_owned());
-        entry
-    });
-    let affected: Vec<Affected> = entries.collect();
-    let mut incident = Incident { id: IncidentId(id.to_owned()), affected, ..test_fixtures::killed() };
-    incident.timeline.clear();
-    incident.subject.container = Some(server.to_owned());
-    incident.subject.service = Some(server.to_owned());
-    incident
-}
-
-fn refused(at: &[i64]) -> Incident {
-    broke("inc-primary", "gaia-core", HttpxClass::ConnectError, Detail::Refused, at)
-}
-
-fn candidate(class: HttpxClass, detail: Detail, at: &[i64]) -> Incident {
-    let mut incident = broke("inc-candidate", "gaia-core-candidate", class, detail, at);
-    incident.failover_of = Some(IncidentId("inc-primary".to_owned()));
-    incident
-}
-
-/// Sets the start of the only entry's request.
-fn begun(mut incident: Incident, at: i64) -> Incident {
-    incident.affected[0].begun_at = Some(Utc(test_fixtures::MOMENT.plus(Nanos(at * MILLIS))));
-    incident
-}
-
-fn stories_of(incidents: &[Incident]) -> Vec<Story> {
-    of(incidents, &Waits::default())
-}
-
-fn only(incidents: &[Incident]) -> Story {
-    let [story] = stories_of(incidents).try_into().unwrap_or_else(|all| panic!("one story, not {all:#?}"));
-    story
-}
-
-#[test]
-fn joins_a_failed_failover_to_one_request_with_a_swallowed_error() {
-    let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[11_000]), 6_005);
-    // The order of the incidents does not matter.
-    for incidents in [[refused(&[0, 2_003, 6_002]), crashed.clone()], [crashed, refused(&[0, 2_003, 6_002])]] {
-        let story = only(&incidents);
-        assert_eq!(
-            story.text,
-            "gaia-web asked gaia-core 3 times (ConnectError, ConnectError, ConnectError), then gaia-core-candidate: \
-             ReadError. Its caller saw ConnectError of gaia-core; gaia-core-candidate's ReadError was swallowed."
-        );
-        assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, StoryConfidence::Likely));
-        assert_eq!((story.caller_saw, story.swallowed), (Some(HttpxClass::ConnectError), Some(HttpxClass::ReadError)));
-        let fallback = story.fallback_attempt.unwrap();
-        assert_eq!(fallback.failover_of, Some(IncidentId("inc-primary".to_owned())));
+/// An attempt at this second; no class: a response with this status.
+fn attempt(server: &str, second: i64, class: Option<HttpxClass>, status: Option<u16>) -> Attempt {
+    let at = |millis: i64| Utc(test_fixtures::MOMENT.plus(Nanos::from_millis(second * 1_000 + millis)));
+    Attempt {
+        begun_at: at(0),
+        ended_at: at(5),
+        server: test_fixtures::party(server, "172.28.0.7", 6415, 4_242, "uvicorn"),
+        role: Role::None,
+        outcome: if class.is_some() { AttemptOutcome::Failed } else { AttemptOutcome::Response },
+        status,
+        client_error: class.map(|httpx| ClientError {
+            httpx,
+            also_possible: None,
+            detail: Some(Detail::Refused),
+            errno: None,
+            phase: Phase::Connecting,
+            retried: true,
+        }),
+        incident: None,
     }
 }
 
-#[test]
-fn names_the_proxy_that_the_client_asked() {
-    let mut behind = broke("inc-mcp", "gaia-mcp", HttpxClass::RemoteProtocolError, Detail::NoResponse, &[0]);
-    let hop = Hop { pid: None, comm: None, container: Some("gaia_gaia-core_1".to_owned()), listen: None };
-    behind.affected[0].via = Some(hop);
-    let mut known = refused(&[500_000]);
-    known.subject.container = Some("gaia_gaia-core_1".to_owned());
-    let stories = stories_of(&[behind, known]);
-    assert!(stories[0].text.starts_with("gaia-web asked gaia-core: RemoteProtocolError"), "{}", stories[0].text);
-}
-
-#[test]
-fn ends_the_request_when_the_class_is_not_retried() {
-    let story = only(&[broke("inc-a", "gaia-core", HttpxClass::ReadError, Detail::Reset, &[0])]);
-    let text = "gaia-web asked gaia-core: ReadError. ReadError is not in gaia-web's retry list: no retry; its caller saw \
-                ReadError.";
-    assert_eq!(story.text, text);
-    assert_eq!((story.ending, story.caller_saw), (Ending::NotRetried, Some(HttpxClass::ReadError)));
-    // With a known candidate, the missing failover is reported, too.
-    let other = candidate(HttpxClass::RemoteProtocolError, Detail::NoResponse, &[900_000]);
-    let stories = stories_of(&[broke("inc-a", "gaia-core", HttpxClass::ReadError, Detail::Reset, &[0]), other]);
-    assert!(stories[0].text.contains("no retry, no failover"), "{}", stories[0].text);
-    assert_eq!(stories.len(), 2);
-}
-
-#[test]
-fn assumes_a_successful_failover_when_no_failure_was_seen() {
-    let known = candidate(HttpxClass::RemoteProtocolError, Detail::NoResponse, &[900_000]);
-    let stories = stories_of(&[refused(&[0, 2_003, 6_002]), known]);
-    assert_eq!((stories[0].ending, stories[0].caller_saw), (Ending::FallenBack, None));
-    assert!(stories[0].text.contains("then gaia-core-candidate, where no failure was seen"));
-    // Without one, the last error is the caller's.
-    let story = only(&[refused(&[0, 2_003, 6_002])]);
-    assert_eq!((story.ending, story.caller_saw), (Ending::GivenUp, Some(HttpxClass::ConnectError)));
-}
-
-#[test]
-fn separates_attempts_outside_the_retry_times() {
-    let stories = stories_of(&[refused(&[0, 9_000])]);
-    assert_eq!(stories.iter().map(|story| story.ending).collect::<Vec<_>>(), [Ending::AskedAgain; 2]);
-    // Begun when no retry was due, however it ended.
-    let late =
-        begun(broke("inc-b", "gaia-core", HttpxClass::RemoteProtocolError, Detail::NoResponse, &[60_000]), 50_000);
-    assert_eq!(stories_of(&[refused(&[0]), late]).len(), 2);
-    let in_time =
-        begun(broke("inc-b", "gaia-core", HttpxClass::RemoteProtocolError, Detail::NoResponse, &[60_000]), 2_010);
-    assert_eq!(stories_of(&[refused(&[0]), in_time]).len(), 1);
-}
-
-#[test]
-fn marks_parallel_requests_of_one_process_as_possible() {
-    let stories = stories_of(&[refused(&[0, 1, 2_003, 2_004, 6_005, 6_006])]);
-    assert_eq!(stories.len(), 2);
-    assert!(stories.iter().all(|story| story.confidence == StoryConfidence::Possible && story.attempts.len() == 3));
-    let groups = group(&stories);
-    assert_eq!(groups.len(), 1);
-    assert_eq!(groups[0].0, 2);
-    assert!(groups[0].1.text.ends_with("(possible: its attempts can be linked in another way)."));
-}
-
-#[test]
-fn separates_client_processes() {
-    let mut other = refused(&[2_003]);
-    other.id = IncidentId("inc-other".to_owned());
-    other.affected[0].client.pid = Some(Pid(7));
-    assert_eq!(stories_of(&[refused(&[0]), other]).len(), 2);
-}
-
-#[test]
-fn uses_the_waits_of_the_client() {
-    let waits = Waits { services: [("gaia-web".to_owned(), Vec::new())].into(), ..Waits::default() };
-    let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[4_000]), 20);
-    let stories = of(&[refused(&[0]), crashed], &waits);
-    assert_eq!(stories.len(), 1);
-    assert_eq!((stories[0].ending, stories[0].confidence), (Ending::FallbackFailed, StoryConfidence::Likely));
-}
-
-#[test]
-fn marks_an_early_fallback_as_possible() {
-    // The others may have got a 503, which is no failure.
-    let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[4_000]), 20);
-    let story = only(&[refused(&[0]), crashed]);
-    assert_eq!((story.ending, story.confidence), (Ending::FallbackFailed, StoryConfidence::Possible));
-}
-
-#[test]
-fn learns_a_declared_pair_from_failover_of() {
-    let mut standby = candidate(HttpxClass::ReadError, Detail::Reset, &[6_500]);
-    standby.subject.container = Some("spare".to_owned());
-    standby.subject.service = Some("spare".to_owned());
-    standby.affected[0].server.container = Some("spare".to_owned());
-    standby.affected[0].server.service = Some("spare".to_owned());
-    let story = only(&[begun(standby, 6_005), refused(&[0, 2_003, 6_002])]);
-    assert_eq!(story.fallback.as_deref(), Some("spare"));
-}
-
-#[test]
-fn history_uses_last_revisions_and_drops_withdrawn_incidents() {
-    let mut history = History::default();
-    let mut early = refused(&[0, 2_003]);
-    history.put(&early);
-    early.revision = 2;
-    early.affected = refused(&[0, 2_003, 6_002]).affected;
-    history.put(&early);
-    let crashed = begun(candidate(HttpxClass::ReadError, Detail::Reset, &[11_000]), 6_005);
-    history.put(&crashed);
-    assert_eq!(history.stories(&Waits::default()), stories_of(&[early, crashed.clone()]));
-    history.put(&Incident { state: State::Withdrawn, ..crashed });
-    assert_eq!(history.stories(&Waits::default()).len(), 1);
-    assert_eq!(history.left_out(), 0);
-}
-
-#[test]
-fn history_is_bounded_and_counts_evicted_attempts() {
-    let mut history = History::default();
-    for number in 0..120 {
-        let mut incident = refused(&[0; 100]);
-        incident.id = IncidentId(format!("inc-{number:03}"));
-        history.put(&incident);
+fn story(attempts: Vec<Attempt>, fallback: Fallback, caller_saw: CallerSaw) -> Story {
+    Story {
+        schema: SCHEMA.to_owned(),
+        id: "story-1".to_owned(),
+        client: test_fixtures::party("gaia-web", "172.28.0.5", 40_000, 3_333, "python3"),
+        begun_at: attempts[0].begun_at,
+        ended_at: attempts[attempts.len() - 1].ended_at,
+        attempts,
+        fallback,
+        outcome: StoryOutcome::Failed,
+        caller_saw,
+        confidence: Confidence::Certain,
     }
-    assert_eq!(history.left_out(), 2_000);
+}
+
+const ASKED: Fallback = Fallback { state: FallbackState::Asked, reason: None };
+
+fn refused() -> Vec<Attempt> {
+    [0, 2, 6].map(|second| attempt("gaia-core", second, Some(HttpxClass::ConnectError), None)).into()
+}
+
+fn failed_failover() -> Story {
+    let mut attempts = refused();
+    attempts.push(attempt("gaia-core-candidate", 7, Some(HttpxClass::ReadError), None));
+    let saw = CallerSaw { status: None, httpx: Some(HttpxClass::ConnectError), attempt: 2, swallowed: vec![0, 1, 3] };
+    story(attempts, ASKED, saw)
+}
+
+#[test]
+fn says_what_the_caller_saw_and_what_was_swallowed() {
+    assert_eq!(
+        sentence(&failed_failover()),
+        "gaia-web asked gaia-core 3 times (ConnectError, ConnectError, ConnectError), then gaia-core-candidate: \
+         ReadError. Its caller saw ConnectError of gaia-core; gaia-core-candidate's ReadError was swallowed."
+    );
+}
+
+#[test]
+fn claims_a_response_only_where_one_was_observed() {
+    let mut attempts = refused();
+    attempts.push(attempt("gaia-core-candidate", 7, None, Some(200)));
+    let saw = CallerSaw { status: Some(200), httpx: None, attempt: 3, swallowed: vec![0, 1, 2] };
+    let answered = story(attempts, ASKED, saw);
+    assert!(sentence(&answered).ends_with("then gaia-core-candidate: 200. Its caller saw 200 of gaia-core-candidate."));
+    assert!(!caller_got_error(&answered));
+}
+
+#[test]
+fn says_why_the_fallback_was_not_asked() {
+    let one = || vec![attempt("gaia-core", 0, Some(HttpxClass::ReadError), None)];
+    let saw = || CallerSaw { status: None, httpx: Some(HttpxClass::ReadError), attempt: 0, swallowed: Vec::new() };
+    let not_asked = |reason| Fallback { state: FallbackState::NotAsked, reason: Some(reason) };
+    let mut one_attempt = story(one(), not_asked(NotAsked::ClassNotRetried), saw());
+    assert_eq!(
+        sentence(&one_attempt),
+        "gaia-web asked gaia-core: ReadError; its policy does not retry that error, so the fallback was not asked. Its \
+         caller saw ReadError of gaia-core."
+    );
+    one_attempt.fallback = not_asked(NotAsked::Maintenance);
+    one_attempt.confidence = Confidence::Possible;
+    let text = sentence(&one_attempt);
+    assert!(text.contains("; maintenance mode was active, so the fallback was not asked."), "{text}");
+    assert!(text.ends_with(" (possible: its attempts can be linked in another way)."), "{text}");
+}
+
+#[test]
+fn counts_equal_stories_together() {
+    let mut sentences = Sentences::default();
+    for _ in 0..3 {
+        sentences.add(&failed_failover());
+    }
+    let groups = sentences.groups();
+    assert_eq!((groups.len(), groups[0].count, groups[0].caller_got_error), (1, 3, true));
+    assert_eq!(sentences.left_out(), 0);
+}
+
+#[test]
+fn belongs_to_its_client_by_container_and_service() {
+    assert!(is_of(&failed_failover(), "Gaia-Web") && !is_of(&failed_failover(), "gaia-core"));
 }

@@ -12,6 +12,7 @@ use super::fields;
 use super::invariants::shown;
 use super::play::Played;
 use super::script::Names;
+use super::stories::{self, ExpectedStory};
 use super::words::{Words, span};
 
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,10 @@ pub struct Expected {
     incidents: Vec<ExpectedIncident>,
     silent: bool,
     counted: BTreeMap<String, usize>,
+    /// `None`: stories are not compared.
+    stories: Option<Vec<ExpectedStory>>,
+    /// The latest line that others belong to is a story.
+    in_story: bool,
     /// Instants and pids that expectations name.
     pub names: Names,
 }
@@ -50,7 +55,7 @@ struct Entry {
 impl Expected {
     /// Does the line belong to the expectations?
     pub fn takes(words: &Words) -> bool {
-        matches!(words.first(), Some("expect" | "silent" | "counted"))
+        matches!(words.first(), Some("expect" | "silent" | "counted" | "story" | "no-story"))
     }
 
     pub fn is_begun(&self) -> bool {
@@ -60,11 +65,21 @@ impl Expected {
     pub fn line(&mut self, indented: bool, words: &Words) -> Result<()> {
         let mut words = words.clone();
         if indented {
+            if self.in_story {
+                let story = self.stories.as_mut().and_then(|stories| stories.last_mut());
+                return story.context("an attempt belongs to a story")?.line(&mut words);
+            }
             let wanted = self.incidents.last_mut().context("an entry belongs to an incident")?;
             return wanted.line(&mut words);
         }
         match words.next("the expectation")?.as_str() {
             "silent" => self.silent = true,
+            "no-story" => self.stories = Some(Vec::new()),
+            "story" => {
+                self.in_story = true;
+                self.stories.get_or_insert_default().push(ExpectedStory::read(&mut words)?);
+                return Ok(());
+            }
             "counted" => {
                 for (key, value) in words.pairs() {
                     self.counted.insert(key.to_owned(), value.parse()?);
@@ -72,6 +87,7 @@ impl Expected {
                 return Ok(());
             }
             _ => {
+                self.in_story = false;
                 let alias = words.after("as");
                 let kind = words.next("the cause")?;
                 let subject = words.next("the subject")?;
@@ -99,7 +115,7 @@ impl Expected {
             let last: Vec<String> = played.last().into_iter().map(shown).collect();
             let reasons = played.0.iter().filter_map(|emitted| match &emitted.effect {
                 Effect::Explained(explanation) => Some(format!("explained: {explanation}")),
-                Effect::Incident(_) | Effect::Count(_) | Effect::Enrich(_) => None,
+                Effect::Incident(_) | Effect::Story(_) | Effect::Count(_) | Effect::Enrich(_) => None,
             });
             let reasons: Vec<String> = reasons.collect();
             anyhow::anyhow!("{error:#}\n{}\n{}", reasons.join("\n"), last.join("\n"))
@@ -132,6 +148,9 @@ impl Expected {
             self.incident(wanted, incident, played, &aliases)
                 .with_context(|| format!("{} {}", wanted.kind, wanted.subject))?;
         }
+        if let Some(wanted) = &self.stories {
+            stories::compare(wanted, played, &Labels(&self.names), &aliases)?;
+        }
         self.counts(played)
     }
 
@@ -150,6 +169,8 @@ impl Expected {
                     Effect::Count(Counter::Restarted { .. }) => "restarts",
                     Effect::Count(Counter::OomKill { .. }) => "ooms",
                     Effect::Count(Counter::ServedAgain { .. }) => "served_again",
+                    Effect::Enrich(Request::Maintenance { .. }) => "requested_maintenance",
+                    Effect::Story(_) => "stories",
                     Effect::Incident(_) | Effect::Explained(_) => "",
                 };
                 name == key
@@ -254,14 +275,24 @@ impl Expected {
         Ok(())
     }
 
-    /// `@label`, `@label+20ms`, `none`.
     fn instant(&self, text: &str) -> Result<Option<Stamp>> {
+        Labels(&self.names).instant(text)
+    }
+}
+
+/// The instants that expectations name.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a>(&'a Names);
+
+impl Labels<'_> {
+    /// `@label`, `@label+20ms`, `none`.
+    pub fn instant(&self, text: &str) -> Result<Option<Stamp>> {
         if text == fields::NONE {
             return Ok(None);
         }
         let name = text.strip_prefix('@').context("an instant is @LABEL or @LABEL+SPAN")?;
         let (name, after) = name.split_once('+').map_or((name, "0ns"), |pair| pair);
-        let at = self.names.instants.get(name).with_context(|| format!("no label @{name}"))?;
+        let at = self.0.instants.get(name).with_context(|| format!("no label @{name}"))?;
         Ok(Some(at.plus(span(after)?)))
     }
 }
@@ -288,7 +319,7 @@ impl ExpectedIncident {
     }
 }
 
-fn equal(what: &str, found: &str, wanted: &str) -> Result<()> {
+pub fn equal(what: &str, found: &str, wanted: &str) -> Result<()> {
     if found != wanted {
         bail!("{what} is {found}, not {wanted}");
     }

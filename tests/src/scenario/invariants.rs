@@ -30,6 +30,7 @@ pub fn check(played: &Played) -> Result<()> {
             before = Some((seen, incident));
         }
     }
+    super::stories::keeps_the_contract(played)?;
     let (counted, listed) = broken(played);
     let (counted, listed): (u64, u64) = (counted.values().sum(), listed.values().sum());
     ensure!(counted == listed, "{counted} counted as broken, {listed} in the incidents");

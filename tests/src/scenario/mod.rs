@@ -15,6 +15,7 @@ mod lookups;
 mod losses;
 pub mod play;
 mod script;
+mod stories;
 mod traffic;
 mod wires;
 mod words;

@@ -27,7 +27,7 @@ impl Played {
     pub fn revisions(&self) -> impl Iterator<Item = (Stamp, &Incident)> {
         self.0.iter().filter_map(|emitted| match &emitted.effect {
             Effect::Incident(incident) => Some((emitted.seen, incident.as_ref())),
-            Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => None,
+            Effect::Story(_) | Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => None,
         })
     }
 

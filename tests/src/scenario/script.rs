@@ -6,10 +6,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
     BodyFraming, CoreDump, DockerAction, DockerEvent, EngineUsed, Event, ExitStatus, Fact, HttpWhat, LogLine,
-    LogStream, LogsUnread, MemoryUse, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender,
-    Socket, SocketSeen, TcpState, TcpStateChange,
+    LogStream, LogsUnread, MaintenanceSeen, MemoryUse, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal,
+    SignalSender, Socket, SocketSeen, TcpState, TcpStateChange,
 };
 use gaia_monitor::model::ids::{Cookie, Pid};
+use gaia_monitor::model::policy::{Profile, RetryPolicy};
 use gaia_monitor::model::settings::Settings;
 use gaia_monitor::model::time::{Nanos, Stamp};
 
@@ -113,7 +114,19 @@ impl Script {
                 let service = words.next("the client's service")?;
                 let classes = words.next("the classes")?;
                 let classes = classes.split(',').map(|class| serde_json::from_value(class.into()));
-                self.settings.policy.services.insert(service, classes.collect::<Result<_, _>>()?);
+                let classes = classes.collect::<Result<_, _>>()?;
+                let policy = RetryPolicy { classes, ..RetryPolicy::default() };
+                self.settings.policy.clients.insert(service, policy);
+            }
+            "policy" => {
+                let client = words.next("the client's service, or CLIENT>SERVER")?;
+                let profile: Profile = serde_json::from_value(words.next("the profile")?.into())?;
+                self.settings.policy.clients.insert(client, profile.policy());
+            }
+            "maintenance" => {
+                let container = self.actors.player(&words.next("the container")?)?.info.id.clone();
+                let active = words.next("on or off")? == "on";
+                self.facts.own(Fact::Maintenance(MaintenanceSeen { container, active }));
             }
             "wait" => self.facts.now = self.facts.now.plus(span(&words.next("the span")?)?),
             "container" => self.container(words)?,

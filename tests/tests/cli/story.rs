@@ -28,6 +28,7 @@ exit cand SIGKILL
 log web \"HA fallback POST http://gaia-core-candidate:6415/x also failed (ReadError). Raising original error.\"
 wait 20ms
 docker cand die 137
++3s log web \"idle\"
 silent
 ";
 
@@ -59,7 +60,6 @@ fn explain_prints_the_callers_error_and_the_swallowed_one() {
         let ended = explain(&["--client", "gaia-web", "--error", error]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(ended.stdout.contains(TEXT), "{}", ended.stdout);
-        assert!(ended.stdout.contains("is part of the failover of incident inc-"), "{}", ended.stdout);
     }
     let ended = explain(&["--server", "gaia-core-candidate", "--client", "gaia-web"]);
     assert!(ended.stdout.contains("gaia-web logged ReadError: HA fallback POST"), "{}", ended.stdout);
@@ -72,12 +72,30 @@ fn explain_prints_stories_after_incidents_with_their_own_schema() {
     let [incident, story] = &all[..] else { panic!("{}", ended.stdout) };
     assert_eq!(incident["schema"], "gaia-monitor.incident/1");
     assert_eq!(story["schema"], "gaia-monitor.story/1");
-    assert_eq!(story["text"], TEXT);
-    assert_eq!(story["ending"], "fallback_failed");
-    assert_eq!((&story["caller_saw"], &story["swallowed"]), (&"ConnectError".into(), &"ReadError".into()));
-    assert_eq!(story["attempts"].as_array().map(Vec::len), Some(3));
-    assert_eq!(story["fallback_attempt"]["incident"], incident["id"]);
-    assert_eq!(story["fallback_attempt"]["failover_of"], story["attempts"][0]["incident"]);
+    assert_eq!((&story["outcome"], &story["fallback"]["state"]), (&"failed".into(), &"asked".into()));
+    assert_eq!((&story["caller_saw"]["httpx"], &story["caller_saw"]["attempt"]), (&"ConnectError".into(), &2.into()));
+    assert_eq!(story["caller_saw"]["swallowed"], serde_json::json!([0, 1, 3]));
+    assert_eq!(story["attempts"].as_array().map(Vec::len), Some(4));
+    assert_eq!(story["attempts"][3]["incident"], incident["id"]);
+    assert_eq!(incident["failover_of"], story["attempts"][0]["incident"]);
+    let validator = jsonschema::validator_for(&gaia_monitor::assets::story_schema()).unwrap();
+    assert_eq!(validator.iter_errors(story).map(|error| error.to_string()).collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn a_replay_prints_story_lines_on_request_only() {
+    let file = recording();
+    let path = file.path().to_str().unwrap();
+    let schemas = |arguments: &[&str]| -> Vec<String> {
+        let ended = run(&[&["replay", path, "--output", "json"], arguments].concat());
+        lines(&ended.stdout).iter().map(|line| line["schema"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(schemas(&[]).iter().all(|schema| schema == "gaia-monitor.incident/1"));
+    let stories = schemas(&["--stories"]).iter().filter(|schema| *schema == "gaia-monitor.story/1").count();
+    assert_eq!(stories, 1);
+    // Pretty output has the sentence as soon as the request is over.
+    let ended = run(&["replay", path]);
+    assert!(ended.stdout.contains(&format!("◆ {TEXT}")), "{}", ended.stdout);
 }
 
 #[test]

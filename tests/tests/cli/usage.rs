@@ -96,7 +96,7 @@ fn prints_a_configuration_of_file_and_flags_that_reads_back() {
 }
 
 /// Every option of `run` that a file can set: flag, variable, and three different values; the last as TOML prints it.
-const OPTIONS: [(&str, &str, [&str; 3], &str); 16] = [
+const OPTIONS: [(&str, &str, [&str; 3], &str); 17] = [
     ("--docker-host", "DOCKER_HOST", ["unix:///a", "unix:///b", "unix:///c"], "docker_host = \"unix:///c\""),
     ("--output", "GAIA_MONITOR_OUTPUT", ["json", "pretty", "json"], "output = \"json\""),
     (
@@ -110,6 +110,7 @@ const OPTIONS: [(&str, &str, [&str; 3], &str); 16] = [
     ("--duration", "GAIA_MONITOR_DURATION", ["1", "2", "3"], "duration = 3.0"),
     ("--fail-on", "GAIA_MONITOR_FAIL_ON", ["any", "unknown", "oom_killed"], "fail_on = [\"oom_killed\"]"),
     ("--include-cancelled", "GAIA_MONITOR_INCLUDE_CANCELLED", ["true", "false", "true"], "include_cancelled = true"),
+    ("--stories", "GAIA_MONITOR_STORIES", ["true", "false", "true"], "stories = true"),
     ("--journal", "GAIA_MONITOR_JOURNAL", ["a", "b", "c"], "directory = \"c\""),
     ("--journal-max-file-size", "GAIA_MONITOR_JOURNAL_MAX_FILE_SIZE", ["1", "2", "3 KiB"], "max_file_size = \"3 KiB\""),
     (

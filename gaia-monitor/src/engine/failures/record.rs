@@ -16,7 +16,7 @@ use crate::engine::world::tcp::proxy::Route;
 use crate::model::event::Task;
 use crate::model::ids::ContainerId;
 use crate::model::incident::{Affected, ClientError, Confidence, Hop, Party, Phase};
-use crate::model::settings::Policy;
+use crate::model::policy::Policy;
 use crate::model::time::{Stamp, Utc};
 
 /// `None`: neither endpoint is in a container, or the client entered its container through exec or a health check.
@@ -34,7 +34,8 @@ pub fn connection(world: &World, at: Stamp, found: Detected, policy: &Policy) ->
         return None;
     }
     let label = retry_policy::client_label(world, found.client, client_container.as_ref());
-    let client_error = socket_error(endpoint, found, &label, policy);
+    let server_label = retry_policy::service_label(world, route.container.as_ref());
+    let client_error = socket_error(endpoint, found, (&label, &server_label), policy);
     // A process that closes what it never read is known by its close.
     let server = route.server.and_then(|cookie| world.sockets.get(cookie));
     let serving =
@@ -92,7 +93,8 @@ pub fn lookup(world: &World, failed: &FailedLookup, policy: &Policy) -> Option<F
         errno,
     });
     let label = retry_policy::service_label(world, Some(&failed.client));
-    let retried = retry_policy::retries(policy, &label, error.httpx);
+    let server = retry_policy::service_label(world, failed.holder.as_ref());
+    let retried = policy.retries(&label, &server, error.httpx);
     let (local, remote) = (lookup.socket.local, lookup.socket.remote);
     let route = Route {
         client: lookup.socket.cookie,
@@ -129,15 +131,15 @@ pub fn lookup(world: &World, failed: &FailedLookup, policy: &Policy) -> Option<F
     })
 }
 
-/// What the client's socket received, and whether the client with this label retries it.
-pub fn socket_error(endpoint: &Endpoint, found: Detected, label: &str, policy: &Policy) -> ClientError {
+/// What the client's socket received, and whether the policy of this client for this server retries it, by their labels.
+pub fn socket_error(endpoint: &Endpoint, found: Detected, of: (&str, &str), policy: &Policy) -> ClientError {
     let error = client_error(&SocketEvidence {
         symptom: found.symptom,
         phase: found.phase,
         headers_complete: found.headers_complete,
         errno: endpoint.errno.clone(),
     });
-    ClientError { retried: retry_policy::retries(policy, label, error.httpx), ..error }
+    ClientError { retried: policy.retries(of.0, of.1, error.httpx), ..error }
 }
 
 /// A failure that has just been detected; the caller fills in the rest.
@@ -164,7 +166,7 @@ fn unattributed(world: &World, entry: Affected, route: Route) -> Failure {
     }
 }
 
-fn party(world: &World, container: Option<&ContainerId>, address: SocketAddr, task: Option<&Task>) -> Party {
+pub fn party(world: &World, container: Option<&ContainerId>, address: SocketAddr, task: Option<&Task>) -> Party {
     let container = container.and_then(|id| world.containers.get(id));
     let pid = task.map(|task| task.pid);
     // A process may have renamed itself since it opened the socket.

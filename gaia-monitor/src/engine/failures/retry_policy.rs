@@ -1,16 +1,8 @@
-//! Retry policies: whether a client's own code retries an error class, and the label by which policies and metrics know
-//! the client.
+//! The labels by which retry policies and metrics know clients and servers.
 
 use crate::engine::world::World;
 use crate::model::ids::{ContainerId, Cookie};
-use crate::model::incident::{EXTERNAL, HOST, HttpxClass};
-use crate::model::settings::Policy;
-
-/// Whether the policy of a client retries a class. `service`: the label of the client, see [`client_label`].
-#[must_use]
-pub fn retries(policy: &Policy, service: &str, class: HttpxClass) -> bool {
-    policy.services.get(service).unwrap_or(&policy.default).contains(&class)
-}
+use crate::model::incident::{EXTERNAL, HOST};
 
 /// The label of an endpoint: the service of its container, or `host`.
 #[must_use]

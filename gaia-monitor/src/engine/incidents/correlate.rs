@@ -199,7 +199,9 @@ impl Engine {
     fn reset_after_fin(&mut self, at: Stamp, id: FailureId, detected: Detected, effects: &mut Vec<Effect>) {
         let Some(endpoint) = self.world.sockets.get(detected.client) else { return };
         let Some(failure) = self.failures.get(id) else { return };
-        let error = record::socket_error(endpoint, detected, &self.client_label(failure), &self.settings.policy);
+        let client = self.client_label(failure);
+        let server = retry_policy::service_label(&self.world, failure.route.container.as_ref());
+        let error = record::socket_error(endpoint, detected, (&client, &server), &self.settings.policy);
         // A client that has sent its request reads the end of the stream, whatever comes behind it.
         let met = if error.detail == Some(Detail::ResetAfterFin) { at } else { failure.at() };
         // The class is counted with the case, so the failure leaves before its class changes.

@@ -10,7 +10,7 @@ use crate::engine::failures::{failed_lookup, record};
 use crate::engine::types::ids::{CaseId, FailureId};
 use crate::engine::world::World;
 use crate::engine::world::dns::lookups::LookupId;
-use crate::model::settings::Policy;
+use crate::model::policy::Policy;
 use crate::model::time::Utc;
 
 use super::binding;

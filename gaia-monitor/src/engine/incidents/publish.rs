@@ -133,6 +133,7 @@ impl Engine {
             if !is_same {
                 case.published_at = now;
                 case.published = Some(revision.clone());
+                self.stories.published(id, &revision.id);
                 effects.push(Effect::Incident(Box::new(revision)));
             }
         }

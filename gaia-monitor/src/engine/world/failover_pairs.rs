@@ -7,6 +7,7 @@
 
 use crate::model::candidate;
 use crate::model::event::DeclaredEndpoint;
+use crate::model::ids::ContainerId;
 use crate::model::incident::Role;
 
 use crate::engine::world::World;
@@ -25,6 +26,18 @@ impl World {
     #[must_use]
     pub fn role_of(&self, container: &Container) -> Role {
         FailoverPairs::among(&self.containers.all().collect::<Vec<_>>(), &self.names).role_of(container)
+    }
+
+    /// The failover candidate of a container: as its client declares it, as any container does, or by the naming convention.
+    #[must_use]
+    pub fn candidate_of(&self, primary: &Container, client: Option<&ContainerId>) -> Option<ContainerId> {
+        let all = self.containers.all().collect::<Vec<_>>();
+        let pairs = FailoverPairs::among(&all, &self.names);
+        let found = pairs.candidates_of(primary).max_by_key(|(by, candidate)| {
+            let declared_by_client = by.is_some_and(|by| client == Some(&by.info.id));
+            (declared_by_client, by.is_some(), candidate.down.is_none())
+        });
+        found.map(|(_, candidate)| candidate.info.id.clone())
     }
 
     /// Whether `candidate` is the failover candidate of `primary`.
@@ -62,6 +75,17 @@ impl<'a> FailoverPairs<'a> {
             self.refers_to(by, main, primary) && self.refers_to(by, other, candidate)
         };
         self.declared().any(declared) || self.by_naming(primary, candidate)
+    }
+
+    /// The candidates of a container, each with the container that declares it.
+    fn candidates_of(self, primary: &'a Container) -> impl Iterator<Item = (Option<&'a Container>, &'a Container)> {
+        let declared = self.declared().filter(move |(by, main, _)| self.refers_to(by, main, primary));
+        let declared =
+            declared.flat_map(move |(by, _, other)| self.matching(by, other).map(move |found| (Some(by), found)));
+        let named = names_of(primary).map(candidate::candidate_of).collect::<Vec<_>>();
+        let is_named =
+            move |other: &&Container| named.iter().any(|name| has_name(other, name)) && self.by_naming(primary, other);
+        declared.chain(self.all.iter().copied().filter(is_named).map(|found| (None, found)))
     }
 
     /// Declared pairs: the declaring container, and the names of primary and candidate.

@@ -182,6 +182,8 @@ impl World {
             }
             // Published ports alone join both legs of a proxy hop (see `tcp::proxy`).
             Fact::ProxySeen(_) | Fact::InventoryRead { .. } | Fact::Tick => Vec::new(),
+            // Only stories depend on it.
+            Fact::Maintenance(_) => Vec::new(),
             Fact::DnsMessage(message) => self.dns_message(at, message),
             Fact::DnsSocketClosed(closed) => {
                 let changes = self.lookups.socket_closed(at, closed);

@@ -33,7 +33,7 @@ pub use source::Source;
 pub use tcp::{
     ProxySeen, ResetReceived, ResetSent, Socket, SocketError, SocketRead, SocketSeen, TcpState, TcpStateChange,
 };
-pub use traces::{CoreDump, LogLine, LogStream, LogsUnread, MemoryUse};
+pub use traces::{CoreDump, LogLine, LogStream, LogsUnread, MaintenanceSeen, MemoryUse};
 
 use super::ids::{ContainerId, Pid};
 use super::time::Stamp;
@@ -141,6 +141,8 @@ pub enum Fact {
     Memory(MemoryUse),
     /// The core pattern, and the values of its placeholders for one process (`/proc`).
     CoreDump(Box<CoreDump>),
+    /// Whether the maintenance mode of a client is active (a file in its container).
+    Maintenance(MaintenanceSeen),
     // The monitor itself.
     /// Events were lost at a stage before the engine.
     Lost { stage: String, count: u64 },

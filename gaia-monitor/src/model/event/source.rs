@@ -74,7 +74,8 @@ impl Fact {
             | Fact::CrashSite(_)
             | Fact::EngineUsed(_)
             | Fact::Memory(_)
-            | Fact::CoreDump(_) => Source::Process,
+            | Fact::CoreDump(_)
+            | Fact::Maintenance(_) => Source::Process,
             Fact::LinksRead(_) | Fact::Link(_) | Fact::Address(_) | Fact::Neighbour(_) => Source::Link,
             Fact::ContainerSeen(_) | Fact::InventoryRead { .. } | Fact::Docker(_) => Source::Docker,
             Fact::SocketSeen(_) | Fact::ProcessSeen(_) | Fact::ProxySeen(_) => Source::Inventory,

@@ -1,4 +1,4 @@
-//! Facts of enrichment: log lines of containers, memory use, core dumps.
+//! Facts of enrichment: log lines of containers, memory use, core dumps, maintenance mode.
 //!
 //! The engine requests them for an incident (`Effect::Enrich`); none of them opens an incident.
 
@@ -62,4 +62,11 @@ pub struct CoreDump {
     pub uid: Option<u32>,
     /// The group of `/proc/PID`.
     pub gid: Option<u32>,
+}
+
+/// Whether GAIA's maintenance mode is active, by its file in a client's container: its helpers then never ask a fallback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceSeen {
+    pub container: ContainerId,
+    pub active: bool,
 }

@@ -16,13 +16,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+
 pub use limits::Limits;
-pub use read::read;
+pub use read::{JournalLine, read, read_all};
 
 use super::json::Lines;
 use super::queue::{WriteError, Writer};
 use crate::engine::effect::Effect;
-use crate::model::incident::Incident;
 use crate::model::time::{Nanos, Stamp};
 
 /// How often outdated files are removed while no incident is written.
@@ -43,7 +44,7 @@ pub enum JournalError {
     NoJournal { path: PathBuf },
 }
 
-/// Appends every revision of every incident.
+/// Appends every revision of every incident, and every story.
 pub struct Journal<C> {
     directory: PathBuf,
     limits: Limits,
@@ -107,8 +108,8 @@ impl<C: Fn() -> Stamp> Journal<C> {
         files::prune(&self.directory, &self.limits, now).map_err(nothing_lost)
     }
 
-    fn write(&mut self, incident: &Incident) -> Result<(), WriteError> {
-        let line = Lines::<File>::line(incident)?;
+    fn write(&mut self, line: &impl Serialize) -> Result<(), WriteError> {
+        let line = Lines::<File>::line(line)?;
         let now = (self.clock)();
         let rotated = if self.is_due(line.len(), now) { self.rotate(now) } else { Ok(()) };
         self.unsynced = true;
@@ -133,8 +134,11 @@ impl<C: Fn() -> Stamp + Send + 'static> Writer<Arc<Effect>> for Journal<C> {
     }
 
     fn take(&mut self, effect: Arc<Effect>, _lost_before: u64) -> Result<(), WriteError> {
-        let Effect::Incident(incident) = effect.as_ref() else { return Ok(()) };
-        self.write(incident)
+        match effect.as_ref() {
+            Effect::Incident(incident) => self.write(incident),
+            Effect::Story(story) => self.write(story),
+            Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => Ok(()),
+        }
     }
 
     fn idle(&mut self) -> Result<(), WriteError> {

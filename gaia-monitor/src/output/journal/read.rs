@@ -4,16 +4,36 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
+use serde::Deserialize;
+
 use super::{JournalError, files};
-use crate::model::incident::{Incident, SCHEMA};
+use crate::model::incident::{self, Incident};
+use crate::model::story::{self, Story};
 use crate::stderr;
 
-/// Reads a journal, oldest line first. A line that is not an incident of this schema is skipped with a warning, a torn
-/// last line of a file is skipped silently.
+/// A line of a journal.
+pub enum JournalLine {
+    Incident(Box<Incident>),
+    Story(Box<Story>),
+}
+
+/// Reads the incidents of a journal, oldest line first, as [`read_all`] does.
+///
+/// # Errors
+/// As [`read_all`].
+pub fn read(directory: &Path, mut each: impl FnMut(Incident)) -> Result<(), JournalError> {
+    read_all(directory, |line| match line {
+        JournalLine::Incident(incident) => each(*incident),
+        JournalLine::Story(_) => {}
+    })
+}
+
+/// Reads a journal, oldest line first. A line that is no incident or story of these schemas is skipped with a warning, a
+/// torn last line of a file is skipped silently.
 ///
 /// # Errors
 /// The directory or a file in it cannot be read, or it contains no journal.
-pub fn read(directory: &Path, mut each: impl FnMut(Incident)) -> Result<(), JournalError> {
+pub fn read_all(directory: &Path, mut each: impl FnMut(JournalLine)) -> Result<(), JournalError> {
     let trouble = |path: &Path, source| JournalError::Read { path: path.to_owned(), source };
     let all = files::all(directory).map_err(|source| trouble(directory, source))?;
     if all.is_empty() {
@@ -30,7 +50,7 @@ pub fn read(directory: &Path, mut each: impl FnMut(Incident)) -> Result<(), Jour
     Ok(())
 }
 
-fn lines(path: &Path, file: File, each: &mut impl FnMut(Incident)) -> io::Result<()> {
+fn lines(path: &Path, file: File, each: &mut impl FnMut(JournalLine)) -> io::Result<()> {
     let mut file = BufReader::new(file);
     let mut line = Vec::new();
     for number in 1_u64.. {
@@ -38,16 +58,37 @@ fn lines(path: &Path, file: File, each: &mut impl FnMut(Incident)) -> io::Result
         if file.read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        match serde_json::from_slice::<Incident>(&line) {
-            Ok(incident) if incident.schema == SCHEMA => each(incident),
-            Ok(incident) => stderr::warn(format_args!(
-                "{}, line {number} skipped: its schema is {:?}, not {SCHEMA}",
+        match parse(&line) {
+            Ok(Parsed::Line(line)) => each(line),
+            Ok(Parsed::Other(schema)) => stderr::warn(format_args!(
+                "{}, line {number} skipped: its schema is {schema:?}, not {} or {}",
                 path.display(),
-                incident.schema
+                incident::SCHEMA,
+                story::SCHEMA
             )),
             Err(error) if error.is_eof() && line.last() != Some(&b'\n') => {}
             Err(error) => stderr::warn(format_args!("{}, line {number} skipped: {error}", path.display())),
         }
     }
     Ok(())
+}
+
+enum Parsed {
+    Line(JournalLine),
+    /// A line of another schema.
+    Other(String),
+}
+
+#[derive(Deserialize)]
+struct AnyLine {
+    schema: String,
+}
+
+fn parse(line: &[u8]) -> serde_json::Result<Parsed> {
+    let AnyLine { schema } = serde_json::from_slice(line)?;
+    Ok(match schema.as_str() {
+        incident::SCHEMA => Parsed::Line(JournalLine::Incident(serde_json::from_slice(line)?)),
+        story::SCHEMA => Parsed::Line(JournalLine::Story(serde_json::from_slice(line)?)),
+        _ => Parsed::Other(schema),
+    })
 }

@@ -234,7 +234,7 @@ impl Fold for Metrics {
         self.series.advance(seen);
         match effect {
             Effect::Incident(incident) => self.incident(incident, seen),
-            Effect::Explained(_) | Effect::Enrich(_) => {}
+            Effect::Story(_) | Effect::Explained(_) | Effect::Enrich(_) => {}
             Effect::Count(counted) => self.counted(counted),
         }
     }

@@ -4,21 +4,22 @@ use super::clients;
 use super::style::{Page, Tone};
 use crate::engine::causes::{self, Severity};
 use crate::model::incident::{CauseKind, Condition, Incident, Role, Sender, State, TimelineEntry, Via, name_of};
+use crate::model::policy::Policy;
 use crate::text::{self, counted, harmless, moment_fact, offset, span};
 
 /// Timeline entries that a block shows, at the beginning and at the end. The JSON has all of them.
 const TIMELINE_HEAD: usize = 24;
 const TIMELINE_TAIL: usize = 12;
 
-/// The whole incident.
-pub fn whole(page: &mut Page, incident: &Incident) {
+/// The whole incident; `policy`: the policies of the clients.
+pub fn whole(page: &mut Page, incident: &Incident, policy: &Policy) {
     page.end_line();
     page.put(tone(incident.cause.kind), "● ").put(Tone::Strong, &harmless(&incident.cause.summary)).end_line();
     page.label("when").put(Tone::Strong, &incident.moment.at.to_string());
     page.put(Tone::Plain, "  ").put(Tone::Quiet, moment_fact(incident.moment.fact)).end_line();
     why(page, incident);
     about(page, incident);
-    clients::rows(page, incident, &incident.affected);
+    clients::rows(page, incident, &incident.affected, policy);
     timeline(page, &incident.timeline, incident.timeline_left_out);
     for (index, alternative) in incident.alternatives.iter().enumerate() {
         page.label(if index == 0 { "rejected" } else { "" });

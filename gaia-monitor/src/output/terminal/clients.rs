@@ -1,7 +1,8 @@
 //! The errors of the clients, equal ones grouped, and whether the client's policy retries each.
 
 use super::style::{Page, Tone};
-use crate::model::incident::{Affected, ClientError, Hop, HttpxClass, Incident, name_of};
+use crate::model::incident::{Affected, ClientError, HOST, Hop, HttpxClass, Incident, name_of};
+use crate::model::policy::Policy;
 use crate::model::time::Nanos;
 use crate::text::{counted, harmless, offset, party, party_at, phase};
 
@@ -16,7 +17,7 @@ struct Group<'a> {
 }
 
 /// The rows of `entries`: all of the incident's, or the new ones.
-pub fn rows(page: &mut Page, incident: &Incident, entries: &[Affected]) {
+pub fn rows(page: &mut Page, incident: &Incident, entries: &[Affected], policy: &Policy) {
     page.label("clients");
     if incident.affected_total == 0 && entries.is_empty() {
         page.put(Tone::Plain, "no connection broken").end_line();
@@ -26,7 +27,7 @@ pub fn rows(page: &mut Page, incident: &Incident, entries: &[Affected]) {
     let groups = grouped(entries);
     for group in groups.iter().take(GROUPS) {
         connection(page, incident, group);
-        error(page, incident, group);
+        error(page, incident, group, policy);
     }
     let shown: u64 = groups.iter().take(GROUPS).map(|group| group.count).sum();
     let more = (entries.len() as u64).saturating_sub(shown);
@@ -98,7 +99,7 @@ fn hop(hop: &Hop) -> String {
     }
 }
 
-fn error(page: &mut Page, incident: &Incident, group: &Group<'_>) {
+fn error(page: &mut Page, incident: &Incident, group: &Group<'_>, policies: &Policy) {
     let error = &group.first.client_error;
     page.label("");
     if error.httpx == HttpxClass::None {
@@ -114,21 +115,25 @@ fn error(page: &mut Page, incident: &Incident, group: &Group<'_>) {
     page.put(if error.retried { Tone::Caution } else { Tone::Alarm }, &format!("  {}", name_of(&error.httpx)));
     page.put(Tone::Plain, &format!("{} {}", particulars(error), phase(error.phase))).end_line();
     page.label("");
-    let client = party(&group.first.client);
     let class = name_of(&error.httpx);
+    let policy = policy_text(group.first, policies);
     if error.retried {
-        page.put(Tone::Good, &format!("  retried: the policy of {client} retries {class}")).end_line();
+        page.put(Tone::Good, &format!("  would be retried under {policy}")).end_line();
     } else {
-        let lost = match group.count {
-            1 => "this call fails".to_owned(),
-            count => format!("these {count} calls fail"),
-        };
-        page.put(Tone::Alarm, "  NOT RETRIED");
-        page.put(
-            Tone::Plain,
-            &format!(": the policy of {client} does not list {class}; {lost} without retry or failover"),
-        );
+        // What the client's own code does with it is not observed here; stories are.
+        page.put(Tone::Alarm, "  NOT RETRIED")
+            .put(Tone::Plain, &format!(" under {policy}, which does not list {class}"));
         page.end_line();
+    }
+}
+
+/// The policy by which `retried` was decided: nothing in a packet shows the code of a client.
+fn policy_text(entry: &Affected, policies: &Policy) -> String {
+    let client = entry.client.service_label().unwrap_or(HOST);
+    let server = entry.server.service_label().unwrap_or(HOST);
+    match policies.own(client, server) {
+        Some(_) => format!("the policy of {}", harmless(client)),
+        None => "the default policy".to_owned(),
     }
 }
 

@@ -15,6 +15,9 @@ use super::queue::{WriteError, Writer};
 use crate::engine::effect::Effect;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Affected, Incident, State, TimelineEntry, name_of};
+use crate::model::policy::Policy;
+use crate::model::story::Story;
+use crate::story;
 use crate::text;
 use style::{Page, Tone};
 
@@ -31,13 +34,14 @@ pub struct Terminal<W> {
     output: W,
     colour: bool,
     explain: bool,
+    policy: Policy,
     /// What was last printed of each incident that can still change.
     printed: BTreeMap<IncidentId, Incident>,
 }
 
 impl<W: Write> Terminal<W> {
-    pub fn new(output: W, colour: bool, explain: bool) -> Self {
-        Self { output, colour, explain, printed: BTreeMap::new() }
+    pub fn new(output: W, colour: bool, explain: bool, policy: Policy) -> Self {
+        Self { output, colour, explain, policy, printed: BTreeMap::new() }
     }
 
     /// Puts what is new in this revision on the page.
@@ -54,10 +58,10 @@ impl<W: Write> Terminal<W> {
         };
         let mut remembered = incident.clone();
         if print {
-            block::whole(page, incident);
+            block::whole(page, incident, &self.policy);
         } else if let Some(before) = before
             && incident.state != State::Withdrawn
-            && !news(page, &before, incident)
+            && !news(page, &before, incident, &self.policy)
         {
             // The revision that prints them compares with these.
             remembered.timeline = before.timeline;
@@ -98,6 +102,7 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for Terminal<W> {
         left_out(&mut page, lost_before);
         match effect.as_ref() {
             Effect::Incident(incident) => self.render(&mut page, incident),
+            Effect::Story(story) => request(&mut page, story),
             Effect::Explained(explanation) => {
                 if self.explain {
                     page.put(Tone::Quiet, &format!("· {}", text::harmless(&explanation.to_string()))).end_line();
@@ -113,6 +118,14 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for Terminal<W> {
         left_out(&mut page, lost);
         self.write(page)
     }
+}
+
+/// A request that is over, on one line.
+fn request(page: &mut Page, story: &Story) {
+    let tone = if story::caller_got_error(story) { Tone::Alarm } else { Tone::Good };
+    page.put(tone, "◆ ").put(Tone::Plain, &text::harmless(&story::sentence(story)));
+    let took = text::span(story.ended_at.0.since(story.begun_at.0));
+    page.put(Tone::Quiet, &format!("  {} for {took} · {}", story.begun_at, text::harmless(&story.id))).end_line();
 }
 
 fn left_out(page: &mut Page, lost: u64) {
@@ -149,7 +162,7 @@ fn withdrawn(page: &mut Page, incident: &Incident) {
 }
 
 /// Prints what a revision adds to the printed one; `false`: the additions wait for a later revision.
-fn news(page: &mut Page, before: &Incident, now: &Incident) -> bool {
+fn news(page: &mut Page, before: &Incident, now: &Incident, policy: &Policy) -> bool {
     let clients: Vec<Affected> =
         now.affected.iter().filter(|entry| !before.affected.iter().any(|old| is_same(old, entry))).cloned().collect();
     let more_broken = now.affected_total > before.affected_total;
@@ -161,7 +174,7 @@ fn news(page: &mut Page, before: &Incident, now: &Incident) -> bool {
                 return false;
             }
             heading(page, now, block::state_text(now.state));
-            clients::rows(page, now, &clients);
+            clients::rows(page, now, &clients, policy);
             return false;
         }
         State::Settled | State::Closed => {}
@@ -181,7 +194,7 @@ fn news(page: &mut Page, before: &Incident, now: &Incident) -> bool {
         block::why(page, now);
     }
     if !clients.is_empty() || more_broken {
-        clients::rows(page, now, &clients);
+        clients::rows(page, now, &clients, policy);
     }
     block::timeline(page, &timeline, 0);
     true
