@@ -4,15 +4,13 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use serde::de::value::{Error as ValueError, StrDeserializer};
-use serde::de::{DeserializeOwned, IntoDeserializer};
 
 use crate::assets::Asset;
 use crate::config::Output;
 #[cfg(feature = "live")]
 use crate::config::{Age, Config, FailOn, Seconds, Size};
+use crate::explain::ErrorName;
 use crate::explain::when::When;
-use crate::model::incident::HttpxClass;
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -199,6 +197,8 @@ today. Incidents up to a minute before that time are considered, the closest fir
 Examples:
   gaia-monitor explain --journal /var/lib/gaia-monitor --at 14:02:11 --error ReadError
   gaia-monitor explain --recording gaia.rec --client gaia-web --server gaia-core
+  gaia-monitor explain --journal DIR --error requests.exceptions.ChunkedEncodingError
+  docker logs web 2>&1 | tail -1 | gaia-monitor explain --journal DIR -
   gaia-monitor explain --journal DIR --output json | jq .moment";
 
 #[derive(Debug, Args)]
@@ -222,9 +222,12 @@ pub struct Explain {
     /// Container or service that was called, or that failed
     #[arg(long, value_name = "NAME")]
     pub server: Option<String>,
-    /// Class of the error, as httpx names it
-    #[arg(long, value_name = "CLASS", value_parser = by_name::<HttpxClass>)]
-    pub error: Option<HttpxClass>,
+    /// Class of the error, as httpx names it, or the name that another client logs (requests, urllib3, aiohttp, Node, Go, curl)
+    #[arg(long, value_name = "CLASS")]
+    pub error: Option<ErrorName>,
+    /// Read a log line or traceback from standard input: its error and time are searched for
+    #[arg(value_name = "-", value_parser = ["-"])]
+    pub stdin: Option<String>,
     /// Format of standard output
     #[arg(long, value_enum, default_value_t = Output::Pretty)]
     pub output: Output,
@@ -302,10 +305,4 @@ impl ValueEnum for Output {
         };
         Some(PossibleValue::new(name).help(help))
     }
-}
-
-/// Parses a value of the contract by its name in the JSON.
-fn by_name<T: DeserializeOwned>(name: &str) -> Result<T, String> {
-    let name: StrDeserializer<'_, ValueError> = name.into_deserializer();
-    T::deserialize(name).map_err(|error| error.to_string())
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use gaia_monitor::engine::causes::{PRECEDENCE, Row, Step};
+use gaia_monitor::model::incident::HttpxClass;
+use gaia_monitor::wire::log_line;
 use gaia_monitor_tests::host;
 
 const DECISIONS: &str = "gaia-monitor/docs/decisions.md";
@@ -194,4 +196,30 @@ fn wrapped(text: &str, indent: &str) -> String {
     }
     lines.push(line);
     lines.join("\n")
+}
+
+/// The table of names in stories.md is what `explain --error` accepts: each name leads to the class of httpx in its column.
+#[test]
+fn names_of_other_clients_lead_to_the_class_of_their_column() {
+    let page = read("gaia-monitor/docs/stories.md");
+    let (_, table) = page.split_once("| client | FIN before a byte").expect("the table of names");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| "))
+        .map(|row| row.trim_end_matches(" |").split(" | ").skip(1).collect())
+        .collect();
+    let httpx = rows.first().expect("the row of httpx").clone();
+    assert!(rows.len() >= 8, "{rows:?}");
+    for row in &rows {
+        for (name, class) in row.iter().zip(&httpx) {
+            let class: HttpxClass = serde_json::from_value((*class).into()).expect(class);
+            let classes = log_line::classes_of(name).unwrap_or_else(|| panic!("explain --error rejects {name}"));
+            assert!(classes.contains(&class), "{name} is not {class:?}");
+            assert!(
+                log_line::classes_of(&format!("some.module.{name}")).is_some() || name.parse::<u16>().is_ok(),
+                "{name}"
+            );
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `explain`: finds the incident that explains an error, in a journal or in a recording.
 
+use std::io::Read;
 use std::path::Path;
 
 use super::print;
@@ -8,7 +9,8 @@ use crate::config::{Config, Output};
 use crate::driver::Driver;
 use crate::engine::effect::Effect;
 use crate::exit::{CommandFailure, Exit};
-use crate::explain::{self, IncidentIndex, Match, SearchQuery, rank};
+use crate::explain::when::{self, When};
+use crate::explain::{self, ErrorName, IncidentIndex, Match, SearchQuery, rank};
 use crate::model::incident::name_of;
 use crate::model::policy::Policy;
 use crate::model::story::Story;
@@ -23,9 +25,12 @@ use crate::recording::reader::Reader;
 use crate::stderr;
 use crate::story::Sentences;
 use crate::text::{counted, harmless};
+use crate::wire::log_line;
 
 /// Incidents that are printed whole; further ones are a line each.
 const WHOLE: usize = 3;
+/// A traceback has some ten thousand bytes.
+const LOG_BYTES: u64 = 1 << 20;
 /// Kinds of request stories that are printed.
 const STORIES: usize = 10;
 
@@ -47,11 +52,16 @@ pub fn explain(args: Explain) -> Result<Exit, CommandFailure> {
             return Err(CommandFailure::new(Exit::Usage, "no source: pass --journal DIR or --recording FILE"));
         }
     };
+    let logged = match args.stdin {
+        Some(_) => Some(read_log()?),
+        None => None,
+    };
+    let (logged_at, logged_error) = logged.map_or((None, None), |logged| (logged.at, logged.error));
     let query = SearchQuery {
-        at: args.at.map(|when| when.window(now)),
+        at: args.at.or(logged_at).map(|when| when.window(now)),
         client: args.client,
         server: args.server,
-        error: args.error,
+        error: args.error.or(logged_error),
     };
     let matches = rank(&index, &query);
     if matches.is_empty() {
@@ -63,6 +73,28 @@ pub fn explain(args: Explain) -> Result<Exit, CommandFailure> {
         Output::Json => json(&matches, &stories)?,
     })?;
     Ok(Exit::Ok)
+}
+
+/// What a log line or a traceback on standard input says: its last error, and the first time in it.
+struct Logged {
+    at: Option<When>,
+    error: Option<ErrorName>,
+}
+
+fn read_log() -> Result<Logged, CommandFailure> {
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().lock().take(LOG_BYTES).read_to_end(&mut bytes);
+    read.map_err(|error| CommandFailure::new(Exit::Usage, format_args!("cannot read standard input: {error}")))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let classes = log_line::classes_in(&text);
+    if classes.is_empty() {
+        return Err(CommandFailure::new(
+            Exit::Usage,
+            "standard input names no error of a known client; pass a log line or traceback, or use --error and --at",
+        ));
+    }
+    let name = classes.iter().map(name_of).collect::<Vec<_>>().join(" or ");
+    Ok(Logged { at: when::in_log(&text), error: Some(ErrorName { name, classes }) })
 }
 
 /// The clients' policies, which a journal does not contain.
@@ -165,7 +197,7 @@ fn nothing(index: &IncidentIndex, query: &SearchQuery) -> String {
     options.extend(query.at.map(|window| format!("--at {}", window.from)));
     options.extend(query.client.as_ref().map(|name| format!("--client {name}")));
     options.extend(query.server.as_ref().map(|name| format!("--server {name}")));
-    options.extend(query.error.map(|class| format!("--error {}", name_of(&class))));
+    options.extend(query.error.as_ref().map(|error| format!("--error {}", error.name)));
     let query = if options.is_empty() { "everything".to_owned() } else { options.join(" ") };
     let count = index.incidents().count() as u64;
     match index.span() {

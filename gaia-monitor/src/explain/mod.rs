@@ -6,6 +6,7 @@ pub mod when;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Affected, Confidence, HttpxClass, Incident, Party, State, name_of};
@@ -13,6 +14,7 @@ use crate::model::story::Story;
 use crate::model::time::{Nanos, Stamp};
 use crate::story;
 use crate::text::{party, span};
+use crate::wire::log_line;
 use when::Window;
 
 /// How far before the requested time a fact may lie: a log line comes after its error, and a helper that retries logs
@@ -31,7 +33,35 @@ pub struct SearchQuery {
     pub at: Option<Window>,
     pub client: Option<String>,
     pub server: Option<String>,
-    pub error: Option<HttpxClass>,
+    /// One of these classes.
+    pub error: Option<ErrorName>,
+}
+
+/// An error as a client names it, and the httpx classes that it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorName {
+    pub name: String,
+    pub classes: Vec<HttpxClass>,
+}
+
+impl From<HttpxClass> for ErrorName {
+    fn from(class: HttpxClass) -> Self {
+        Self { name: name_of(&class), classes: vec![class] }
+    }
+}
+
+impl FromStr for ErrorName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match log_line::classes_of(text) {
+            Some(classes) => Ok(Self { name: text.to_owned(), classes: classes.to_vec() }),
+            None => Err(format!(
+                "{text:?} is no error of a known client: write a class of httpx (ReadError …), or a name of requests, \
+                 urllib3, aiohttp, http.client, Node, Go or curl; docs/stories.md lists them"
+            )),
+        }
+    }
 }
 
 /// The last revision of every incident, and every story.
@@ -111,7 +141,10 @@ fn match_incident<'a>(incident: &'a Incident, query: &SearchQuery) -> Option<Mat
     // Of unlisted connections, only the classes are known.
     let unlisted = incident.affected_total > incident.affected.len() as u64
         && query.client.is_none()
-        && query.error.is_none_or(|class| incident.affected_by_class.contains_key(&class))
+        && query
+            .error
+            .as_ref()
+            .is_none_or(|error| error.classes.iter().any(|class| incident.affected_by_class.contains_key(class)))
         && (query.server.is_none() || is_subject);
     let matches = if by_connection {
         !entries.is_empty() || unlisted
@@ -142,7 +175,9 @@ fn matches_query(entry: &Affected, query: &SearchQuery, is_subject: bool) -> boo
     let error = &entry.client_error;
     query.client.as_ref().is_none_or(|name| is_named(&entry.client, name))
         && (is_subject || query.server.as_ref().is_none_or(|name| is_named(&entry.server, name)))
-        && query.error.is_none_or(|class| error.httpx == class || error.also_possible == Some(class))
+        && query.error.as_ref().is_none_or(|wanted| {
+            wanted.classes.iter().any(|class| error.httpx == *class || error.also_possible == Some(*class))
+        })
 }
 
 /// By container, by service, or (without a container) by command or by the label in metrics.

@@ -1,7 +1,7 @@
 //! Ranking of hand-made incidents.
 
 use super::when::{When, Window};
-use super::{IncidentIndex, SearchQuery, rank};
+use super::{ErrorName, IncidentIndex, SearchQuery, rank};
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Condition, ConditionKind, Confidence, HttpxClass, Incident, State};
 use crate::model::time::{Nanos, Stamp, Utc};
@@ -85,7 +85,7 @@ fn requires_names_and_class_of_one_connection() {
         at: None,
         client: Some(client.to_owned()),
         server: Some(server.to_owned()),
-        error: Some(error),
+        error: Some(ErrorName::from(error)),
     };
     assert_eq!(ids(&index, &query("gaia-web", "Gaia-Core-Candidate", HttpxClass::ReadError)), ["a"]);
     assert!(ids(&index, &query("gaia-mcp", "gaia-core-candidate", HttpxClass::ReadError)).is_empty());
@@ -119,8 +119,11 @@ fn finds_an_unlisted_error_by_its_class() {
     crowd.affected_total = 300;
     crowd.affected_by_class.insert(HttpxClass::ConnectError, 298);
     let index = index([crowd]);
-    let query =
-        SearchQuery { at: at(Nanos::from_secs(1)), error: Some(HttpxClass::ConnectError), ..SearchQuery::default() };
+    let query = SearchQuery {
+        at: at(Nanos::from_secs(1)),
+        error: Some(HttpxClass::ConnectError.into()),
+        ..SearchQuery::default()
+    };
     assert_eq!(ids(&index, &query), ["a"]);
 }
 

@@ -4,6 +4,8 @@ use std::str::FromStr;
 
 use crate::model::time::{Nanos, Stamp};
 
+/// Words of a log line that may be its time; a prefix of Compose or a level may come before.
+const WORDS: usize = 6;
 const DAY: i64 = 86_400_000_000_000;
 
 /// A typed time. It covers the unit of its last digit: `14:02:11` is that whole second.
@@ -68,6 +70,18 @@ impl FromStr for When {
     }
 }
 
+/// The first time in a log line or traceback: at the beginning of one of its lines, or after an opening bracket.
+#[must_use]
+pub fn in_log(text: &str) -> Option<When> {
+    text.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().take(WORDS).collect();
+        let trimmed = |word: &str| word.trim_matches(['[', ']', '(', ')', '"']).trim_end_matches(':').to_owned();
+        let pairs = words.windows(2).map(|pair| format!("{} {}", trimmed(pair[0]), trimmed(pair[1])));
+        let all: Vec<String> = pairs.chain(words.iter().map(|word| trimmed(word))).collect();
+        all.iter().find_map(|word| word.parse().ok())
+    })
+}
+
 /// The unit of the last typed digit, in nanoseconds.
 fn precision(text: &str) -> i64 {
     if let Some((_, fraction)) = text.split_once('.') {
@@ -108,6 +122,19 @@ mod tests {
         for (text, from, length) in cases {
             assert_eq!(window(text), (from.to_owned(), length), "{text}");
         }
+    }
+
+    #[test]
+    fn finds_the_time_of_a_log_line() {
+        let found = |text: &str| super::in_log(text).map(|when| when.window(NOON.parse().unwrap()).from.to_string());
+        for (line, from) in [
+            ("2025-11-25 11:02:11,500 WARNING HA fallback failed (ReadError)", "2025-11-25T11:02:11.500000000Z"),
+            ("web_1  | [2025-11-25T11:02:11Z] ERROR httpx.ReadError", "2025-11-25T11:02:11.000000000Z"),
+            ("Traceback:\n11:02:11 ERROR: ReadError", "2025-11-25T11:02:11.000000000Z"),
+        ] {
+            assert_eq!(found(line).as_deref(), Some(from), "{line}");
+        }
+        assert_eq!(found("httpx.ReadError"), None);
     }
 
     #[test]

@@ -52,8 +52,10 @@ pub struct Named {
 
 use HttpxClass::{ConnectError, ConnectTimeout, ReadError, ReadTimeout, RemoteProtocolError, WriteError, WriteTimeout};
 
-/// httpx's own names (httpcore's are the same), then those of requests.
-const NAMES: [Named; 10] = [
+/// The names that clients log, whatever module is written before them; docs/stories.md lists them by library, measured with
+/// the real ones.
+pub const NAMES: [Named; 38] = [
+    // httpx; httpcore's are the same.
     Named { name: "ConnectError", classes: &[ConnectError] },
     Named { name: "ConnectTimeout", classes: &[ConnectTimeout] },
     Named { name: "ReadError", classes: &[ReadError] },
@@ -61,11 +63,91 @@ const NAMES: [Named; 10] = [
     Named { name: "WriteError", classes: &[WriteError] },
     Named { name: "WriteTimeout", classes: &[WriteTimeout] },
     Named { name: "RemoteProtocolError", classes: &[RemoteProtocolError] },
-    // requests has one class for a refused or failed connect, a reset and a dropped response.
+    // requests and niquests have one class for a failed connect, a reset and a missing response.
     Named { name: "ConnectionError", classes: &[ConnectError, ReadError, RemoteProtocolError, WriteError] },
     Named { name: "ChunkedEncodingError", classes: &[RemoteProtocolError, ReadError] },
+    // urllib3.
+    Named { name: "MaxRetryError", classes: ANY },
+    Named { name: "NewConnectionError", classes: &[ConnectError] },
+    Named { name: "NameResolutionError", classes: &[ConnectError] },
+    Named { name: "ConnectTimeoutError", classes: &[ConnectTimeout] },
+    Named { name: "ReadTimeoutError", classes: &[ReadTimeout] },
+    Named { name: "ProtocolError", classes: &[RemoteProtocolError, ReadError] },
+    // http.client, and the exceptions of Python itself.
     Named { name: "RemoteDisconnected", classes: &[RemoteProtocolError] },
+    Named { name: "IncompleteRead", classes: &[RemoteProtocolError] },
+    Named { name: "ConnectionRefusedError", classes: &[ConnectError] },
+    Named { name: "ConnectionResetError", classes: &[ReadError] },
+    Named { name: "BrokenPipeError", classes: &[ReadError, WriteError] },
+    Named { name: "gaierror", classes: &[ConnectError] },
+    // aiohttp.
+    Named { name: "ClientConnectorError", classes: &[ConnectError] },
+    Named { name: "ClientConnectorDNSError", classes: &[ConnectError] },
+    Named { name: "ServerDisconnectedError", classes: &[RemoteProtocolError] },
+    Named { name: "ClientOSError", classes: &[ReadError, WriteError] },
+    Named { name: "ClientPayloadError", classes: &[RemoteProtocolError, ReadError] },
+    Named { name: "ServerTimeoutError", classes: &[ConnectTimeout, ReadTimeout] },
+    // tornado.
+    Named { name: "HTTPStreamClosedError", classes: &[RemoteProtocolError] },
+    // Node: undici's code for the other side's close, and the codes of the kernel's errors.
+    Named { name: "UND_ERR_SOCKET", classes: &[RemoteProtocolError] },
+    Named { name: "ECONNREFUSED", classes: &[ConnectError] },
+    Named { name: "ECONNRESET", classes: &[ReadError] },
+    Named { name: "EPIPE", classes: &[ReadError, WriteError] },
+    Named { name: "ENOTFOUND", classes: &[ConnectError] },
+    Named { name: "EAI_AGAIN", classes: &[ConnectError, ConnectTimeout] },
+    // Go.
+    Named { name: "unexpected EOF", classes: &[RemoteProtocolError] },
+    Named { name: "connection reset by peer", classes: &[ReadError] },
+    Named { name: "connection refused", classes: &[ConnectError] },
+    // A bare EOF of Go, after the more special text above.
+    Named { name: "EOF", classes: &[RemoteProtocolError] },
 ];
+
+const ANY: &[HttpxClass] =
+    &[ConnectError, ConnectTimeout, ReadError, ReadTimeout, WriteError, WriteTimeout, RemoteProtocolError];
+
+/// curl's exit codes, as `curl: (52)` or the bare number.
+pub const CURL: [(u16, &[HttpxClass]); 6] = [
+    (6, &[ConnectError]),
+    (7, &[ConnectError]),
+    (18, &[RemoteProtocolError]),
+    (28, &[ConnectTimeout, ReadTimeout]),
+    (52, &[RemoteProtocolError]),
+    (56, &[ReadError]),
+];
+
+/// The httpx classes that a name stands for: with or without its module, or a code of curl (`curl 52`, `52`).
+#[must_use]
+pub fn classes_of(name: &str) -> Option<&'static [HttpxClass]> {
+    let name = name.trim();
+    let code = name.strip_prefix("curl").unwrap_or(name).trim_matches([' ', ':', '(', ')']);
+    if let Ok(code) = code.parse::<u16>() {
+        return CURL.iter().find(|(known, _)| *known == code).map(|(_, classes)| *classes);
+    }
+    let bare = name.rsplit(['.', ':']).next().unwrap_or(name).trim();
+    NAMES.iter().find(|named| named.name.eq_ignore_ascii_case(bare)).map(|named| named.classes)
+}
+
+/// The code in `curl: (52) Empty reply from server`.
+fn curl_classes(text: &str) -> Option<&'static [HttpxClass]> {
+    let (_, rest) = text.split_once("curl: (")?;
+    classes_of(rest.split_once(')')?.0)
+}
+
+/// All classes that a line or a traceback can stand for; of a traceback the last line that names an error counts.
+#[must_use]
+pub fn classes_in(text: &str) -> Vec<HttpxClass> {
+    let of_line = |line: &str| -> Vec<HttpxClass> {
+        let named = named(line);
+        let mut classes: Vec<HttpxClass> = named.iter().flat_map(|named| named.classes).copied().collect();
+        classes.extend(curl_classes(line).into_iter().flatten());
+        classes.sort();
+        classes.dedup();
+        classes
+    };
+    text.lines().rev().map(of_line).find(|classes| !classes.is_empty()).unwrap_or_default()
+}
 
 /// The errors that a line names, as whole words (`httpx.ReadError`, not `MyReadErrors`).
 #[must_use]
@@ -130,7 +212,7 @@ fn skip_sequence(rest: &mut std::str::Chars<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{LENGTH, begins_crash, kept, named};
+    use super::{LENGTH, begins_crash, classes_in, classes_of, kept, named};
     use crate::model::incident::HttpxClass;
 
     fn names(text: &str) -> Vec<&'static str> {
@@ -143,7 +225,7 @@ mod tests {
         assert_eq!(names(line), ["ReadError"]);
         assert_eq!(names("httpx.RemoteProtocolError: Server disconnected"), ["RemoteProtocolError"]);
         assert_eq!(names("requests.exceptions.ConnectionError: ('Connection aborted.'"), ["ConnectionError"]);
-        for other in ["MyReadError", "ReadErrors", "read_error", "ConnectionErrorHandler", "NewConnectionError"] {
+        for other in ["MyReadError", "ReadErrors", "read_error", "ConnectionErrorHandler"] {
             assert!(names(other).is_empty(), "{other}");
         }
         assert_eq!(names("a ReadErrors and a ReadError"), ["ReadError"]);
@@ -153,6 +235,41 @@ mod tests {
     fn maps_an_error_of_requests_to_several_classes() {
         let cut = named("ChunkedEncodingError");
         assert!(cut[0].classes.contains(&HttpxClass::RemoteProtocolError));
+    }
+
+    #[test]
+    fn reads_the_names_of_other_clients_with_and_without_a_module() {
+        use HttpxClass::{ConnectError, ReadError, RemoteProtocolError};
+        for (name, class) in [
+            ("requests.exceptions.ConnectionError", ReadError),
+            ("ChunkedEncodingError", RemoteProtocolError),
+            ("urllib3.exceptions.MaxRetryError", ConnectError),
+            ("http.client.RemoteDisconnected", RemoteProtocolError),
+            ("aiohttp.client_exceptions.ServerDisconnectedError", RemoteProtocolError),
+            ("ClientOSError", ReadError),
+            ("UND_ERR_SOCKET", RemoteProtocolError),
+            ("ECONNRESET", ReadError),
+            ("unexpected EOF", RemoteProtocolError),
+            ("curl 52", RemoteProtocolError),
+            ("curl: (56)", ReadError),
+            ("7", ConnectError),
+            ("readerror", ReadError),
+        ] {
+            assert!(classes_of(name).is_some_and(|classes| classes.contains(&class)), "{name}");
+        }
+        for name in ["", "ReadErr", "httpx", "99", "curl"] {
+            assert_eq!(classes_of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn takes_the_last_error_of_a_traceback() {
+        let text = "ConnectionResetError: [Errno 104] Connection reset by peer\n\nDuring handling:\n\n\
+                    requests.exceptions.ChunkedEncodingError: ('Connection broken')\nwhile serving";
+        assert_eq!(classes_in(text), [HttpxClass::ReadError, HttpxClass::RemoteProtocolError]);
+        assert_eq!(classes_in("curl: (52) Empty reply from server"), [HttpxClass::RemoteProtocolError]);
+        assert_eq!(classes_in("Post \"http://core:6415/x\": EOF"), [HttpxClass::RemoteProtocolError]);
+        assert!(classes_in("all is well").is_empty());
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub struct Stories {
 
 impl Stories {
     /// A case was published under this id.
-    pub fn published(&mut self, case: CaseId, id: &IncidentId) {
-        self.incidents.entry(case).or_insert_with(|| id.clone());
+    pub fn published(&mut self, of: CaseId, id: &IncidentId) {
+        self.incidents.entry(of).or_insert_with(|| id.clone());
         if self.incidents.len() > INCIDENTS_CAP {
             self.incidents.pop_first();
         }
