@@ -83,6 +83,9 @@ impl Stories {
         }
         for id in &of_pair {
             let Some(request) = self.open.get_mut(id) else { continue };
+            if chosen.is_none() && request.is_same_attempt(&to.key, begun) {
+                return;
+            }
             if chosen.is_none_or(|(_, _, chosen)| chosen != *id) {
                 request.rivals = true;
                 request.ambiguous |= request.may_have_been(begun);

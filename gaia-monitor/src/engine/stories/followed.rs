@@ -19,6 +19,8 @@ const GRACE: Nanos = Nanos::from_secs(1);
 const LAG: Nanos = Nanos::from_millis(200);
 /// A library that repeats a request by itself does so at once: measured below 5 ms (aiohttp, urllib3, curl, Go, nginx).
 const AT_ONCE: Nanos = Nanos::from_millis(50);
+/// Another address or search domain of a name is tried at once.
+const NEXT_ADDRESS: Nanos = Nanos::from_millis(100);
 /// From the response of a resolver to the connect.
 const CONNECT_WITHIN: Nanos = Nanos::from_secs(1);
 /// An attempt without an end after this time is forgotten; GAIA's clients have a timeout of 300 s.
@@ -173,6 +175,16 @@ impl FollowedRequest {
     #[must_use]
     pub fn may_have_been(&self, begins: Stamp) -> bool {
         self.dues.iter().any(|due| is_due(*due, begins))
+    }
+
+    /// Whether a lookup or connect that begins at an instant is a further one of the last attempt: another type, search
+    /// domain or address.
+    #[must_use]
+    pub fn is_same_attempt(&self, server: &ServerKey, begins: Stamp) -> bool {
+        let Some(last) = self.attempts.last().filter(|last| last.to.key == *server && !last.requested) else {
+            return false;
+        };
+        last.ended.is_none_or(|ended| begins.since(ended) <= NEXT_ADDRESS)
     }
 
     /// Whether a request that begins at an instant may be a silent repeat of the last attempt: a library repeats what got
