@@ -166,7 +166,7 @@ impl Stories {
                     self.failed(ctx, timers, AttemptKey::Lookup(id), failure.id, effects);
                 }
             }
-            LookupChange::Resumed(_) => {}
+            LookupChange::Resumed(_) | LookupChange::Closed(_) => {}
         }
     }
 
