@@ -24,7 +24,7 @@ async fn main() -> anyhow::Result<()> {
     let reader = SourceThread::start("proc-reader", || Ok(()))?;
     let connected = Connected::default();
     let (source, listing) =
-        Source::start(host.as_deref(), reader, clock.clone(), sender.clone(), filter, connected).await?;
+        Source::start(host.as_deref(), reader, Vec::new(), clock.clone(), sender.clone(), filter, connected).await?;
     let found = inventory::read(&listing, &broker, clock.now());
     eprintln!("inventory {} facts, proxied {:?}, unread {}", found.observations.len(), found.proxied, found.unread);
     sender.send(found.observations);

@@ -245,6 +245,7 @@ async fn event_loop(
     let mut docker: Option<JoinHandle<()>> = None;
     let mut starting = Some(tokio::spawn(start_docker(
         options.docker_host.clone(),
+        options.scope.labels.clone(),
         (broker, reader, inventory),
         clock.clone(),
         sender,
@@ -323,6 +324,7 @@ async fn event_loop(
 /// Reads Docker's listing, then the inventory of what is older than the probe.
 async fn start_docker(
     host: Option<String>,
+    labels: Vec<String>,
     (broker, reader, worker): (Broker, SourceThread, SourceThread),
     clock: Arc<Clock>,
     sender: EventSender,
@@ -333,7 +335,8 @@ async fn start_docker(
     let docker = sender.with_stage("pipeline.docker");
     let engine = docker::socket_path(host.as_deref());
     let (apply, publish) = (filter_updater(filter.clone(), sender.clone(), engine), publisher(filter, sender));
-    let (source, listing) = Source::start(host.as_deref(), reader, clock.clone(), docker, apply, connected).await?;
+    let source = Source::start(host.as_deref(), reader, labels, clock.clone(), docker, apply, connected);
+    let (source, listing) = source.await?;
     let found = worker.run(move || inventory::read(&listing, &broker, clock.now())).await;
     let found = found.map_err(|source| DaemonError::Start { what: "inventory", source })?;
     found.proxied.into_iter().for_each(publish);

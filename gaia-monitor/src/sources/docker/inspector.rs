@@ -51,15 +51,39 @@ pub enum InspectRequest {
 /// other containers must not wait for that.
 type Inspection = Pin<Box<dyn Future<Output = (ContainerId, Result<Option<Inspected>, Error>)> + Send>>;
 
-pub struct Inspector<F> {
+/// What every inspection uses.
+#[derive(Clone)]
+pub struct Means {
     docker: Docker,
     /// May read the processes of containers.
     reader: SourceThread,
+    tree: Option<CgroupTree>,
+    /// Labels of the scope.
+    labels: Arc<[String]>,
+}
+
+impl Means {
+    #[must_use]
+    pub fn new(docker: Docker, reader: SourceThread, labels: Vec<String>) -> Self {
+        Self { docker, reader, tree: CgroupTree::find(), labels: labels.into() }
+    }
+
+    async fn inspect(&self, id: &str) -> Result<Option<Inspected>, Error> {
+        let Some(inspected) = existing(self.docker.inspect_container(id, None).await)? else { return Ok(None) };
+        let tree = self.tree.clone();
+        let read = self.reader.run(move || (first_process(&inspected, tree.as_ref()), inspected)).await;
+        let (first, inspected) = read.map_err(Error::from)?;
+        let seen = container(inspected, &first, &self.labels);
+        Ok(seen.map(|seen| Inspected { seen, cgroup_path: first.cgroup_path }))
+    }
+}
+
+pub struct Inspector<F> {
+    means: Means,
     clock: Arc<Clock>,
     sender: EventSender,
     filter: F,
     requests: mpsc::Receiver<InspectRequest>,
-    tree: Option<CgroupTree>,
     cgroups: Option<Cgroups>,
     ports: Ports,
     /// At most one for each container.
@@ -70,17 +94,15 @@ pub struct Inspector<F> {
 
 impl<F: Fn(FilterChange)> Inspector<F> {
     pub fn new(
-        docker: Docker,
-        reader: SourceThread,
+        means: Means,
         clock: Arc<Clock>,
         sender: EventSender,
         filter: F,
         requests: mpsc::Receiver<InspectRequest>,
     ) -> Self {
-        let tree = CgroupTree::find();
-        let cgroups = tree.as_ref().and_then(Cgroups::watch);
+        let cgroups = means.tree.as_ref().and_then(Cgroups::watch);
         let (ports, in_flight, repeat) = (Ports::default(), FuturesUnordered::new(), BTreeMap::new());
-        Self { docker, reader, clock, sender, filter, requests, tree, cgroups, ports, in_flight, repeat }
+        Self { means, clock, sender, filter, requests, cgroups, ports, in_flight, repeat }
     }
 
     /// Ends when the stream was dropped.
@@ -117,7 +139,7 @@ impl<F: Fn(FilterChange)> Inspector<F> {
                 self.list().await?;
             }
             InspectRequest::Network(name) => {
-                if let Some(network) = existing(self.docker.inspect_network(&name, None).await)? {
+                if let Some(network) = existing(self.means.docker.inspect_network(&name, None).await)? {
                     self.allow(network.driver.as_deref(), network.ipam);
                 }
             }
@@ -145,9 +167,9 @@ impl<F: Fn(FilterChange)> Inspector<F> {
     }
 
     fn begin(&self, id: ContainerId) {
-        let (docker, reader, tree) = (self.docker.clone(), self.reader.clone(), self.tree.clone());
+        let means = self.means.clone();
         self.in_flight.push(Box::pin(async move {
-            let inspected = inspect(&docker, &reader, &id.0, tree.as_ref()).await;
+            let inspected = means.inspect(&id.0).await;
             (id, inspected)
         }));
     }
@@ -173,7 +195,7 @@ impl<F: Fn(FilterChange)> Inspector<F> {
     /// # Errors
     /// When Docker fails to list its networks.
     pub async fn networks(&mut self) -> Result<Vec<IpNet>, Error> {
-        let networks = self.docker.list_networks(None).await?;
+        let networks = self.means.docker.list_networks(None).await?;
         Ok(networks.into_iter().flat_map(|network| self.allow(network.driver.as_deref(), network.ipam)).collect())
     }
 
@@ -186,12 +208,11 @@ impl<F: Fn(FilterChange)> Inspector<F> {
         (self.filter)(FilterChange::WatchEngine);
         let at = self.clock.now();
         let all = ListContainersOptionsBuilder::new().all(true).build();
-        let listed = self.docker.list_containers(Some(all)).await?;
-        let (docker, reader, tree) = (self.docker.clone(), self.reader.clone(), self.tree.clone());
-        let (docker, reader, tree) = (&docker, &reader, tree.as_ref());
+        let listed = self.means.docker.list_containers(Some(all)).await?;
+        let means = &self.means;
         // A container that is removed meanwhile is left out.
         let inspected: Vec<_> = stream::iter(listed.into_iter().filter_map(|container| container.id))
-            .map(|id| async move { inspect(docker, reader, &id, tree).await })
+            .map(|id| async move { means.inspect(&id).await })
             .buffered(CONCURRENT)
             .collect()
             .await;
@@ -251,20 +272,6 @@ async fn update(cgroups: &mut Option<Cgroups>) -> std::io::Result<()> {
 struct Inspected {
     seen: ContainerInfo,
     cgroup_path: Option<PathBuf>,
-}
-
-async fn inspect(
-    docker: &Docker,
-    reader: &SourceThread,
-    id: &str,
-    tree: Option<&CgroupTree>,
-) -> Result<Option<Inspected>, Error> {
-    let Some(inspected) = existing(docker.inspect_container(id, None).await)? else { return Ok(None) };
-    let tree = tree.cloned();
-    let read = reader.run(move || (first_process(&inspected, tree.as_ref()), inspected)).await;
-    let (first, inspected) = read.map_err(Error::from)?;
-    let seen = container(inspected, &first);
-    Ok(seen.map(|seen| Inspected { seen, cgroup_path: first.cgroup_path }))
 }
 
 /// `None` for what no longer exists, which is not an error: events are late.

@@ -10,6 +10,7 @@ mod event;
 mod filter;
 mod inspect;
 mod inspector;
+mod labels;
 mod signal;
 mod stream;
 
@@ -22,7 +23,7 @@ use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
 
 pub use filter::FilterChange;
-use inspector::Inspector;
+use inspector::{Inspector, Means};
 use stream::Stream;
 
 use crate::model::event::ContainerInfo;
@@ -118,13 +119,15 @@ pub struct Source<F> {
 
 impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
     /// Connects and lists: emits `ContainerSeen` for every container, running or not, then `InventoryRead`. The filter
-    /// receives published ports, prefixes and cgroups first. `reader` may read the processes of containers.
+    /// receives published ports, prefixes and cgroups first. `reader` may read the processes of containers. `labels`: those
+    /// of the scope, which are kept.
     ///
     /// # Errors
     /// When Docker cannot be reached, or the listing fails.
     pub async fn start(
         host: Option<&str>,
         reader: SourceThread,
+        labels: Vec<String>,
         clock: Arc<Clock>,
         sender: EventSender,
         filter: F,
@@ -134,7 +137,8 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
         let began = clock.now();
         let docker = connect(host).await?;
         let (queue, requests) = mpsc::channel(REQUESTS);
-        let mut inspector = Inspector::new(docker.clone(), reader, clock.clone(), sender.clone(), filter, requests);
+        let means = Means::new(docker.clone(), reader, labels);
+        let mut inspector = Inspector::new(means, clock.clone(), sender.clone(), filter, requests);
         let failed = |what| {
             let host = address(host);
             move |source| DockerError::Listing { host, what, source }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use bollard::models::{ContainerInspectResponse, EndpointSettings, PortMap};
 
 use super::endpoints::endpoints;
+use super::labels::{self, PROJECT, SERVICE};
 use super::signal;
 use crate::model::event::{ContainerInfo, NetworkAddress, PublishedPort};
 use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
@@ -41,16 +42,16 @@ pub fn first_process(inspected: &ContainerInspectResponse, tree: Option<&CgroupT
     }
 }
 
-/// `None` only for a response without an id, which Docker does not send.
+/// `None` only for a response without an id, which Docker does not send. `scope`: the labels that the scope lists.
 #[must_use]
-pub fn container(inspected: ContainerInspectResponse, first: &FirstProcess) -> Option<ContainerInfo> {
+pub fn container(inspected: ContainerInspectResponse, first: &FirstProcess, scope: &[String]) -> Option<ContainerInfo> {
     let pid = pid(&inspected);
     let id = ContainerId(inspected.id?);
     let state = inspected.state.unwrap_or_default();
     let config = inspected.config.unwrap_or_default();
     let host = inspected.host_config.unwrap_or_default();
     let settings = inspected.network_settings.unwrap_or_default();
-    let labels: std::collections::BTreeMap<_, _> = config.labels.unwrap_or_default().into_iter().collect();
+    let labels = labels::kept(config.labels.unwrap_or_default(), scope);
     let running = state.running.unwrap_or_default();
     let is_init = |program: &str| INITS.contains(&program);
     let program = inspected.path.as_deref().and_then(|path| Path::new(path).file_name()?.to_str());
@@ -69,8 +70,8 @@ pub fn container(inspected: ContainerInspectResponse, first: &FirstProcess) -> O
     Some(ContainerInfo {
         name: inspected.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         image: config.image.or(inspected.image).unwrap_or_default(),
-        project: labels.get("com.docker.compose.project").cloned(),
-        service: labels.get("com.docker.compose.service").cloned(),
+        project: labels.get(PROJECT).cloned(),
+        service: labels.get(SERVICE).cloned(),
         labels,
         running,
         paused: state.paused.unwrap_or_default(),

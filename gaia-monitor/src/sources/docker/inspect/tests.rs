@@ -27,8 +27,11 @@ fn response() -> Value {
         },
         "Config": {
             "Image": "gaia/core:1", "ExposedPorts": {"6415/tcp": {}}, "Entrypoint": null,
-            "Env": ["PATH=/bin", "MCP_ENDPOINT=http://gaia-mcp:8765/jsonrpc", "API_KEY=secret"],
-            "Labels": {"com.docker.compose.project": "gaia", "com.docker.compose.service": "core"}
+            "Env": ["PATH=/bin", "MCP_ENDPOINT=http://user:secret@gaia-mcp:8765/jsonrpc?token=secret#secret", "API_KEY=secret"],
+            "Labels": {
+                "com.docker.compose.project": "gaia", "com.docker.compose.service": "core",
+                "traefik.http.middlewares.auth.basicauth.users": "admin:secret"
+            }
         },
         "NetworkSettings": {
             "Ports": {
@@ -56,7 +59,7 @@ fn read_with(first: &FirstProcess, change: impl FnOnce(&mut Value)) -> Container
     let mut response = response();
     change(&mut response);
     let inspected: ContainerInspectResponse = serde_json::from_value(response).unwrap();
-    container(inspected, first).unwrap()
+    container(inspected, first, &[]).unwrap()
 }
 
 fn port(host_ip: &str, host_port: u16, container_port: u16) -> PublishedPort {
@@ -78,7 +81,10 @@ fn reads_every_field_of_a_running_container() {
     assert_eq!(seen.published, [port("0.0.0.0", 16416, 6415), port("::", 16416, 6415)], "TCP only, in order");
     let mcp = DeclaredEndpoint { prefix: "MCP".into(), fallback: false, host: "gaia-mcp".into(), port: Some(8765) };
     assert_eq!(seen.endpoints, [mcp]);
-    assert!(!format!("{seen:?}").contains("secret"), "no other variable may leave");
+    assert!(
+        !format!("{seen:?}").contains("secret"),
+        "no other label or variable, and no other part of an endpoint may leave"
+    );
 }
 
 #[test]
