@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "live")]
+use crate::access::Access;
 use crate::assets::Asset;
 use crate::config::Output;
 #[cfg(feature = "live")]
@@ -78,6 +80,13 @@ pub struct Run {
     /// Record every event, so that `replay` can judge them again; compressed if the name ends in .zst
     #[arg(long, value_name = "FILE", env = "GAIA_MONITOR_RECORD")]
     pub record: Option<PathBuf>,
+    /// Replace an existing recording
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(env = "GAIA_MONITOR_FORCE")]
+    pub force: Option<bool>,
+    /// Who may read recording and journal, which hold log lines and addresses of every container [default: owner]
+    #[arg(long, value_enum, value_name = "WHO", env = "GAIA_MONITOR_FILE_ACCESS")]
+    pub file_access: Option<Access>,
     /// Serve Prometheus metrics, health and the latest incidents at this address, such as 127.0.0.1:9435
     #[arg(long, value_name = "ADDR", env = "GAIA_MONITOR_LISTEN", value_parser = parse_listen)]
     pub listen: Option<std::net::SocketAddr>,
@@ -150,6 +159,8 @@ impl Run {
         set_option(&mut config.docker_host, self.docker_host.as_ref());
         set(&mut config.output, self.output.as_ref());
         set_option(&mut config.record, self.record.as_ref());
+        set(&mut config.force, self.force.as_ref());
+        set(&mut config.file_access, self.file_access.as_ref());
         set_option(&mut config.listen, self.listen.as_ref());
         set_option(&mut config.ready_file, self.ready_file.as_ref());
         set_option(&mut config.duration, self.duration.as_ref());
@@ -302,6 +313,22 @@ impl ValueEnum for Output {
         let (name, help) = match self {
             Output::Pretty => ("pretty", "Blocks of text, coloured on a terminal"),
             Output::Json => ("json", "JSON lines: one revision of an incident, or one story, a line; nothing else"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
+}
+
+#[cfg(feature = "live")]
+impl ValueEnum for Access {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Access::Owner, Access::Group, Access::All]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Access::Owner => ("owner", "Files 0600, directories 0700"),
+            Access::Group => ("group", "Files 0640, directories 0750"),
+            Access::All => ("all", "Files 0644, directories 0755"),
         };
         Some(PossibleValue::new(name).help(help))
     }

@@ -3,6 +3,7 @@
 //! Facts flow from left to right: `sources` observe, `pipeline` orders, `engine` derives incidents, `output` publishes.
 //! Everything but `sources`, `pipeline` and `daemon` builds without the `live` feature and replays recordings anywhere.
 
+pub mod access;
 pub mod assets;
 pub mod cli;
 pub mod cmd;

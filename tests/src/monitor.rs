@@ -113,7 +113,8 @@ impl Monitor {
         let at_most = options.at_most.unwrap_or(Duration::from_secs(600));
         let mut command = Command::new(options.binary.clone().map_or_else(binary, Ok)?);
         command.args(["run", "--output", "json", "--duration", &at_most.as_secs().to_string()]);
-        command.arg("--record").arg(&recording).arg("--ready-file").arg(&ready_file);
+        // A stage that starts a second monitor replaces the first one's recording.
+        command.arg("--force").arg("--record").arg(&recording).arg("--ready-file").arg(&ready_file);
         for project in &options.projects {
             command.args(["--project", project]);
         }

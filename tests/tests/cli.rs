@@ -94,9 +94,10 @@ fn with_closed_pipe<A: AsRef<OsStr>>(arguments: &[A], close_stderr: bool) -> End
     Ended { code: output.status.code(), stdout: String::new(), stderr: String::from_utf8(output.stderr).unwrap() }
 }
 
+const OVERFLOW_UID: u32 = 65_534;
+
 /// The command as an ordinary user runs it. As root: a copy of the binary in `place`, by uid 65534.
 fn as_ordinary_user<A: AsRef<OsStr>>(place: &Path, arguments: &[A]) -> Ended {
-    const OVERFLOW_UID: u32 = 65_534;
     if !nix::unistd::geteuid().is_root() {
         return run(arguments);
     }

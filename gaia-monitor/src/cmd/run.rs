@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{no_thread, print};
@@ -22,6 +21,7 @@ use crate::output::terminal::{Terminal, stdout_takes_colour};
 use crate::output::unprivileged::Unprivileged;
 use crate::pipeline::clock::Clock;
 use crate::privileges::{self, ThreadRole};
+use crate::recording::file::{CreateError, Creation};
 use crate::recording::format::Header;
 use crate::recording::writer::Writer;
 use crate::serve::pages::Pages;
@@ -75,6 +75,12 @@ pub fn run(args: Run) -> Result<Exit, CommandFailure> {
     Ok(Exit::Ok)
 }
 
+impl From<CreateError> for CommandFailure {
+    fn from(error: CreateError) -> Self {
+        CommandFailure::new(Exit::Usage, error)
+    }
+}
+
 impl From<ListenError> for CommandFailure {
     fn from(error: ListenError) -> Self {
         CommandFailure::new(Exit::Usage, error)
@@ -105,7 +111,7 @@ fn driver(
     let boot = clock.stamp_of_boot(0);
     let mut outputs = Outputs::new(Overflow::Drop);
     if let Some(directory) = &config.journal.directory {
-        let journal = Journal::create(directory, config.journal.limits(), move || clock.now())?;
+        let journal = Journal::create(directory, config.journal.limits(), config.file_access, move || clock.now())?;
         let foreign = privileges::is_foreign(directory);
         outputs.add(Unprivileged::in_directory(journal, foreign)).map_err(no_thread)?;
     }
@@ -128,7 +134,8 @@ fn driver(
     let recording = match &config.record {
         Some(path) => {
             let header = Header::new(kernel(), started_at, boot, settings.clone());
-            Some(Writer::create(path, &header).map_err(|error| cannot_record(path, &error))?)
+            let creation = Creation { force: config.force, access: config.file_access };
+            Some(Writer::create(path, &header, creation)?)
         }
         None => None,
     };
@@ -156,14 +163,4 @@ fn driver(
 fn kernel() -> String {
     nix::sys::utsname::uname()
         .map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
-}
-
-fn cannot_record(path: &Path, error: &io::Error) -> CommandFailure {
-    CommandFailure::new(
-        Exit::Usage,
-        format_args!(
-            "cannot write the recording {}: {error}; give --record a path that can be written",
-            path.display()
-        ),
-    )
 }

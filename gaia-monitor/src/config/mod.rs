@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use policies::{PolicyConfig, PolicyEntry, PolicyTable};
 pub use values::{Age, FailOn, Seconds, Size};
 
+use crate::access::Access;
 use crate::model::settings::{LogSettings, Scope, Settings};
 use crate::output::journal::Limits;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub output: Output,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<PathBuf>,
+    pub force: bool,
+    pub file_access: Access,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! The configuration file.
 
 use super::{Config, FailOn};
+use crate::access::Access;
 use crate::model::incident::{CauseKind, HttpxClass};
 use crate::model::policy::Profile;
 use crate::model::settings::Settings;
@@ -65,7 +66,7 @@ fn a_printed_configuration_reads_back() {
 
 #[test]
 fn the_file_can_set_every_option_of_a_run() {
-    let text = "docker_host = 'unix:///d'\noutput = 'json'\nrecord = 'r'\nready_file = 'f'\nduration = 1.5\n\
+    let text = "docker_host = 'unix:///d'\noutput = 'json'\nrecord = 'r'\nforce = true\nfile_access = 'group'\nready_file = 'f'\nduration = 1.5\n\
                 fail_on = ['any', 'oom_killed']\nlisten = '127.0.0.1:9435'\n[journal]\ndirectory = 'j'\nmax_file_size = '1 MiB'\n\
                 max_file_age = '2h'\nmax_total_size = 5000\nmax_age = '7 days'\n";
     let config = Config::parse("C", text).unwrap();
@@ -73,6 +74,7 @@ fn the_file_can_set_every_option_of_a_run() {
     assert_eq!((limits.file_bytes, limits.total_bytes), (1 << 20, 5000));
     assert_eq!((limits.file_age, limits.age), (Nanos::from_secs(7_200), Nanos::from_secs(7 * 86_400)));
     assert_eq!(config.duration.unwrap().length(), std::time::Duration::from_millis(1_500));
+    assert_eq!((config.force, config.file_access), (true, Access::Group));
     assert_eq!(config.listen.unwrap().port(), 9435);
     assert_eq!(config.fail_on, [FailOn::Any, FailOn::Kind(CauseKind::OomKilled)]);
     assert_eq!(Config::parse("C", &toml::to_string(&config).unwrap()).unwrap(), config);

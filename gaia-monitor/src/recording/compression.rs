@@ -63,6 +63,7 @@ impl Frames {
     }
 }
 
+#[cfg(feature = "live")]
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
@@ -72,6 +73,7 @@ mod tests {
     use crate::model::settings::Settings;
     use crate::model::time::Stamp;
     use crate::output::queue::Writer as _;
+    use crate::recording::file::Creation;
     use crate::recording::format::Header;
     use crate::recording::reader::{Reader, RecordingError};
     use crate::recording::writer::Writer;
@@ -80,7 +82,7 @@ mod tests {
     fn recorded(place: &tempfile::TempDir) -> PathBuf {
         let path = place.path().join("r.jsonl.zst");
         let header = Header::new("6.18.0".into(), Stamp(2), Stamp(1), Settings::default());
-        let mut writer = Writer::create(&path, &header).unwrap();
+        let mut writer = Writer::create(&path, &header, Creation::default()).unwrap();
         for seq in 1..=3 {
             let seen = Stamp(i64::try_from(seq).unwrap() * 2_000_000_000);
             writer.take(Event { seq, seen, at: seen, fact: Fact::Tick }, 0).unwrap();

@@ -3,6 +3,8 @@
 //! Same recording and same version, same bytes out; nothing here depends on the meaning of an event.
 
 mod compression;
+#[cfg(feature = "live")]
+pub mod file;
 pub mod format;
 pub mod play;
 pub mod reader;

@@ -5,12 +5,16 @@
 //! the latest, because a frame of a few lines saves nothing. The file is synced at the end only.
 
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Write};
+#[cfg(feature = "live")]
 use std::path::Path;
 use std::time::Duration;
 
-use super::compression::{self, Frames};
+#[cfg(feature = "live")]
+use super::compression;
+use super::compression::Frames;
+#[cfg(feature = "live")]
+use super::file::{CreateError, Creation, RecordingFile};
 use super::format::{Gap, GapLine, Header};
 use crate::model::event::Event;
 use crate::model::time::{Nanos, Stamp};
@@ -30,24 +34,13 @@ pub const QUEUE: usize = 65_536;
 
 /// Storage of a recording. The second implementation is the tests' disk that runs full.
 pub trait Target: Write + Send + 'static {
+    /// Removes what it held, before the header is written.
+    fn begin(&mut self) -> io::Result<()>;
     /// Truncates to the first `length` bytes.
     fn cut(&mut self, length: u64) -> io::Result<()>;
+    /// Its last name was deleted: what is written to it cannot be read again.
+    fn is_deleted(&self) -> bool;
     fn sync(&mut self) -> io::Result<()>;
-}
-
-impl Target for File {
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        self.set_len(length)?;
-        self.seek(SeekFrom::Start(length)).map(drop)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        match self.sync_data() {
-            // A pipe or a device: nothing to sync.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-            other => other,
-        }
-    }
 }
 
 pub struct Writer<T> {
@@ -71,27 +64,33 @@ pub struct Writer<T> {
     missing: u64,
 }
 
-impl Writer<File> {
+#[cfg(feature = "live")]
+impl Writer<RecordingFile> {
     /// Opens or creates the file; the first event replaces what it held. A name that ends in `.zst` makes it a
     /// compressed recording.
     ///
     /// # Errors
-    /// The file cannot be opened for writing.
-    pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        let frames = if compression::is_named(path) { Some(Frames::new()?) } else { None };
-        Self::new(format!("the recording {}", path.display()), file, frames, header)
+    /// The file cannot be opened for writing, holds a recording already, or another monitor writes to it.
+    pub fn create(path: &Path, header: &Header, creation: Creation) -> Result<Self, CreateError> {
+        let file = RecordingFile::open(path, creation)?;
+        let failed = |source| CreateError::Open { path: path.to_owned(), source };
+        Self::new(format!("the recording {}", path.display()), file, compression::is_named(path), header)
+            .map_err(failed)
     }
 }
 
 impl<T: Target> Writer<T> {
-    fn new(name: String, target: T, frames: Option<Frames>, header: &Header) -> io::Result<Self> {
+    /// `name`: the recording's name in warnings.
+    ///
+    /// # Errors
+    /// No memory for the compression.
+    pub fn new(name: String, target: T, compressed: bool, header: &Header) -> io::Result<Self> {
         let mut line = serde_json::to_vec(header)?;
         line.push(b'\n');
         Ok(Self {
             name,
             target,
-            frames,
+            frames: if compressed { Some(Frames::new()?) } else { None },
             header: Some(line),
             batch: Vec::new(),
             since: None,
@@ -105,13 +104,8 @@ impl<T: Target> Writer<T> {
 
     fn begin(&mut self) -> Result<(), WriteError> {
         let Some(header) = self.header.take() else { return Ok(()) };
-        let written = match self.target.cut(0) {
-            // A pipe or a terminal holds nothing that could be replaced.
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
-            Err(_) | Ok(()) => self.put(&header),
-        };
         // Without its first line it is no recording.
-        written.map_err(WriteError::Closed)
+        self.target.begin().and_then(|()| self.put(&header)).map_err(WriteError::Closed)
     }
 
     /// Writes whole lines in the file's form.
@@ -149,6 +143,12 @@ impl<T: Target> Writer<T> {
     fn write_batch(&mut self) -> Result<(), WriteError> {
         if self.batch.is_empty() {
             return Ok(());
+        }
+        // A second file would lack the events that every later one builds on, so the recording ends here.
+        if self.target.is_deleted() {
+            return Err(WriteError::Closed(io::Error::other(
+                "it was deleted while the monitor wrote to it, and is lost",
+            )));
         }
         let mut batch = std::mem::take(&mut self.batch);
         let written = self.put(&batch);
@@ -226,7 +226,7 @@ mod tests {
     use crate::model::settings::Settings;
     use crate::model::time::Stamp;
     use crate::output::queue::{WriteError, Writer as _};
-    use crate::recording::compression::{self, Frames};
+    use crate::recording::compression;
     use crate::recording::format::Header;
     use crate::recording::reader::{Entry, Reader};
 
@@ -265,6 +265,12 @@ mod tests {
     }
 
     impl Target for Disk {
+        fn begin(&mut self) -> io::Result<()> {
+            self.cut(0)
+        }
+        fn is_deleted(&self) -> bool {
+            false
+        }
         fn cut(&mut self, length: u64) -> io::Result<()> {
             self.0.lock().unwrap().0.truncate(usize::try_from(length).unwrap());
             Ok(())
@@ -294,25 +300,8 @@ mod tests {
         std::iter::from_fn(|| reader.next_entry().unwrap()).collect()
     }
 
-    #[test]
-    fn leaves_an_earlier_recording_alone_when_no_event_came() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("r");
-        std::fs::write(&path, "earlier, and longer than what comes now, however long a header may be".repeat(20))
-            .unwrap();
-        Writer::create(&path, &header()).unwrap().finish(0).unwrap();
-        assert!(std::fs::read_to_string(&path).unwrap().starts_with("earlier"));
-        let mut writer = Writer::create(&path, &header()).unwrap();
-        writer.take(tick(1), 0).unwrap();
-        writer.finish(0).unwrap();
-        let mut reader = Reader::open(&path).unwrap();
-        assert_eq!(reader.next_entry().unwrap(), Some(Entry::Event(Box::new(tick(1)))));
-        assert_eq!(reader.next_entry().unwrap(), None);
-    }
-
     fn writer(disk: &Disk, compressed: bool) -> Writer<Disk> {
-        let frames = compressed.then(|| Frames::new().unwrap());
-        Writer::new("test".into(), disk.clone(), frames, &header()).unwrap()
+        Writer::new("test".into(), disk.clone(), compressed, &header()).unwrap()
     }
 
     #[test]

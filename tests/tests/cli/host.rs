@@ -1,6 +1,8 @@
 //! Commands that need privileges, run without them.
 
-use crate::{as_ordinary_user, lines};
+use std::path::{Path, PathBuf};
+
+use crate::{OVERFLOW_UID, as_ordinary_user, lines};
 
 #[test]
 fn ends_with_3_and_one_sentence_when_an_ordinary_user_runs() {
@@ -9,14 +11,42 @@ fn ends_with_3_and_one_sentence_when_an_ordinary_user_runs() {
     ended.failed_with(3, &["missing CAP_BPF", "run it as root", "gaia-monitor doctor"]);
 }
 
+/// A file with an earlier recording, owned by the ordinary user.
+fn earlier(place: &Path) -> PathBuf {
+    let earlier = place.join("earlier.jsonl");
+    std::fs::write(&earlier, "earlier\n").unwrap();
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&earlier, Some(OVERFLOW_UID), Some(OVERFLOW_UID)).unwrap();
+    }
+    earlier
+}
+
 #[test]
 fn leaves_an_earlier_recording_alone_when_a_run_cannot_start() {
     let place = tempfile::tempdir().unwrap();
-    let earlier = place.path().join("earlier.jsonl");
-    std::fs::write(&earlier, "earlier\n").unwrap();
-    std::fs::set_permissions(&earlier, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-    let ended = as_ordinary_user(place.path(), &["run", "--record", earlier.to_str().unwrap()]);
+    let earlier = earlier(place.path());
+    let ended = as_ordinary_user(place.path(), &["run", "--force", "--record", earlier.to_str().unwrap()]);
     ended.failed_with(3, &["missing CAP_BPF"]);
+    assert_eq!(std::fs::read_to_string(&earlier).unwrap(), "earlier\n");
+}
+
+#[test]
+fn refuses_to_replace_a_recording_without_force() {
+    let place = tempfile::tempdir().unwrap();
+    let earlier = earlier(place.path());
+    let ended = as_ordinary_user(place.path(), &["run", "--record", earlier.to_str().unwrap()]);
+    ended.failed_with(2, &["exists already", "--force"]);
+    assert_eq!(std::fs::read_to_string(&earlier).unwrap(), "earlier\n");
+}
+
+#[test]
+fn refuses_a_recording_that_another_process_writes() {
+    let place = tempfile::tempdir().unwrap();
+    let earlier = earlier(place.path());
+    let held = std::fs::File::open(&earlier).unwrap();
+    held.lock().unwrap();
+    let ended = as_ordinary_user(place.path(), &["run", "--force", "--record", earlier.to_str().unwrap()]);
+    ended.failed_with(2, &["another monitor is writing"]);
     assert_eq!(std::fs::read_to_string(&earlier).unwrap(), "earlier\n");
 }
 

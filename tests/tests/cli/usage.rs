@@ -96,7 +96,7 @@ fn prints_a_configuration_of_file_and_flags_that_reads_back() {
 }
 
 /// Every option of `run` that a file can set: flag, variable, and three different values; the last as TOML prints it.
-const OPTIONS: [(&str, &str, [&str; 3], &str); 17] = [
+const OPTIONS: [(&str, &str, [&str; 3], &str); 19] = [
     ("--docker-host", "DOCKER_HOST", ["unix:///a", "unix:///b", "unix:///c"], "docker_host = \"unix:///c\""),
     ("--output", "GAIA_MONITOR_OUTPUT", ["json", "pretty", "json"], "output = \"json\""),
     (
@@ -106,6 +106,8 @@ const OPTIONS: [(&str, &str, [&str; 3], &str); 17] = [
         "listen = \"127.0.0.1:9435\"",
     ),
     ("--record", "GAIA_MONITOR_RECORD", ["a", "b", "c"], "record = \"c\""),
+    ("--force", "GAIA_MONITOR_FORCE", ["true", "false", "true"], "force = true"),
+    ("--file-access", "GAIA_MONITOR_FILE_ACCESS", ["owner", "all", "group"], "file_access = \"group\""),
     ("--ready-file", "GAIA_MONITOR_READY_FILE", ["a", "b", "c"], "ready_file = \"c\""),
     ("--duration", "GAIA_MONITOR_DURATION", ["1", "2", "3"], "duration = 3.0"),
     ("--fail-on", "GAIA_MONITOR_FAIL_ON", ["any", "unknown", "oom_killed"], "fail_on = [\"oom_killed\"]"),

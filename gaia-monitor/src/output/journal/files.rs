@@ -5,19 +5,21 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::limits::Limits;
+use crate::access::Access;
 use crate::model::time::Stamp;
 
 const PREFIX: &str = "incidents-";
 const ENDING: &str = ".jsonl";
 
 /// Creates a file and locks it until it is dropped.
-pub(super) fn begin(directory: &Path, at: Stamp) -> io::Result<(PathBuf, File)> {
+pub(super) fn begin(directory: &Path, at: Stamp, access: Access) -> io::Result<(PathBuf, File)> {
     let path = directory.join(format!("{PREFIX}{}{ENDING}", at.to_string().replace(['-', ':'], "")));
-    let file = OpenOptions::new().append(true).create_new(true).open(&path)?;
+    let file = access.create_new(OpenOptions::new().append(true), &path)?;
     // Without locks (some network file systems), the limits of a second monitor could remove the file; nothing else.
     let _ = file.try_lock();
     Ok((path, file))
@@ -64,6 +66,17 @@ pub(super) fn prune(directory: &Path, limits: &Limits, now: Stamp) -> io::Result
 fn written(metadata: &std::fs::Metadata) -> Option<Stamp> {
     let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some(Stamp(i64::try_from(since.as_nanos()).ok()?))
+}
+
+/// Whether the path still leads to the open file.
+pub(super) fn is_in_place(path: &Path, file: &File) -> bool {
+    let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+    path.metadata().map(identity).ok().is_some_and(|found| file.metadata().map(identity).is_ok_and(|own| own == found))
+}
+
+/// Whether the last name of the open file was deleted: what it holds ends with the run.
+pub(super) fn is_deleted(file: &File) -> bool {
+    file.metadata().is_ok_and(|found| found.nlink() == 0)
 }
 
 fn is_in_use(path: &Path) -> bool {

@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Journal, JournalError, Limits, files, read};
+use crate::access::Access;
 use crate::engine::effect::Effect;
 use crate::model::ids::IncidentId;
 use crate::model::incident::Incident;
@@ -61,12 +63,12 @@ fn a_run_after_a_crash_begins_a_new_file_and_skips_the_torn_line() {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("a/b");
     let hand = Hand::at(START);
-    let mut first = Journal::create(&directory, Limits::default(), hand.clock()).unwrap();
+    let mut first = Journal::create(&directory, Limits::default(), Access::Owner, hand.clock()).unwrap();
     first.take(effect(1), 0).unwrap();
     first.lines.output().write_all(b"{\"schema\":\"gaia").unwrap();
     drop(first);
     hand.move_by(1);
-    let mut second = Journal::create(&directory, Limits::default(), hand.clock()).unwrap();
+    let mut second = Journal::create(&directory, Limits::default(), Access::Owner, hand.clock()).unwrap();
     second.take(effect(2), 0).unwrap();
     second.finish(0).unwrap();
     assert_eq!(all(&directory), [numbered(1), numbered(2)]);
@@ -76,14 +78,14 @@ fn a_run_after_a_crash_begins_a_new_file_and_skips_the_torn_line() {
 fn a_run_without_incidents_leaves_an_empty_journal() {
     let place = tempfile::tempdir().unwrap();
     assert!(matches!(read(place.path(), |_| ()), Err(JournalError::NoJournal { .. })));
-    Journal::create(place.path(), Limits::default(), || Stamp(0)).unwrap().finish(0).unwrap();
+    Journal::create(place.path(), Limits::default(), Access::Owner, || Stamp(0)).unwrap().finish(0).unwrap();
     assert_eq!(all(place.path()), []);
 }
 
 #[test]
 fn two_runs_never_share_a_file() {
     let place = tempfile::tempdir().unwrap();
-    let create = || Journal::create(place.path(), Limits::default(), || Stamp(0));
+    let create = || Journal::create(place.path(), Limits::default(), Access::Owner, || Stamp(0));
     let _first = create().unwrap();
     assert!(matches!(create(), Err(JournalError::Create { .. })));
 }
@@ -93,7 +95,7 @@ fn rotates_full_files_without_loss() {
     let place = tempfile::tempdir().unwrap();
     let limits = Limits { file_bytes: 3 * length_of_a_line(), ..Limits::default() };
     // The clock does not advance: names must still differ and sort.
-    let journal = Journal::create(place.path(), limits, || Stamp(START)).unwrap();
+    let journal = Journal::create(place.path(), limits, Access::Owner, || Stamp(START)).unwrap();
     let mut queue = OutputQueue::start(journal, Overflow::Block, 4).unwrap();
     (0..100).for_each(|number| queue.push(effect(number)));
     assert_eq!(queue.finish().count, 0);
@@ -107,7 +109,7 @@ fn rotates_full_files_without_loss() {
 fn keeps_a_line_longer_than_the_file_limit() {
     let place = tempfile::tempdir().unwrap();
     let limits = Limits { file_bytes: 1, ..Limits::default() };
-    let mut journal = Journal::create(place.path(), limits, || Stamp(START)).unwrap();
+    let mut journal = Journal::create(place.path(), limits, Access::Owner, || Stamp(START)).unwrap();
     (0..3).for_each(|number| journal.take(effect(number), 0).unwrap());
     assert_eq!((names(place.path()).len(), all(place.path()).len()), (3, 3));
 }
@@ -117,7 +119,7 @@ fn rotates_an_old_file_with_the_next_line() {
     let place = tempfile::tempdir().unwrap();
     let hand = Hand::at(START);
     let limits = Limits { file_age: Nanos(HOUR), ..Limits::default() };
-    let mut journal = Journal::create(place.path(), limits, hand.clock()).unwrap();
+    let mut journal = Journal::create(place.path(), limits, Access::Owner, hand.clock()).unwrap();
     journal.take(effect(1), 0).unwrap();
     hand.move_by(HOUR);
     journal.take(effect(2), 0).unwrap();
@@ -134,7 +136,7 @@ fn keeps_the_order_when_the_clock_is_set_back() {
     let place = tempfile::tempdir().unwrap();
     let hand = Hand::at(START);
     let limits = Limits { file_bytes: 1, ..Limits::default() };
-    let mut journal = Journal::create(place.path(), limits, hand.clock()).unwrap();
+    let mut journal = Journal::create(place.path(), limits, Access::Owner, hand.clock()).unwrap();
     for number in 0..4 {
         journal.take(effect(number), 0).unwrap();
         hand.move_by(-HOUR);
@@ -147,7 +149,7 @@ fn removes_the_oldest_files_beyond_the_total_size() {
     let place = tempfile::tempdir().unwrap();
     let line = length_of_a_line();
     let limits = Limits { file_bytes: 2 * line, total_bytes: 5 * line, ..Limits::default() };
-    let mut journal = Journal::create(place.path(), limits, || Stamp(START)).unwrap();
+    let mut journal = Journal::create(place.path(), limits, Access::Owner, || Stamp(START)).unwrap();
     (0..20).for_each(|number| journal.take(effect(number), 0).unwrap());
     // The total is checked when a file begins: the new one is empty then and grows to its own limit.
     let total: u64 = names(place.path()).iter().map(|file| file.metadata().unwrap().len()).sum();
@@ -169,10 +171,10 @@ fn removes_outdated_files_but_never_a_file_in_use() {
     let unrelated = place.path().join("notes.txt");
     [&old, &unrelated].into_iter().for_each(|path| std::fs::write(path, "").unwrap());
     [&old, &unrelated].into_iter().for_each(|path| written(path, START - 11 * HOUR));
-    let held = Journal::create(place.path(), limits, || Stamp(START - 1)).unwrap();
+    let held = Journal::create(place.path(), limits, Access::Owner, || Stamp(START - 1)).unwrap();
     assert!(!old.exists() && unrelated.exists());
     written(&held.path, START - 11 * HOUR);
-    let mut journal = Journal::create(place.path(), limits, hand.clock()).unwrap();
+    let mut journal = Journal::create(place.path(), limits, Access::Owner, hand.clock()).unwrap();
     assert!(held.path.exists(), "another monitor still writes to it");
     let other = held.path.clone();
     drop(held);
@@ -190,14 +192,87 @@ fn continues_in_the_old_file_and_reports_when_rotation_fails() {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("journal");
     let limits = Limits { file_bytes: 1, ..Limits::default() };
-    let mut journal = Journal::create(&directory, limits, || Stamp(START)).unwrap();
+    let mut journal = Journal::create(&directory, limits, Access::Owner, || Stamp(START)).unwrap();
     journal.take(effect(1), 0).unwrap();
     // The open file stays with the directory; new files cannot be created under the old path.
     let moved = place.path().join("moved");
     std::fs::rename(&directory, &moved).unwrap();
+    std::fs::write(&directory, "").unwrap();
     assert!(matches!(journal.take(effect(2), 0), Err(WriteError::Lost { count: 0, .. })));
+    std::fs::remove_file(&directory).unwrap();
     std::fs::rename(&moved, &directory).unwrap();
     journal.take(effect(3), 0).unwrap();
     assert_eq!(names(&directory).len(), 2);
     assert_eq!(all(&directory), [numbered(1), numbered(2), numbered(3)]);
+}
+
+fn journal_in(directory: &Path) -> Journal<impl Fn() -> Stamp + Send + use<>> {
+    Journal::create(directory, Limits::default(), Access::Owner, || Stamp(START)).unwrap()
+}
+
+fn lost(result: Result<(), WriteError>) -> u64 {
+    match result {
+        Ok(()) => 0,
+        Err(WriteError::Lost { count, .. }) => count,
+        Err(WriteError::Closed(error)) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn begins_again_and_counts_what_a_deleted_directory_held() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("a/journal");
+    let mut journal = journal_in(&directory);
+    (0..3).for_each(|number| journal.take(effect(number), 0).unwrap());
+    std::fs::remove_dir_all(place.path().join("a")).unwrap();
+    assert_eq!(lost(journal.take(effect(3), 0)), 3);
+    assert_eq!(lost(journal.take(effect(4), 0)), 0);
+    assert_eq!(all(&directory), [numbered(3), numbered(4)]);
+    assert_eq!(directory.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(journal.path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn notices_a_deleted_file_without_an_incident() {
+    let place = tempfile::tempdir().unwrap();
+    let mut journal = journal_in(place.path());
+    journal.take(effect(1), 0).unwrap();
+    std::fs::remove_file(&journal.path).unwrap();
+    assert_eq!(lost(journal.idle()), 1);
+    assert_eq!((lost(journal.idle()), names(place.path()).len()), (0, 1));
+}
+
+#[test]
+fn begins_again_without_a_loss_when_file_or_directory_was_moved() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("journal");
+    let mut journal = journal_in(&directory);
+    journal.take(effect(1), 0).unwrap();
+    let (file, aside) = (place.path().join("incidents-0.jsonl"), place.path().join("aside"));
+    std::fs::rename(&journal.path, &file).unwrap();
+    assert_eq!(lost(journal.take(effect(2), 0)), 0);
+    std::fs::rename(&directory, &aside).unwrap();
+    assert_eq!(lost(journal.take(effect(3), 0)), 0);
+    assert_eq!((all(place.path()), all(&aside)), (vec![numbered(1)], vec![numbered(2)]));
+    assert_eq!(all(&directory), [numbered(3)]);
+    // Another file of the same name is not the journal's.
+    std::fs::rename(&journal.path, place.path().join("other")).unwrap();
+    std::fs::write(&journal.path, "").unwrap();
+    assert_eq!(lost(journal.take(effect(4), 0)), 0);
+    assert_eq!(all(&directory), [numbered(4)]);
+}
+
+#[test]
+fn counts_every_incident_while_no_file_can_be_created() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("journal");
+    let mut journal = journal_in(&directory);
+    journal.take(effect(1), 0).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    std::fs::write(&directory, "").unwrap();
+    let losses = [journal.take(effect(2), 0), journal.idle(), journal.take(effect(3), 0)].map(lost);
+    assert_eq!(losses, [2, 0, 1], "the line in the deleted file, and each that came since");
+    std::fs::remove_file(&directory).unwrap();
+    assert_eq!(lost(journal.take(effect(4), 0)), 0);
+    assert_eq!(all(&directory), [numbered(4)]);
 }
