@@ -42,7 +42,7 @@ impl Unready {
         match self {
             Unready::Probe => "the probe is not attached yet",
             Unready::Inventory => "the inventory of containers is not read yet",
-            Unready::Docker => "no connection to Docker's event stream; reconnecting",
+            Unready::Docker => "Docker does not respond, or its event stream is interrupted; trying again",
         }
     }
 }

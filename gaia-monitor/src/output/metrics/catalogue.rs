@@ -192,7 +192,7 @@ pub static RING_USED: Metric<0> = gauge(
     "Highest fill level of the kernel's ring buffer in the last minute: at 1, events are lost.",
 );
 pub static DOCKER_CONNECTED: Metric<0> =
-    gauge("gaia_monitor_docker_connected", "", [], "1 while Docker's event stream is connected.");
+    gauge("gaia_monitor_docker_connected", "", [], "1 while Docker's event stream is connected and Docker responds.");
 pub static PROBE_ATTACHED: Metric<1> = gauge(
     "gaia_monitor_probe_attached",
     "",

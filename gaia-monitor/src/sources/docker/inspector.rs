@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,20 +16,36 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, FuturesUnordered};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use super::Listing;
 use super::cgroups::Cgroups;
 use super::filter::{FilterChange, Ports};
 use super::inspect::{container, first_process};
+use super::retries::Retries;
+use crate::exit::chain;
 use crate::model::event::{ContainerInfo, Fact, Observation};
 use crate::model::ids::ContainerId;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
 use crate::sources::procfs::CgroupTree;
 use crate::sources::worker::SourceThread;
+use crate::stderr::warn;
+use crate::text::harmless;
 
 /// Concurrent inspections during a listing. Docker takes a millisecond or two for each.
 const CONCURRENT: usize = 8;
+
+/// Time for one inspection of a listing. Longer than it takes to notice a hang (`liveness`): what ends here is a single
+/// container, for example one that Docker is stopping.
+const INSPECTION: Duration = Duration::from_secs(8);
+
+/// After a listing that failed.
+const LIST_AGAIN: Duration = Duration::from_secs(5);
+
+/// Containers named by one warning, and characters of the reason: an error of Docker may contain a document.
+const NAMED: usize = 5;
+const REASON: usize = 200;
 
 /// Interval at which expired ports of removed containers are dropped.
 const EXPIRY: Duration = Duration::from_secs(30);
@@ -90,6 +107,9 @@ pub struct Inspector<F> {
     in_flight: FuturesUnordered<Inspection>,
     /// Containers being inspected; `true`: a later event requires another inspection.
     repeat: BTreeMap<ContainerId, bool>,
+    retries: Retries,
+    /// When to list again after a failure.
+    list_again: Option<Instant>,
 }
 
 impl<F: Fn(FilterChange)> Inspector<F> {
@@ -102,7 +122,8 @@ impl<F: Fn(FilterChange)> Inspector<F> {
     ) -> Self {
         let cgroups = means.tree.as_ref().and_then(Cgroups::watch);
         let (ports, in_flight, repeat) = (Ports::default(), FuturesUnordered::new(), BTreeMap::new());
-        Self { means, clock, sender, filter, requests, cgroups, ports, in_flight, repeat }
+        let (retries, list_again) = (Retries::default(), None);
+        Self { means, clock, sender, filter, requests, cgroups, ports, in_flight, repeat, retries, list_again }
     }
 
     /// Ends when the stream was dropped.
@@ -110,6 +131,7 @@ impl<F: Fn(FilterChange)> Inspector<F> {
         let mut expiry = interval(EXPIRY);
         expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let again = self.retries.next().into_iter().chain(self.list_again).min();
             tokio::select! {
                 // New cgroups come first: one may be removed before the container's inspection ends.
                 biased;
@@ -118,10 +140,9 @@ impl<F: Fn(FilterChange)> Inspector<F> {
                 },
                 request = self.requests.recv() => match request {
                     None => return,
-                    Some(request) => if self.handle(request).await.is_err() {
-                        self.sender.lost("docker.inspect", 1);
-                    },
+                    Some(request) => self.try_handle(request).await,
                 },
+                () = reached(again) => self.try_again().await,
                 Some((id, inspected)) = self.in_flight.next() => self.inspected(id, inspected),
                 _ = expiry.tick() => {
                     for change in self.ports.expire(self.clock.now()) {
@@ -132,11 +153,30 @@ impl<F: Fn(FilterChange)> Inspector<F> {
         }
     }
 
+    async fn try_handle(&mut self, request: InspectRequest) {
+        if self.handle(request).await.is_err() {
+            self.sender.lost("docker.inspect", 1);
+            // A listing includes what any other request is for.
+            self.list_again = Some(Instant::now() + LIST_AGAIN);
+        }
+    }
+
+    async fn try_again(&mut self) {
+        let now = Instant::now();
+        if self.list_again.take_if(|at| *at <= now).is_some() {
+            self.try_handle(InspectRequest::All).await;
+        }
+        for id in self.retries.take_due(now) {
+            self.try_handle(InspectRequest::Container(id)).await;
+        }
+    }
+
     async fn handle(&mut self, request: InspectRequest) -> Result<(), Error> {
         match request {
             InspectRequest::All => {
-                self.networks().await?;
+                let networks = self.networks().await;
                 self.list().await?;
+                networks?;
             }
             InspectRequest::Network(name) => {
                 if let Some(network) = existing(self.means.docker.inspect_network(&name, None).await)? {
@@ -154,6 +194,7 @@ impl<F: Fn(FilterChange)> Inspector<F> {
                 }
             },
             InspectRequest::Removed(id) => {
+                self.retries.ended(&id);
                 self.ports.release(&id, self.clock.now());
                 // An inspection in flight may still need the cgroup.
                 if let Some(cgroups) = &mut self.cgroups
@@ -177,12 +218,21 @@ impl<F: Fn(FilterChange)> Inspector<F> {
     fn inspected(&mut self, id: ContainerId, inspected: Result<Option<Inspected>, Error>) {
         match inspected {
             Ok(Some(inspected)) => {
+                if self.retries.ended(&id) {
+                    warn(format_args!(
+                        "Docker can inspect the container {} ({}) again",
+                        inspected.seen.name,
+                        id.short()
+                    ));
+                }
                 let seen = self.apply(inspected);
                 let fact = Fact::ContainerSeen(Box::new(seen));
                 self.sender.send(vec![Observation { at: self.clock.now(), fact }]);
             }
-            Ok(None) => {}
-            Err(_) => self.sender.lost("docker.inspect", 1),
+            Ok(None) => {
+                self.retries.ended(&id);
+            }
+            Err(error) => self.failed(vec![Uninspected { id: id.clone(), name: None, error }]),
         }
         if self.repeat.remove(&id) == Some(true) {
             self.repeat.insert(id.clone(), false);
@@ -203,29 +253,66 @@ impl<F: Fn(FilterChange)> Inspector<F> {
     /// that was created later is not missing from it.
     ///
     /// # Errors
-    /// When Docker fails to list its containers, or to inspect one of them.
-    pub async fn list(&mut self) -> Result<Vec<ContainerInfo>, Error> {
+    /// When Docker fails to list its containers. One that it fails to inspect, or not in time, is tried again.
+    pub async fn list(&mut self) -> Result<Listing, Error> {
         (self.filter)(FilterChange::WatchEngine);
         let at = self.clock.now();
         let all = ListContainersOptionsBuilder::new().all(true).build();
         let listed = self.means.docker.list_containers(Some(all)).await?;
         let means = &self.means;
         // A container that is removed meanwhile is left out.
-        let inspected: Vec<_> = stream::iter(listed.into_iter().filter_map(|container| container.id))
-            .map(|id| async move { means.inspect(&id).await })
-            .buffered(CONCURRENT)
-            .collect()
-            .await;
-        let inspected: Vec<_> = inspected.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
-        let containers: Vec<_> = inspected.into_iter().map(|inspected| self.apply(inspected)).collect();
-        let ids: Vec<_> = containers.iter().map(|seen| seen.id.clone()).collect();
+        let inspections: Vec<_> =
+            stream::iter(listed.into_iter().filter_map(|listed| Some((listed.id?, listed.names))))
+                .map(|(id, names)| async move {
+                    let inspected = timeout(INSPECTION, means.inspect(&id)).await;
+                    (ContainerId(id), names, inspected.unwrap_or(Err(Error::RequestTimeoutError)))
+                })
+                .buffered(CONCURRENT)
+                .collect()
+                .await;
+        let (mut containers, mut uninspected) = (Vec::new(), Vec::new());
+        for (id, names, inspected) in inspections {
+            match inspected {
+                Ok(inspected) => {
+                    self.retries.ended(&id);
+                    containers.extend(inspected.map(|inspected| self.apply(inspected)));
+                }
+                Err(error) => {
+                    let name = names.unwrap_or_default().into_iter().next();
+                    uninspected.push(Uninspected { id, name, error });
+                }
+            }
+        }
+        let failed: Vec<_> = uninspected.iter().map(|failed| failed.id.clone()).collect();
+        self.failed(uninspected);
+        // A container that cannot be inspected exists nevertheless.
+        let ids: Vec<_> = containers.iter().map(|seen| &seen.id).chain(&failed).cloned().collect();
         self.ports.retain(&ids.iter().cloned().collect(), at);
         let read = Observation { at, fact: Fact::InventoryRead { containers: ids } };
         let at = self.clock.now();
         let seen = containers.iter().map(|seen| Fact::ContainerSeen(Box::new(seen.clone())));
         let seen = seen.map(|fact| Observation { at, fact });
         self.sender.send(seen.chain([read]).collect());
-        Ok(containers)
+        Ok(Listing { containers, uninspected: failed, prefixes: Vec::new() })
+    }
+
+    /// Counts and names what failed for the first time, and schedules the next attempt of each.
+    fn failed(&mut self, all: Vec<Uninspected>) {
+        let now = Instant::now();
+        let new: Vec<_> = all.into_iter().filter(|failed| self.retries.failed(failed.id.clone(), now)).collect();
+        let Some(first) = new.first() else { return };
+        self.sender.lost("docker.inspect", new.len() as u64);
+        let named: Vec<_> = new.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = match new.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let reason: String = chain(&first.error).chars().take(REASON).collect();
+        warn(format_args!(
+            "Docker cannot inspect {}{more}: {}; what breaks there has no name until it can, and each is tried again",
+            named.join(", "),
+            harmless(&reason)
+        ));
     }
 
     fn allow(&mut self, driver: Option<&str>, ipam: Option<Ipam>) -> Vec<IpNet> {
@@ -266,6 +353,31 @@ async fn update(cgroups: &mut Option<Cgroups>) -> std::io::Result<()> {
     match cgroups {
         Some(cgroups) => cgroups.update().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Never completes without an instant.
+async fn reached(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A container that Docker listed or reported and failed to inspect.
+struct Uninspected {
+    id: ContainerId,
+    /// As the listing spells it, with a slash.
+    name: Option<String>,
+    error: Error,
+}
+
+impl fmt::Display for Uninspected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{} ({})", harmless(name.trim_start_matches('/')), self.id.short()),
+            None => f.write_str(self.id.short()),
+        }
     }
 }
 

@@ -7,10 +7,14 @@
 mod cgroups;
 mod endpoints;
 mod event;
+#[cfg(test)]
+mod fake_engine;
 mod filter;
 mod inspect;
 mod inspector;
 mod labels;
+mod liveness;
+mod retries;
 mod signal;
 mod stream;
 
@@ -21,12 +25,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bollard::Docker;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 pub use filter::FilterChange;
-use inspector::{Inspector, Means};
+use inspector::{InspectRequest, Inspector, Means};
 use stream::Stream;
 
 use crate::model::event::ContainerInfo;
+use crate::model::ids::ContainerId;
 use crate::pipeline::channel::EventSender;
 use crate::pipeline::clock::Clock;
 use crate::sources::worker::SourceThread;
@@ -50,6 +56,11 @@ pub enum DockerError {
         #[source]
         source: bollard::errors::Error,
     },
+    #[error(
+        "Docker at {host} has not responded for {} s; restart it, or name another address with --docker-host",
+        liveness::DEADLINE.as_secs()
+    )]
+    Hung { host: String },
     #[error("Docker at {host} failed to list its {what}")]
     Listing {
         host: String,
@@ -63,6 +74,8 @@ pub enum DockerError {
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     pub containers: Vec<ContainerInfo>,
+    /// Containers that Docker could not inspect.
+    pub uninspected: Vec<ContainerId>,
     /// Of every network with addresses of containers.
     pub prefixes: Vec<IpNet>,
 }
@@ -70,7 +83,7 @@ pub struct Listing {
 /// Opens a client and negotiates the API version: Engine 20.10 supports 1.41 at most.
 ///
 /// # Errors
-/// When the address is invalid, or Docker does not respond there.
+/// When the address is invalid, or Docker does not respond there in time.
 pub async fn connect(host: Option<&str>) -> Result<Docker, DockerError> {
     let host = address(host);
     let docker = match Docker::connect_with_host(&host) {
@@ -81,7 +94,10 @@ pub async fn connect(host: Option<&str>) -> Result<Docker, DockerError> {
         }
         Err(source) => return Err(DockerError::Address { host, source }),
     };
-    docker.negotiate_version().await.map_err(|source| DockerError::Unreachable { host, source })
+    match timeout(liveness::DEADLINE, docker.negotiate_version()).await {
+        Err(_) => Err(DockerError::Hung { host }),
+        Ok(negotiated) => negotiated.map_err(|source| DockerError::Unreachable { host, source }),
+    }
 }
 
 /// The option, else `DOCKER_HOST`, else the default socket.
@@ -96,23 +112,36 @@ pub fn socket_path(host: Option<&str>) -> Option<PathBuf> {
     address(host).strip_prefix("unix://").map(PathBuf::from)
 }
 
-/// Whether Docker's event stream is connected; shared with the metrics and the readiness check.
+/// Whether Docker's event stream is connected and Docker responds; shared with the metrics and the readiness check.
 #[derive(Clone, Debug, Default)]
-pub struct Connected(Arc<AtomicBool>);
+pub struct Connected(Arc<Connection>);
+
+#[derive(Debug, Default)]
+struct Connection {
+    stream: AtomicBool,
+    hung: AtomicBool,
+}
 
 impl Connected {
     fn set(&self, connected: bool) {
-        self.0.store(connected, Ordering::Relaxed);
+        self.0.stream.store(connected, Ordering::Relaxed);
+    }
+
+    fn set_hung(&self, hung: bool) {
+        self.0.hung.store(hung, Ordering::Relaxed);
     }
 
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.stream.load(Ordering::Relaxed) && !self.0.hung.load(Ordering::Relaxed)
     }
 }
 
 /// A connection after the listing, ready to follow the event stream.
 pub struct Source<F> {
+    docker: Docker,
+    connected: Connected,
+    requests: mpsc::Sender<InspectRequest>,
     stream: Stream,
     inspector: Inspector<F>,
 }
@@ -123,7 +152,8 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
     /// of the scope, which are kept.
     ///
     /// # Errors
-    /// When Docker cannot be reached, or the listing fails.
+    /// When Docker cannot be reached or does not respond, or the listing fails. A container that Docker cannot inspect is
+    /// no error: it is left out, and inspected later.
     pub async fn start(
         host: Option<&str>,
         reader: SourceThread,
@@ -143,11 +173,19 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
             let host = address(host);
             move |source| DockerError::Listing { host, what, source }
         };
-        let prefixes = inspector.networks().await.map_err(failed("networks"))?;
-        let containers = inspector.list().await.map_err(failed("containers"))?;
-        let names = containers.iter().map(|container| (container.id.clone(), container.name.clone())).collect();
-        let stream = Stream::new(docker, clock, sender, queue, began, names, connected);
-        Ok((Self { stream, inspector }, Listing { containers, prefixes }))
+        let listed = async {
+            let prefixes = inspector.networks().await.map_err(failed("networks"))?;
+            let listed = inspector.list().await.map_err(failed("containers"))?;
+            Ok(Listing { prefixes, ..listed })
+        };
+        // A single slow response is no hang: Docker inspects a container that it is stopping only once it has stopped.
+        let listing = tokio::select! {
+            listed = listed => listed?,
+            () = liveness::hung(&docker) => return Err(DockerError::Hung { host: address(host) }),
+        };
+        let names = listing.containers.iter().map(|container| (container.id.clone(), container.name.clone())).collect();
+        let stream = Stream::new(docker.clone(), clock, sender, queue.clone(), began, names, connected.clone());
+        Ok((Self { docker, connected, requests: queue, stream, inspector }, listing))
     }
 
     /// Follows the stream until `stop` turns true.
@@ -155,6 +193,7 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
         tokio::select! {
             () = self.stream.run() => {}
             () = self.inspector.run() => {}
+            () = liveness::watch(self.docker, self.connected, self.requests) => {}
             // An error means that the sender was dropped: the daemon is ending.
             _ = stop.wait_for(|stop| *stop) => {}
         }
@@ -162,14 +201,4 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::socket_path;
-
-    #[test]
-    fn finds_the_socket_file_of_a_local_engine_only() {
-        assert_eq!(socket_path(Some("unix:///run/other.sock")).as_deref(), Some(Path::new("/run/other.sock")));
-        assert_eq!(socket_path(Some("tcp://127.0.0.1:2375")), None);
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use super::sockdiag::{self, Listed};
 use crate::model::event::{
     ContainerInfo, Fact, Observation, ProcessSeen, ProxySeen, Socket, SocketSeen, Task, TcpState,
 };
-use crate::model::ids::{CgroupId, NetnsId, Pid};
+use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
 use crate::model::time::Stamp;
 
 /// The facts found, and what could not be read.
@@ -33,7 +33,7 @@ pub struct Inventory {
 pub fn read(listing: &Listing, broker: &Broker, at: Stamp) -> Inventory {
     let tree = CgroupTree::find();
     let all = procfs::processes(tree.as_ref());
-    let running: Vec<_> = listing.containers.iter().filter_map(|seen| Some((seen, seen.pid?))).collect();
+    let running = running(listing, &all);
     let members = members(&running, &all);
     let proxies: Vec<_> = proxies(&all).collect();
     let mut found =
@@ -73,19 +73,39 @@ fn list(broker: &Broker, namespace: &Path) -> Option<Vec<Listed>> {
     sockdiag::dump(broker.socket(namespace, SocketKind::SOCK_DIAG).ok()?).ok()
 }
 
+/// A container that runs, with a process by which to enter its network namespace.
+struct Running<'a> {
+    id: &'a ContainerId,
+    pid: Pid,
+    netns: Option<NetnsId>,
+}
+
+/// A container that Docker could not inspect is known by the path of its processes' cgroup.
+fn running<'a>(listing: &'a Listing, all: &BTreeMap<Pid, ProcEntry>) -> Vec<Running<'a>> {
+    let inspected = listing.containers.iter().filter_map(|seen| {
+        let ContainerInfo { id, pid, netns, .. } = seen;
+        Some(Running { id, pid: (*pid)?, netns: *netns })
+    });
+    let uninspected = listing.uninspected.iter().filter_map(|id| {
+        let process = &all.values().find(|entry| is_named(&entry.cgroup_path, id))?.process;
+        Some(Running { id, pid: process.pid, netns: Some(process.netns) })
+    });
+    inspected.chain(uninspected).collect()
+}
+
+fn is_named(cgroup_path: &Path, id: &ContainerId) -> bool {
+    cgroup_path.iter().filter_map(|part| part.to_str()).any(|part| part.contains(&id.0))
+}
+
 /// The processes of containers: those in or below the cgroup of one, or in the pid namespace of its first process if that
 /// is its own (a container may share the host's).
-fn members(running: &[(&ContainerInfo, Pid)], all: &BTreeMap<Pid, ProcEntry>) -> BTreeSet<Pid> {
+fn members(running: &[Running<'_>], all: &BTreeMap<Pid, ProcEntry>) -> BTreeSet<Pid> {
     let own: BTreeSet<u64> = running
         .iter()
-        .filter_map(|(_, pid)| Some(all.get(pid)?.pid_namespace))
+        .filter_map(|container| Some(all.get(&container.pid)?.pid_namespace))
         .filter(|namespace| *namespace != procfs::INITIAL_PID_NAMESPACE)
         .collect();
-    let named = |path: &Path| {
-        path.iter()
-            .filter_map(|part| part.to_str())
-            .any(|part| running.iter().any(|(seen, _)| part.contains(&seen.id.0)))
-    };
+    let named = |path: &Path| running.iter().any(|container| is_named(path, container.id));
     all.iter()
         .filter(|(_, entry)| own.contains(&entry.pid_namespace) || named(&entry.cgroup_path))
         .map(|(pid, _)| *pid)
@@ -99,8 +119,8 @@ fn proxies(all: &BTreeMap<Pid, ProcEntry>) -> impl Iterator<Item = ProxySeen> {
 }
 
 /// Each namespace once (containers may share one), with a process by which to enter it.
-fn namespaces(running: &[(&ContainerInfo, Pid)]) -> BTreeMap<NetnsId, Pid> {
-    running.iter().filter_map(|(seen, pid)| Some((seen.netns?, *pid))).collect()
+fn namespaces(running: &[Running<'_>]) -> BTreeMap<NetnsId, Pid> {
+    running.iter().filter_map(|container| Some((container.netns?, container.pid))).collect()
 }
 
 /// Criteria by which a socket in the host's namespace concerns a container.

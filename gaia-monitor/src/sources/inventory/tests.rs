@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Listing, Relevance, members, serving};
+use super::{Listing, Relevance, members, running, serving};
 use crate::model::event::{ContainerInfo, Process, PublishedPort, TcpState};
 use crate::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use crate::sources::procfs::{INITIAL_PID_NAMESPACE, ProcEntry};
@@ -31,7 +31,11 @@ fn entry(pid: u32, pid_namespace: u64, cgroup_path: &str) -> (Pid, ProcEntry) {
 
 #[test]
 fn finds_processes_by_cgroup_and_by_pid_namespace() {
-    let (first, shares_host) = (seen("aaaa", 10), seen("bbbb", 20));
+    let listing = Listing {
+        containers: vec![seen("aaaa", 10), seen("bbbb", 20)],
+        uninspected: vec![ContainerId("dddd".into()), ContainerId("gone".into())],
+        ..Listing::default()
+    };
     let all = BTreeMap::from([
         entry(1, INITIAL_PID_NAMESPACE, "/init.scope"),
         entry(10, 7, ""),
@@ -39,9 +43,12 @@ fn finds_processes_by_cgroup_and_by_pid_namespace() {
         entry(20, INITIAL_PID_NAMESPACE, "/docker/bbbb"),
         entry(21, INITIAL_PID_NAMESPACE, "/system.slice/docker-bbbb.scope/nested"),
         entry(30, 8, "/docker/cccc"),
+        entry(40, 9, "/docker/dddd"),
+        entry(41, 9, ""),
     ]);
-    let found = members(&[(&first, Pid(10)), (&shares_host, Pid(20))], &all);
-    assert_eq!(found, [Pid(10), Pid(11), Pid(20), Pid(21)].into(), "no process of the host or of another container");
+    let found = members(&running(&listing, &all), &all);
+    let expected = [10, 11, 20, 21, 40, 41].map(Pid);
+    assert_eq!(found, expected.into(), "no process of the host or of another container");
 }
 
 #[test]
@@ -52,7 +59,7 @@ fn ignores_host_sockets_unrelated_to_containers() {
     let mut on_host = seen("bbbb", 20);
     on_host.host_network = true;
     let prefixes = vec!["172.28.0.0/16".parse().unwrap()];
-    let listing = Listing { containers: vec![published, on_host], prefixes };
+    let listing = Listing { containers: vec![published, on_host], prefixes, ..Listing::default() };
     let proxied = [7000].into();
     let relevance = Relevance::new(&listing, &proxied);
     let applies =
