@@ -1,33 +1,36 @@
 //! HTTP server (`--listen`): metrics, health and the latest incidents, on a thread and a runtime of its own.
 //!
-//! The driver never waits for a client, and no request changes anything. Bounds: [`CONNECTIONS`] in parallel, further ones
-//! wait in the accept queue; [`IDLE_TIMEOUT`] for a request to arrive, [`MAX_AGE`] for a connection.
+//! The driver never waits for a client, no client waits for another one, and no request changes anything. Bounds: the
+//! number of connections and their time without progress ([`connections`]), [`MAX_AGE`] for a connection, [`MAX_HEAD`] for
+//! a header section.
 
+mod connections;
 pub mod pages;
 pub mod recent;
+mod stream;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::{sleep, sleep_until};
 
 use crate::stderr::warn;
+use connections::{Connection, Connections};
 use pages::Pages;
+use stream::WatchedStream;
 
-/// A Prometheus or two, a browser and some scripts.
-const CONNECTIONS: usize = 64;
-/// Longer than any usual scrape interval, so that a scraper may keep its connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Bytes of a request's header section; a scraper's has some hundred.
+const MAX_HEAD: usize = 16 << 10;
 /// After it, a connection ends with the response in progress; one that is not read is closed [`GRACE`] later.
 const MAX_AGE: Duration = Duration::from_secs(600);
 const GRACE: Duration = Duration::from_secs(30);
@@ -104,38 +107,64 @@ impl Drop for Server {
 
 async fn serve(listener: StdListener, pages: Pages, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Connections::default();
     loop {
-        let next = async {
-            // The semaphore is never closed.
-            let permit = Arc::clone(&room).acquire_owned().await.map_err(io::Error::other)?;
-            listener.accept().await.map(|(stream, _)| (stream, permit))
-        };
         let accepted = tokio::select! {
-            accepted = next => accepted,
+            accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
         };
         match accepted {
-            Ok((stream, permit)) => drop(tokio::spawn(connection(stream, pages.clone(), permit))),
+            Ok((stream, _)) => {
+                let connection = connections.admit(Instant::now());
+                let id = connection.id();
+                let task = tokio::spawn(serve_connection(stream, pages.clone(), connection));
+                connections.attach(id, task.abort_handle());
+                // A client whose request has arrived is answered before further clients can push it out.
+                yield_now().await;
+            }
             // The client disconnected, or no descriptor is free.
-            Err(_) => sleep(ACCEPT_RETRY).await,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::ConnectionAborted {
+                    connections.evict();
+                }
+                sleep(ACCEPT_RETRY).await;
+            }
         }
     }
 }
 
-async fn connection(stream: TcpStream, pages: Pages, _permit: OwnedSemaphorePermit) {
+async fn serve_connection(stream: TcpStream, pages: Pages, connection: Connection) {
+    let connection = Arc::new(connection);
+    let requested = Arc::clone(&connection);
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        requested.requested(Instant::now());
         let response = pages.respond(request.method(), request.uri());
         async move { Ok::<_, Infallible>(response) }
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    // A failed connection is of no interest to the monitor.
-    if timeout(MAX_AGE, connection.as_mut()).await.is_err() {
-        connection.as_mut().graceful_shutdown();
-        let _ = timeout(GRACE, connection).await;
+    // hyper's own timeout of a header section would also count the time between two requests.
+    let served = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(WatchedStream::new(stream, Arc::clone(&connection)), service);
+    tokio::pin!(served);
+    let mut end = Instant::now() + MAX_AGE;
+    let mut ending = false;
+    // Without an entry it has been evicted.
+    while let Some(deadline) = connection.deadline() {
+        tokio::select! {
+            // A failed connection is of no interest to the monitor.
+            _ = served.as_mut() => return,
+            () = sleep_until(deadline.min(end).into()) => {}
+        }
+        let now = Instant::now();
+        if connection.deadline().is_none_or(|deadline| deadline <= now) || (ending && end <= now) {
+            return;
+        }
+        if end <= now {
+            served.as_mut().graceful_shutdown();
+            (ending, end) = (true, now + GRACE);
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ use crate::output::queue::{WriteError, Writer};
 
 pub const KEPT: usize = 1_000;
 pub const BYTES: usize = 16 << 20;
+/// Text of one page; a client that reads slowly holds it.
+const PAGE_BYTES: usize = 1 << 20;
+
 /// One incident by its last revision.
 #[derive(Clone, Debug)]
 struct Entry {
@@ -68,13 +71,22 @@ impl Recent {
                 && query.cause.is_none_or(|cause| cause == entry.cause)
                 && query.service.as_ref().is_none_or(|service| entry.names.contains(service))
         };
-        let mut found = behind.filter_map(|id| Some((id, kept.entries.get(id).filter(|entry| matches(entry))?)));
-        let page: Vec<_> = found.by_ref().take(query.limit).collect();
-        let next = found.next().and_then(|_| page.last().map(|(id, _)| (*id).clone()));
+        let mut found =
+            behind.filter_map(|id| Some((id, kept.entries.get(id).filter(|entry| matches(entry))?))).peekable();
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        while page.len() < query.limit
+            && let Some((id, entry)) =
+                found.next_if(|(_, entry)| page.is_empty() || bytes + entry.line.len() <= PAGE_BYTES)
+        {
+            bytes += entry.line.len();
+            page.push((id, entry));
+        }
+        let next = found.peek().and_then(|_| page.last().map(|(id, _)| (*id).clone()));
         Some(IncidentPage { lines: page.into_iter().map(|(_, entry)| Arc::clone(&entry.line)).collect(), next })
     }
 
-    fn keep(&self, incident: &Incident) -> Result<(), serde_json::Error> {
+    pub(super) fn keep(&self, incident: &Incident) -> Result<(), serde_json::Error> {
         let line: Arc<str> = serde_json::to_string(incident)?.into();
         let withdrawn = incident.state == State::Withdrawn;
         let entry = Entry { cause: incident.cause.kind, names: names(incident), withdrawn, line };
@@ -129,7 +141,7 @@ impl Writer<Arc<Effect>> for Recent {
 
 #[cfg(test)]
 mod tests {
-    use super::{BYTES, IncidentQuery, KEPT, Recent};
+    use super::{BYTES, IncidentQuery, KEPT, PAGE_BYTES, Recent};
     use crate::model::ids::{IncidentId, Pid};
     use crate::model::incident::{CauseKind, Incident, State};
     use crate::output::test_fixtures;
@@ -198,6 +210,19 @@ mod tests {
         recent.keep(&outside).unwrap();
         let of = |service: &str| ids(&recent, &IncidentQuery { service: Some(service.into()), ..query(9) }).0.len();
         assert_eq!((of("host"), of("external"), of("none"), of("gaia-web")), (1, 1, 1, 0));
+    }
+
+    #[test]
+    fn a_page_is_bounded_and_the_next_one_continues() {
+        let recent = Recent::default();
+        let long = |number| Incident { schema: "x".repeat(PAGE_BYTES / 3), ..incident(number) };
+        (0..5).for_each(|number| recent.keep(&long(number)).unwrap());
+        let (first, next) = ids(&recent, &query(9));
+        assert_eq!((first.len(), next.as_deref()), (2, Some("inc-3")));
+        let (second, next) = ids(&recent, &IncidentQuery { after: next.map(IncidentId), ..query(9) });
+        assert_eq!((second.len(), next.as_deref()), (2, Some("inc-1")));
+        recent.keep(&Incident { schema: "x".repeat(PAGE_BYTES * 2), ..incident(9) }).unwrap();
+        assert_eq!(ids(&recent, &query(9)).0, ["inc-9"], "an incident of any length has a page");
     }
 
     #[test]
