@@ -11,7 +11,7 @@ use crate::model::event::Event;
 use crate::model::settings::Settings;
 use crate::model::time::Stamp;
 use crate::output::Outputs;
-use crate::output::queue::{OutputLoss, OutputQueue, Overflow, Writer};
+use crate::output::queue::{Bound, OutputLoss, OutputQueue, Overflow, Writer};
 use crate::output::summary::Summary;
 use crate::recording::writer;
 
@@ -54,7 +54,7 @@ impl<'a> Driver<'a> {
     /// # Errors
     /// The thread cannot be started.
     pub fn record(&mut self, writer: impl Writer<Event>) -> io::Result<()> {
-        self.recording = Some(OutputQueue::start(writer, Overflow::Drop, writer::QUEUE)?);
+        self.recording = Some(OutputQueue::start(writer, Overflow::Drop, Bound::of_items(writer::QUEUE))?);
         Ok(())
     }
 

@@ -85,11 +85,13 @@ fn add_stdout(
     explain: bool,
     settings: &Settings,
 ) -> Result<(), CommandFailure> {
-    match output {
-        Output::Pretty => {
-            outputs.add(Terminal::new(io::stdout(), stdout_takes_colour(), explain, settings.policy.clone()))
-        }
-        Output::Json => outputs.add(JsonLines::new(io::stdout(), explain).with_stories(settings.stories)),
+    let terminal = || Terminal::new(io::stdout(), stdout_takes_colour(), settings.policy.clone());
+    let lines = || JsonLines::new(io::stdout()).with_stories(settings.stories);
+    match (output, explain) {
+        (Output::Pretty, false) => outputs.add(terminal()),
+        (Output::Pretty, true) => outputs.add_explaining(terminal()),
+        (Output::Json, false) => outputs.add(lines()),
+        (Output::Json, true) => outputs.add_explaining(lines()),
     }
     .map_err(no_thread)
 }

@@ -120,15 +120,11 @@ fn driver(
         outputs.add(Unprivileged::new(recent.clone())).map_err(no_thread)?;
     }
     match config.output {
-        Output::Pretty => outputs.add(Unprivileged::new(Terminal::new(
-            io::stdout(),
-            stdout_takes_colour(),
-            false,
-            settings.policy.clone(),
-        ))),
-        Output::Json => {
-            outputs.add(Unprivileged::new(JsonLines::new(io::stdout(), false).with_stories(config.stories)))
+        Output::Pretty => {
+            let terminal = Terminal::new(io::stdout(), stdout_takes_colour(), settings.policy.clone());
+            outputs.add(Unprivileged::new(terminal))
         }
+        Output::Json => outputs.add(Unprivileged::new(JsonLines::new(io::stdout()).with_stories(config.stories))),
     }
     .map_err(no_thread)?;
     let recording = match &config.record {

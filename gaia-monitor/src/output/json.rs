@@ -64,13 +64,12 @@ impl<W: Write> Lines<W> {
 /// Incidents, and stories on request, on standard output, for programs. Explanations go to standard error.
 pub struct JsonLines<W> {
     lines: Lines<W>,
-    explain: bool,
     stories: bool,
 }
 
 impl<W: Write> JsonLines<W> {
-    pub fn new(output: W, explain: bool) -> Self {
-        Self { lines: Lines::new(output), explain, stories: false }
+    pub fn new(output: W) -> Self {
+        Self { lines: Lines::new(output), stories: false }
     }
 
     /// Also writes the lines of stories.
@@ -94,9 +93,7 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for JsonLines<W> {
             Effect::Incident(incident) => self.lines.write(incident),
             Effect::Story(story) if self.stories => self.lines.write(story),
             Effect::Explained(explanation) => {
-                if self.explain {
-                    stderr::print(format_args!("{}\n", harmless(&explanation.to_string())));
-                }
+                stderr::print(format_args!("{}\n", harmless(&explanation.to_string())));
                 Ok(())
             }
             Effect::Story(_) | Effect::Count(_) | Effect::Enrich(_) => Ok(()),

@@ -18,12 +18,14 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
+use crate::model::incident::{Affected, Alternative, Incident, State, TimelineEntry};
 use crate::model::time::Stamp;
-use queue::{OutputLoss, OutputQueue, Overflow, Writer};
+use queue::{Bound, OutputLoss, OutputQueue, Overflow, Queued, Revision, Writer};
 use summary::Summary;
 
-/// Effects that may wait for one writer. An incident of full length has some 50 KiB, and all queues share it.
-const QUEUE: usize = 512;
+/// What may wait for one writer: the last revisions of as many incidents as the engine keeps open. An incident of full
+/// length has some 50 KiB, and all queues share it.
+const QUEUE: Bound = Bound { items: 4_096, bytes: 32 << 20 };
 
 /// An output on the driver's own thread: it keeps counts or incidents in memory and must not block.
 pub trait Fold {
@@ -34,10 +36,17 @@ pub trait Fold {
     fn publish(&mut self, _now: Stamp, _engine: &mut Engine, _lost: &[(&'static str, u64)]) {}
 }
 
+/// A writer's queue.
+struct Sink {
+    queue: OutputQueue<Arc<Effect>>,
+    /// The writer prints explanations as well.
+    explanations: bool,
+}
+
 /// All outputs of a run.
 pub struct Outputs<'a> {
     overflow: Overflow,
-    queues: Vec<OutputQueue<Arc<Effect>>>,
+    sinks: Vec<Sink>,
     folds: Vec<Box<dyn Fold + 'a>>,
     pub summary: Summary,
 }
@@ -45,15 +54,28 @@ pub struct Outputs<'a> {
 impl<'a> Outputs<'a> {
     #[must_use]
     pub fn new(overflow: Overflow) -> Self {
-        Self { overflow, queues: Vec::new(), folds: Vec::new(), summary: Summary::default() }
+        Self { overflow, sinks: Vec::new(), folds: Vec::new(), summary: Summary::default() }
     }
 
-    /// Adds a writer.
+    /// Adds a writer of incidents.
     ///
     /// # Errors
     /// Its thread cannot be started.
     pub fn add(&mut self, writer: impl Writer<Arc<Effect>>) -> io::Result<()> {
-        self.queues.push(OutputQueue::start(writer, self.overflow, QUEUE)?);
+        self.add_sink(writer, false)
+    }
+
+    /// Adds a writer of incidents and explanations.
+    ///
+    /// # Errors
+    /// Its thread cannot be started.
+    pub fn add_explaining(&mut self, writer: impl Writer<Arc<Effect>>) -> io::Result<()> {
+        self.add_sink(writer, true)
+    }
+
+    fn add_sink(&mut self, writer: impl Writer<Arc<Effect>>, explanations: bool) -> io::Result<()> {
+        let queue = OutputQueue::start(writer, self.overflow, QUEUE)?;
+        self.sinks.push(Sink { queue, explanations });
         Ok(())
     }
 
@@ -71,14 +93,20 @@ impl<'a> Outputs<'a> {
         for fold in &mut self.folds {
             fold.fold(&effect, seen);
         }
-        match effect {
-            Effect::Incident(_) | Effect::Story(_) | Effect::Explained(_) => {}
-            // For folds only. A flood of them would wake every writer for nothing and crowd incidents out of its queue.
+        // What a writer does not print would crowd incidents out of its queue, and be counted as lost output.
+        let is_incident = match effect {
+            Effect::Incident(_) | Effect::Story(_) => true,
+            Effect::Explained(_) => false,
             Effect::Count(_) | Effect::Enrich(_) => return,
+        };
+        let takes = |sink: &&mut Sink| is_incident || sink.explanations;
+        let mut sinks = self.sinks.iter_mut().filter(takes).peekable();
+        if sinks.peek().is_none() {
+            return;
         }
         let effect = Arc::new(effect);
-        for queue in &mut self.queues {
-            queue.push(Arc::clone(&effect));
+        for sink in sinks {
+            sink.queue.push(Arc::clone(&effect));
         }
     }
 
@@ -87,7 +115,7 @@ impl<'a> Outputs<'a> {
         if self.folds.is_empty() {
             return;
         }
-        let lost: Vec<_> = self.queues.iter().map(OutputQueue::lost).chain(recording).collect();
+        let lost: Vec<_> = self.sinks.iter().map(|sink| sink.queue.lost()).chain(recording).collect();
         for fold in &mut self.folds {
             fold.publish(now, engine, &lost);
         }
@@ -96,12 +124,41 @@ impl<'a> Outputs<'a> {
     /// All writers have closed; further effects would be dropped.
     #[must_use]
     pub fn are_closed(&self) -> bool {
-        !self.queues.is_empty() && self.queues.iter().all(OutputQueue::is_closed)
+        !self.sinks.is_empty() && self.sinks.iter().all(|sink| sink.queue.is_closed())
     }
 
     /// Lets the writers finish; returns the loss of each.
     #[must_use]
     pub fn finish(self) -> (Summary, Vec<OutputLoss>) {
-        (self.summary, self.queues.into_iter().map(OutputQueue::finish).collect())
+        (self.summary, self.sinks.into_iter().map(|sink| sink.queue.finish()).collect())
     }
+}
+
+impl Queued for Arc<Effect> {
+    fn revision(&self) -> Option<Revision<'_>> {
+        let Effect::Incident(incident) = self.as_ref() else { return None };
+        Some(Revision { of: &incident.id, is_last: matches!(incident.state, State::Closed | State::Withdrawn) })
+    }
+
+    fn bytes(&self) -> usize {
+        match self.as_ref() {
+            Effect::Incident(incident) => bytes_of(incident),
+            Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => size_of::<Effect>(),
+        }
+    }
+}
+
+/// The memory of an incident, roughly: names and numbers of a fixed size each, and its texts.
+fn bytes_of(incident: &Incident) -> usize {
+    const NAMES: usize = 256;
+    let text: usize = incident.timeline.iter().map(|entry| entry.text.len()).sum();
+    let against: usize = incident.alternatives.iter().map(|other| other.against.len()).sum();
+    size_of::<Incident>()
+        + NAMES
+        + incident.cause.summary.len()
+        + incident.affected.len() * (size_of::<Affected>() + NAMES)
+        + incident.timeline.len() * size_of::<TimelineEntry>()
+        + incident.alternatives.len() * size_of::<Alternative>()
+        + text
+        + against
 }

@@ -127,7 +127,11 @@ impl Stories {
     ) {
         let Some(failure) = ctx.failures.get(id) else { return };
         let error = failure.entry.client_error.clone();
-        let inferred = failure.uncertain || failure.evidence.is_ambiguous() || failure.opaque || failure.lossy || error.also_possible.is_some();
+        let inferred = failure.uncertain
+            || failure.evidence.is_ambiguous()
+            || failure.opaque
+            || failure.lossy
+            || error.also_possible.is_some();
         let story = self.by_attempt.get(&key).copied();
         if let Some(story) = story
             && let Some(request) = self.open.get_mut(&story)

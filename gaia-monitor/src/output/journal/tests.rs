@@ -14,7 +14,7 @@ use crate::engine::effect::Effect;
 use crate::model::ids::IncidentId;
 use crate::model::incident::Incident;
 use crate::model::time::{Nanos, Stamp};
-use crate::output::queue::{OutputQueue, Overflow, WriteError, Writer};
+use crate::output::queue::{Bound, OutputQueue, Overflow, WriteError, Writer};
 use crate::output::test_fixtures;
 
 const START: i64 = 1_700_000_000_000_000_000;
@@ -96,7 +96,7 @@ fn rotates_full_files_without_loss() {
     let limits = Limits { file_bytes: 3 * length_of_a_line(), ..Limits::default() };
     // The clock does not advance: names must still differ and sort.
     let journal = Journal::create(place.path(), limits, Access::Owner, || Stamp(START)).unwrap();
-    let mut queue = OutputQueue::start(journal, Overflow::Block, 4).unwrap();
+    let mut queue = OutputQueue::start(journal, Overflow::Block, Bound::of_items(4)).unwrap();
     (0..100).for_each(|number| queue.push(effect(number)));
     assert_eq!(queue.finish().count, 0);
     let files = names(place.path());

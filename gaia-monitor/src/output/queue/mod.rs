@@ -3,13 +3,17 @@
 //! A slow or failed writer loses its own output: the loss is counted, reported once, and never delays the engine. A
 //! replay has no deadline and waits instead.
 
+mod waiting;
+
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::stderr;
+pub use waiting::{Bound, Queued, Revision};
+use waiting::{Item, Waiting};
 
 /// How long the end of a live run waits for one writer that does not finish (a stopped terminal, a dead network file
 /// system).
@@ -18,7 +22,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// What to do with an item when the queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
-    /// Drop and count it: the engine of a live run never waits.
+    /// Lose and count the least: the engine of a live run never waits.
     Drop,
     /// Wait: the input is a file.
     Block,
@@ -43,7 +47,7 @@ pub trait Writer<T>: Send + 'static {
     fn begin(&mut self) -> Result<(), WriteError> {
         Ok(())
     }
-    /// Writes one item; `lost_before` items between it and the previous one did not fit into the queue.
+    /// Writes one item; `lost_before` items between it and the previous one were lost by the queue.
     fn take(&mut self, item: T, lost_before: u64) -> Result<(), WriteError>;
     /// The queue is empty: a good moment to flush.
     fn idle(&mut self) -> Result<(), WriteError> {
@@ -59,9 +63,36 @@ pub trait Writer<T>: Send + 'static {
     }
 }
 
-struct Item<T> {
-    item: T,
-    lost_before: u64,
+/// What both threads share.
+struct Shared<T> {
+    state: Mutex<Channel<T>>,
+    /// An item has arrived, or the queue has ended.
+    arrived: Condvar,
+    /// There is room again, or the writer has ended.
+    taken: Condvar,
+    counts: Counts,
+}
+
+struct Channel<T> {
+    waiting: Waiting<T>,
+    /// Nothing will arrive any more.
+    ended: bool,
+    /// The writer has ended.
+    abandoned: bool,
+    /// The writer waits for an item: only then is a wake-up worth a system call.
+    idle: bool,
+}
+
+impl<T> Shared<T> {
+    /// Held for a moment only, never while anything is written.
+    fn lock(&self) -> MutexGuard<'_, Channel<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.arrived.notify_one();
+    }
 }
 
 /// Counts that both threads share.
@@ -71,8 +102,6 @@ struct Counts {
     handled: AtomicU64,
     /// Items that the writer lost.
     lost: AtomicU64,
-    /// Items that the queue dropped after the last one that fitted.
-    tail: AtomicU64,
     /// The writer has ended for good.
     closed: AtomicBool,
 }
@@ -82,14 +111,11 @@ pub struct OutputQueue<T> {
     name: String,
     kind: &'static str,
     overflow: Overflow,
-    sender: Option<SyncSender<Item<T>>>,
+    shared: Arc<Shared<T>>,
     ended: Receiver<()>,
-    counts: Arc<Counts>,
     pushed: u64,
-    /// Dropped since the last item that fitted.
+    /// Lost by the queue.
     dropped: u64,
-    /// Dropped since the start.
-    all_dropped: u64,
     warned: bool,
 }
 
@@ -102,118 +128,156 @@ pub struct OutputLoss {
     pub closed: bool,
 }
 
-impl<T: Send + 'static> OutputQueue<T> {
-    /// Starts the writer's thread. `capacity`: items that may wait.
+impl<T: Queued + Send + 'static> OutputQueue<T> {
+    /// Starts the writer's thread. `bound`: what may wait for it.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(writer: impl Writer<T>, overflow: Overflow, capacity: usize) -> io::Result<Self> {
+    pub fn start(writer: impl Writer<T>, overflow: Overflow, bound: Bound) -> io::Result<Self> {
         let (name, kind) = (writer.name(), writer.kind());
-        let (sender, receiver) = sync_channel(capacity);
         let (done, ended) = channel();
-        let counts = Arc::new(Counts::default());
-        let shared = Arc::clone(&counts);
+        let state = Channel { waiting: Waiting::new(bound), ended: false, abandoned: false, idle: false };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            arrived: Condvar::new(),
+            taken: Condvar::new(),
+            counts: Counts::default(),
+        });
+        let writers = Arc::clone(&shared);
         std::thread::Builder::new().name("gaia-writer".into()).spawn(move || {
-            run(writer, overflow, &receiver, &shared);
+            run(writer, overflow, &writers);
+            writers.lock().abandoned = true;
+            writers.taken.notify_all();
             // The receiver may be gone; ignore the error.
             let _ = done.send(());
         })?;
-        Ok(Self {
-            name,
-            kind,
-            overflow,
-            sender: Some(sender),
-            ended,
-            counts,
-            pushed: 0,
-            dropped: 0,
-            all_dropped: 0,
-            warned: false,
-        })
+        Ok(Self { name, kind, overflow, shared, ended, pushed: 0, dropped: 0, warned: false })
     }
 
-    /// Queues an item, or drops and counts it.
+    /// Queues an item, or loses and counts the least.
     pub fn push(&mut self, item: T) {
         self.pushed += 1;
-        let Some(sender) = &self.sender else { return };
-        let item = Item { item, lost_before: self.dropped };
-        let queued = match self.overflow {
-            Overflow::Drop => sender.try_send(item).map_err(|error| matches!(error, TrySendError::Disconnected(_))),
-            Overflow::Block => sender.send(item).map_err(|_| true),
-        };
-        match queued {
-            Ok(()) => self.dropped = 0,
-            Err(closed) => {
-                if !closed && !std::mem::replace(&mut self.warned, true) {
-                    stderr::warn(format_args!("{} is too slow: output is dropped and counted", self.name));
-                }
-                self.dropped += 1;
-                self.all_dropped += 1;
+        let mut state = self.shared.lock();
+        if self.overflow == Overflow::Block {
+            while state.waiting.is_full() && !state.abandoned {
+                state = self.shared.taken.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
-        self.counts.tail.store(self.dropped, Ordering::Relaxed);
+        if state.abandoned {
+            self.dropped += 1;
+            return;
+        }
+        let lost = state.waiting.put(item);
+        let wake = std::mem::take(&mut state.idle);
+        drop(state);
+        if wake {
+            self.shared.arrived.notify_one();
+        }
+        self.dropped += lost;
+        if lost > 0 && !std::mem::replace(&mut self.warned, true) {
+            stderr::warn(format_args!("{} is too slow: output is dropped and counted", self.name));
+        }
     }
 
     /// The output's kind, and how much it has lost so far.
     #[must_use]
     pub fn lost(&self) -> (&'static str, u64) {
-        (self.kind, self.all_dropped + self.counts.lost.load(Ordering::Relaxed))
+        (self.kind, self.dropped + self.shared.counts.lost.load(Ordering::Relaxed))
     }
 
     /// The writer has ended for good.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.counts.closed.load(Ordering::Acquire)
+        self.shared.counts.closed.load(Ordering::Acquire)
     }
 
     /// Lets the writer finish and returns what it lost.
     #[must_use]
     pub fn finish(mut self) -> OutputLoss {
-        drop(self.sender.take());
+        self.shared.end();
         match self.overflow {
             // An error means that the thread has ended, which is the condition to wait for.
             Overflow::Block => drop(self.ended.recv()),
             Overflow::Drop => drop(self.ended.recv_timeout(FINISH_TIMEOUT)),
         }
-        let handled = self.counts.handled.load(Ordering::Acquire);
-        let lost = self.counts.lost.load(Ordering::Acquire);
+        let handled = self.shared.counts.handled.load(Ordering::Acquire);
+        let lost = self.shared.counts.lost.load(Ordering::Acquire);
         let closed = self.is_closed();
-        OutputLoss { output: self.name, count: self.pushed.saturating_sub(handled) + lost, closed }
+        OutputLoss { output: std::mem::take(&mut self.name), count: self.pushed.saturating_sub(handled) + lost, closed }
+    }
+}
+
+impl<T> Drop for OutputQueue<T> {
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
+/// What the writer does next.
+enum Next<T> {
+    Write(Item<T>),
+    /// The queue is empty.
+    Idle,
+    /// The queue has ended; so many items were lost behind the last one.
+    End(u64),
+}
+
+impl<T: Queued> Shared<T> {
+    fn next(&self) -> Next<T> {
+        let mut state = self.lock();
+        match state.waiting.take() {
+            Some(item) => {
+                drop(state);
+                self.taken.notify_one();
+                Next::Write(item)
+            }
+            None if state.ended => Next::End(state.waiting.tail()),
+            None => Next::Idle,
+        }
+    }
+
+    /// Waits for an item or the end, at most for `limit`.
+    fn wait(&self, limit: Option<Duration>) {
+        let mut state = self.lock();
+        let nothing = |state: &mut Channel<T>| state.waiting.is_empty() && !state.ended;
+        state.idle = true;
+        let mut state = match limit {
+            None => self.arrived.wait_while(state, nothing).unwrap_or_else(PoisonError::into_inner),
+            Some(limit) => {
+                self.arrived.wait_timeout_while(state, limit, nothing).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.idle = false;
     }
 }
 
 /// The writer's thread.
-fn run<T>(mut writer: impl Writer<T>, overflow: Overflow, receiver: &Receiver<Item<T>>, counts: &Counts) {
+fn run<T: Queued>(mut writer: impl Writer<T>, overflow: Overflow, shared: &Shared<T>) {
+    let counts = &shared.counts;
     let mut warned = false;
     let begun = writer.begin();
     if !handle_result(&writer, overflow, counts, begun, &mut warned) {
         return;
     }
     loop {
-        let item = match receiver.try_recv() {
-            Ok(item) => Some(item),
-            Err(TryRecvError::Disconnected) => None,
-            Err(TryRecvError::Empty) => {
-                let idle = writer.idle();
-                if !handle_result(&writer, overflow, counts, idle, &mut warned) {
-                    return;
-                }
-                match writer.idle_interval().map(|after| receiver.recv_timeout(after)) {
-                    None => receiver.recv().ok(),
-                    Some(Err(RecvTimeoutError::Timeout)) => continue,
-                    Some(waited) => waited.ok(),
-                }
+        let (result, is_item) = match shared.next() {
+            Next::Write(item) => (writer.take(item.item, item.lost_before), true),
+            Next::Idle => (writer.idle(), false),
+            Next::End(lost) => {
+                let finished = writer.finish(lost);
+                handle_result(&writer, overflow, counts, finished, &mut warned);
+                return;
             }
         };
-        let Some(item) = item else { break };
-        let taken = writer.take(item.item, item.lost_before);
-        if !handle_result(&writer, overflow, counts, taken, &mut warned) {
+        if !handle_result(&writer, overflow, counts, result, &mut warned) {
             return;
         }
-        counts.handled.fetch_add(1, Ordering::Release);
+        if is_item {
+            counts.handled.fetch_add(1, Ordering::Release);
+        } else {
+            shared.wait(writer.idle_interval());
+        }
     }
-    let finished = writer.finish(counts.tail.load(Ordering::Relaxed));
-    handle_result(&writer, overflow, counts, finished, &mut warned);
 }
 
 /// Counts losses and warns of the first; `false`: the writer has closed.

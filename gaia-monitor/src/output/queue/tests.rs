@@ -4,7 +4,9 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use super::{OutputQueue, Overflow, WriteError, Writer};
+use super::{Bound, OutputQueue, Overflow, Queued, WriteError, Writer};
+
+impl Queued for u64 {}
 
 /// Waits for a permit before each item and records it.
 struct Slow {
@@ -37,7 +39,9 @@ fn a_slow_writer_loses_only_its_own_output_and_gets_the_count() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (permit, permits) = channel();
     let (started, has_started) = channel();
-    let mut queue = OutputQueue::start(Slow { permits, started, seen: Arc::clone(&seen) }, Overflow::Drop, 1).unwrap();
+    let mut queue =
+        OutputQueue::start(Slow { permits, started, seen: Arc::clone(&seen) }, Overflow::Drop, Bound::of_items(1))
+            .unwrap();
     queue.push(1);
     assert_eq!(has_started.recv().unwrap(), 1);
     queue.push(2); // waits in the queue
@@ -59,7 +63,9 @@ fn a_replay_waits_for_its_writer() {
     let (permit, permits) = channel();
     let (started, _has_started) = channel();
     drop(permit);
-    let mut queue = OutputQueue::start(Slow { permits, started, seen: Arc::clone(&seen) }, Overflow::Block, 1).unwrap();
+    let mut queue =
+        OutputQueue::start(Slow { permits, started, seen: Arc::clone(&seen) }, Overflow::Block, Bound::of_items(1))
+            .unwrap();
     for item in 0..1_000 {
         queue.push(item);
     }
@@ -83,7 +89,7 @@ impl Writer<u64> for Broken {
 
 #[test]
 fn counts_everything_after_a_writer_closed() {
-    let mut queue = OutputQueue::start(Broken, Overflow::Block, 1).unwrap();
+    let mut queue = OutputQueue::start(Broken, Overflow::Block, Bound::of_items(1)).unwrap();
     let mut offered = 0;
     while !queue.is_closed() {
         queue.push(offered);

@@ -33,15 +33,14 @@ pub fn stdout_takes_colour() -> bool {
 pub struct Terminal<W> {
     output: W,
     colour: bool,
-    explain: bool,
     policy: Policy,
     /// What was last printed of each incident that can still change.
     printed: BTreeMap<IncidentId, Incident>,
 }
 
 impl<W: Write> Terminal<W> {
-    pub fn new(output: W, colour: bool, explain: bool, policy: Policy) -> Self {
-        Self { output, colour, explain, policy, printed: BTreeMap::new() }
+    pub fn new(output: W, colour: bool, policy: Policy) -> Self {
+        Self { output, colour, policy, printed: BTreeMap::new() }
     }
 
     /// Puts what is new in this revision on the page.
@@ -104,9 +103,7 @@ impl<W: Write + Send + 'static> Writer<Arc<Effect>> for Terminal<W> {
             Effect::Incident(incident) => self.render(&mut page, incident),
             Effect::Story(story) => request(&mut page, story),
             Effect::Explained(explanation) => {
-                if self.explain {
-                    page.put(Tone::Quiet, &format!("· {}", text::harmless(&explanation.to_string()))).end_line();
-                }
+                page.put(Tone::Quiet, &format!("· {}", text::harmless(&explanation.to_string()))).end_line();
             }
             Effect::Count(_) | Effect::Enrich(_) => {}
         }

@@ -14,7 +14,7 @@ use crate::output::test_fixtures;
 
 /// What a terminal prints for these revisions, one text each.
 fn printed(revisions: &[Incident], colour: bool) -> Vec<String> {
-    let mut terminal = Terminal::new(Vec::new(), colour, false, policy());
+    let mut terminal = Terminal::new(Vec::new(), colour, policy());
     let mut texts = Vec::new();
     for (index, revision) in revisions.iter().enumerate() {
         let mut revision = revision.clone();
