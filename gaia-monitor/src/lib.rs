@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod assets;
+pub mod bounded;
 pub mod cli;
 pub mod cmd;
 pub mod config;

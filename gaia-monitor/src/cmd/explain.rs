@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::print;
 use crate::cli::Explain;
 use crate::config::{Config, Output};
@@ -10,12 +12,12 @@ use crate::driver::Driver;
 use crate::engine::effect::Effect;
 use crate::exit::{CommandFailure, Exit};
 use crate::explain::when::{self, When};
-use crate::explain::{self, ErrorName, IncidentIndex, Match, SearchQuery, rank};
-use crate::model::incident::name_of;
+use crate::explain::{self, ErrorName, IncidentIndex, Match, SearchQuery, rank, search};
+use crate::model::incident::{Incident, name_of};
 use crate::model::policy::Policy;
 use crate::model::story::Story;
 use crate::model::time::Stamp;
-use crate::output::journal::{self, JournalLine};
+use crate::output::journal::index::JournalIndex;
 use crate::output::queue::Overflow;
 use crate::output::terminal::style::{Page, Tone};
 use crate::output::terminal::{block, stdout_takes_colour};
@@ -31,47 +33,105 @@ use crate::wire::log_line;
 const WHOLE: usize = 3;
 /// A traceback has some ten thousand bytes.
 const LOG_BYTES: u64 = 1 << 20;
+const HEADLINES: usize = 20;
+/// Lines of a journal that `--output json` prints.
+const JSON_LINES: usize = 10_000;
 /// Kinds of request stories that are printed.
 const STORIES: usize = 10;
 
 pub fn explain(args: Explain) -> Result<Exit, CommandFailure> {
-    let mut index = IncidentIndex::default();
     let mut policy = configured(args.config.as_deref())?;
-    // A time of day is the last one before this instant: today's, or the recording's end.
-    let now = match (&args.journal, &args.recording) {
-        (Some(directory), _) => {
-            journal::read_all(directory, |line| match line {
-                JournalLine::Incident(incident) => index.put(*incident),
-                JournalLine::Story(story) => index.put_story(*story),
-            })?;
-            // Only resolves a time of day; no verdict depends on it.
-            Stamp(jiff::Timestamp::now().as_nanosecond().try_into().unwrap_or(i64::MAX))
-        }
-        (None, Some(file)) => replay(file, &mut index, &mut policy)?,
-        (None, None) => {
-            return Err(CommandFailure::new(Exit::Usage, "no source: pass --journal DIR or --recording FILE"));
-        }
-    };
     let logged = match args.stdin {
         Some(_) => Some(read_log()?),
         None => None,
     };
     let (logged_at, logged_error) = logged.map_or((None, None), |logged| (logged.at, logged.error));
-    let query = SearchQuery {
-        at: args.at.or(logged_at).map(|when| when.window(now)),
-        client: args.client,
-        server: args.server,
-        error: args.error.or(logged_error),
+    let query = |now: Stamp| SearchQuery {
+        at: args.at.clone().or(logged_at.clone()).map(|when| when.window(now)),
+        client: args.client.clone(),
+        server: args.server.clone(),
+        error: args.error.clone().or(logged_error.clone()),
     };
-    let matches = rank(&index, &query);
-    if matches.is_empty() {
-        return Err(CommandFailure::new(Exit::NothingFits, nothing(&index, &query)));
+    match (&args.journal, &args.recording) {
+        (Some(directory), _) => {
+            // Only resolves a time of day, the last one before this instant; no verdict depends on it.
+            let now = Stamp(jiff::Timestamp::now().as_nanosecond().try_into().unwrap_or(i64::MAX));
+            in_journal(directory, &query(now), &policy, args.output)
+        }
+        (None, Some(file)) => {
+            let mut index = IncidentIndex::default();
+            let end = replay(file, &mut index, &mut policy)?;
+            in_memory(&index, &query(end), &policy, args.output)
+        }
+        (None, None) => Err(CommandFailure::new(Exit::Usage, "no source: pass --journal DIR or --recording FILE")),
     }
-    let stories = explain::stories(&index, &matches, &query);
-    print(&match args.output {
-        Output::Pretty => pretty(&matches, &stories, &policy),
-        Output::Json => json(&matches, &stories)?,
-    })?;
+}
+
+fn in_memory(
+    index: &IncidentIndex,
+    query: &SearchQuery,
+    policy: &Policy,
+    output: Output,
+) -> Result<Exit, CommandFailure> {
+    let matches = rank(index, query);
+    if matches.is_empty() {
+        return Err(nothing(query, index.incidents().count(), index.span()));
+    }
+    let stories: Vec<Story> = explain::stories(index, &matches, query).into_iter().cloned().collect();
+    match output {
+        Output::Pretty => print(&pretty(&matches, matches.len(), &stories, policy))?,
+        Output::Json => {
+            for found in &matches {
+                print(&json(found.incident)?)?;
+            }
+            print(&lines(&stories)?)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// A journal may hold a gigabyte: only the matches that are printed are read into memory, and one after the other for
+/// JSON.
+fn in_journal(directory: &Path, query: &SearchQuery, policy: &Policy, output: Output) -> Result<Exit, CommandFailure> {
+    let index = JournalIndex::of(directory)?;
+    let limit = match output {
+        Output::Pretty => WHOLE + HEADLINES,
+        Output::Json => JSON_LINES,
+    };
+    let found = search::search(&index, query, limit)?;
+    if found.best.is_empty() {
+        return Err(nothing(query, index.len(), found.span));
+    }
+    let stories = search::stories(&index, &found, query)?;
+    match output {
+        Output::Pretty => {
+            let mut incidents = Vec::new();
+            for number in &found.best {
+                index.read([*number], |_, line| incidents.extend(serde_json::from_slice::<Incident>(line)))?;
+            }
+            let matches: Vec<_> = incidents.iter().filter_map(|incident| explain::match_one(incident, query)).collect();
+            print(&pretty(&matches, found.matches, &stories, policy))?;
+        }
+        Output::Json => {
+            for number in &found.best {
+                let mut text = Ok(String::new());
+                index.read([*number], |_, line| {
+                    if let Ok(incident) = serde_json::from_slice::<Incident>(line) {
+                        text = json(&incident);
+                    }
+                })?;
+                print(&text?)?;
+            }
+            print(&lines(&stories)?)?;
+            let more = found.matches.saturating_sub(found.best.len()) as u64;
+            if more > 0 {
+                stderr::warn(format_args!(
+                    "{} that match less well left out; pass --at, --client, --server or --error",
+                    counted(more, "incident", "incidents")
+                ));
+            }
+        }
+    }
     Ok(Exit::Ok)
 }
 
@@ -117,6 +177,12 @@ fn replay(file: &Path, index: &mut IncidentIndex, policy: &mut Policy) -> Result
         driver.feed(event);
         true
     })?;
+    if played.torn {
+        stderr::warn(format_args!(
+            "{} ends within its last line: the monitor was killed or is still recording; complete lines were searched",
+            file.display()
+        ));
+    }
     if played.missing > 0 {
         let events = counted(played.missing, "event", "events");
         stderr::warn(format_args!("{} is missing {events}; verdicts may differ from those of the run", file.display()));
@@ -135,11 +201,11 @@ impl Fold for &mut IncidentIndex {
     }
 }
 
-fn pretty(matches: &[Match<'_>], stories: &[&Story], policy: &Policy) -> String {
+fn pretty(matches: &[Match<'_>], all: usize, stories: &[Story], policy: &Policy) -> String {
     let mut page = Page::new(stdout_takes_colour());
-    for (index, found) in matches.iter().enumerate() {
+    for (index, found) in matches.iter().take(WHOLE + HEADLINES).enumerate() {
         if index == WHOLE {
-            page.end_line().put(Tone::Strong, &format!("and {} more", matches.len() - WHOLE)).end_line();
+            page.end_line().put(Tone::Strong, &format!("and {} more", all - WHOLE)).end_line();
         }
         if index < WHOLE {
             if index > 0 {
@@ -152,12 +218,17 @@ fn pretty(matches: &[Match<'_>], stories: &[&Story], policy: &Policy) -> String 
             block::headline(&mut page, found.incident);
         }
     }
+    let rest = all.saturating_sub(WHOLE + HEADLINES) as u64;
+    if rest > 0 {
+        let text = format!("  {rest} of them not listed; pass --at, --client, --server or --error");
+        page.put(Tone::Quiet, &text).end_line();
+    }
     requests(&mut page, stories);
     page.into_text()
 }
 
 /// The stories of the requests that these incidents broke, equal ones grouped.
-fn requests(page: &mut Page, stories: &[&Story]) {
+fn requests(page: &mut Page, stories: &[Story]) {
     let mut sentences = Sentences::default();
     stories.iter().for_each(|story| sentences.add(story));
     let groups = sentences.groups();
@@ -178,33 +249,32 @@ fn requests(page: &mut Page, stories: &[&Story]) {
     }
 }
 
-/// Incidents, the best first, then stories; the field `schema` distinguishes them.
-fn json(matches: &[Match<'_>], stories: &[&Story]) -> Result<String, CommandFailure> {
-    let mut text = String::new();
-    let incidents = matches.iter().map(|found| serde_json::to_string(found.incident));
-    for line in incidents.chain(stories.iter().map(serde_json::to_string)) {
-        let line =
-            line.map_err(|error| CommandFailure::new(Exit::Internal, format_args!("cannot write JSON: {error}")))?;
-        text.push_str(&line);
-        text.push('\n');
+/// One line. Incidents come first, the best first, then stories; the field `schema` distinguishes them.
+fn json<T: Serialize>(of: &T) -> Result<String, CommandFailure> {
+    match serde_json::to_string(of) {
+        Ok(line) => Ok(line + "\n"),
+        Err(error) => Err(CommandFailure::new(Exit::Internal, format_args!("cannot write JSON: {error}"))),
     }
-    Ok(text)
+}
+
+fn lines(stories: &[Story]) -> Result<String, CommandFailure> {
+    stories.iter().map(json).collect()
 }
 
 /// The message without a match: the query and the range that was searched.
-fn nothing(index: &IncidentIndex, query: &SearchQuery) -> String {
+fn nothing(query: &SearchQuery, incidents: usize, span: Option<(Stamp, Stamp)>) -> CommandFailure {
     let mut options = Vec::new();
     options.extend(query.at.map(|window| format!("--at {}", window.from)));
     options.extend(query.client.as_ref().map(|name| format!("--client {name}")));
     options.extend(query.server.as_ref().map(|name| format!("--server {name}")));
     options.extend(query.error.as_ref().map(|error| format!("--error {}", error.name)));
     let query = if options.is_empty() { "everything".to_owned() } else { options.join(" ") };
-    let count = index.incidents().count() as u64;
-    match index.span() {
+    let message = match span {
         None => format!("nothing matches {query}: there is no incident; was the monitor running at that time?"),
         Some((first, last)) => format!(
             "nothing matches {query} among {}, with moments from {first} to {last}; use fewer options or another time (UTC)",
-            counted(count, "incident", "incidents")
+            counted(incidents as u64, "incident", "incidents")
         ),
-    }
+    };
+    CommandFailure::new(Exit::NothingFits, message)
 }

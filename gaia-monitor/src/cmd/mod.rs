@@ -64,7 +64,9 @@ impl From<JournalError> for CommandFailure {
     fn from(error: JournalError) -> Self {
         let exit = match &error {
             JournalError::Directory { .. } | JournalError::Create { .. } => Exit::Usage,
-            JournalError::Read { .. } | JournalError::NoJournal { .. } => Exit::UnreadableRecording,
+            JournalError::Read { .. } | JournalError::NoJournal { .. } | JournalError::Unreadable { .. } => {
+                Exit::UnreadableRecording
+            }
         };
         CommandFailure::new(exit, error)
     }

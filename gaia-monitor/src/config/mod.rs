@@ -14,6 +14,7 @@ pub use policies::{PolicyConfig, PolicyEntry, PolicyTable};
 pub use values::{Age, FailOn, Seconds, Size};
 
 use crate::access::Access;
+use crate::bounded;
 use crate::model::settings::{LogSettings, Scope, Settings};
 use crate::output::journal::Limits;
 
@@ -143,12 +144,15 @@ pub fn parse_label(text: &str) -> Result<String, String> {
     }
 }
 
+/// Bytes of a configuration file.
+const MAX_FILE: usize = 1 << 20;
+
 impl Config {
     /// # Errors
     /// The file cannot be read, or it does not parse: then with line and column.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
+        match bounded::read_text(path, MAX_FILE) {
             Ok(text) => Self::parse(&name, &text),
             Err(source) => Err(ConfigError::Read { name, source }),
         }

@@ -2,6 +2,7 @@
 //!
 //! It changes no verdict: an incident that the engine did not find is not found here.
 
+pub mod search;
 pub mod when;
 
 use std::cmp::Reverse;
@@ -9,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use crate::model::ids::IncidentId;
-use crate::model::incident::{Affected, Confidence, HttpxClass, Incident, Party, State, name_of};
+use crate::model::incident::{Affected, Condition, Confidence, HttpxClass, Incident, Party, State, name_of};
 use crate::model::story::Story;
 use crate::model::time::{Nanos, Stamp};
 use crate::story;
@@ -110,6 +111,12 @@ enum MatchedBy {
 }
 
 type Rank = (MatchedBy, Nanos, Reverse<Confidence>, Reverse<Stamp>);
+
+/// The match of one incident, if it is one.
+#[must_use]
+pub fn match_one<'a>(incident: &'a Incident, query: &SearchQuery) -> Option<Match<'a>> {
+    match_incident(incident, query)
+}
 
 /// All matches, the best first.
 #[must_use]
@@ -219,12 +226,17 @@ fn in_time(
         return Some((MatchedBy::Moment, distance, vec![reason]));
     }
     let condition = incident.condition?;
-    let until = condition.until.map_or(condition.since.0.plus(LASTING), |until| until.0);
-    if condition.since.0 < window.until && window.from < until {
+    if condition_at(condition, window) {
         let reason = format!("{} lasted at that time", name_of(&condition.kind));
         return Some((MatchedBy::Condition, window.from.since(condition.since.0), vec![reason]));
     }
     None
+}
+
+/// Did the condition last at some instant of the window?
+fn condition_at(condition: Condition, window: Window) -> bool {
+    let until = condition.until.map_or(condition.since.0.plus(LASTING), |until| until.0);
+    condition.since.0 < window.until && window.from < until
 }
 
 fn relation(at: Stamp, window: Window) -> String {

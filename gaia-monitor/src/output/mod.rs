@@ -19,6 +19,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
 use crate::model::incident::{Affected, Alternative, Incident, State, TimelineEntry};
+use crate::model::story::{Attempt, Story};
 use crate::model::time::Stamp;
 use queue::{Bound, OutputLoss, OutputQueue, Overflow, Queued, Revision, Writer};
 use summary::Summary;
@@ -143,6 +144,7 @@ impl Queued for Arc<Effect> {
     fn bytes(&self) -> usize {
         match self.as_ref() {
             Effect::Incident(incident) => bytes_of(incident),
+            Effect::Story(story) => size_of::<Story>() + story.attempts.len() * size_of::<Attempt>(),
             Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => size_of::<Effect>(),
         }
     }

@@ -7,9 +7,13 @@ use std::path::Path;
 
 use super::compression;
 use super::format::{AnyHeader, FAMILY, FORMAT, GAP_PREFIX, GapLine, Header};
+use crate::bounded::{self, Line};
 use crate::model::event::Event;
 
 const BUFFER: usize = 256 * 1024;
+
+/// Bytes of a line. The longest ones list a container's labels, which Docker bounds only by the size of a request.
+const MAX_LINE: usize = 16 << 20;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
@@ -82,8 +86,11 @@ impl<R: BufRead> Reader<R> {
     /// As [`Reader::open`].
     pub fn new(name: String, mut input: R) -> Result<Self, RecordingError> {
         let mut line = Vec::new();
-        match input.read_until(b'\n', &mut line) {
-            Ok(_) => {}
+        match bounded::read_line(&mut input, MAX_LINE, &mut line) {
+            Ok(Line::Whole | Line::End) => {}
+            Ok(Line::TooLong) => {
+                return Err(RecordingError::NotARecording { name, why: "its first line".to_owned() + &too_long() });
+            }
             Err(source) if compression::is_torn(&source) => return Err(RecordingError::Empty { name }),
             Err(source) => return Err(RecordingError::Read { name, line: 0, source }),
         }
@@ -132,9 +139,13 @@ impl<R: BufRead> Reader<R> {
     /// A line that is neither an event nor a gap, or an event out of order.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, RecordingError> {
         let mut text = Vec::new();
-        match self.input.read_until(b'\n', &mut text) {
-            Ok(0) => return Ok(None),
-            Ok(_) => {}
+        match bounded::read_line(&mut self.input, MAX_LINE, &mut text) {
+            Ok(Line::End) => return Ok(None),
+            Ok(Line::Whole) => {}
+            Ok(Line::TooLong) => {
+                self.line += 1;
+                return Err(self.bad_line("it".to_owned() + &too_long()));
+            }
             Err(source) if compression::is_torn(&source) => {
                 self.torn = true;
                 return Ok(None);
@@ -178,11 +189,15 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
+fn too_long() -> String {
+    format!(" is longer than {} MiB", MAX_LINE >> 20)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
+    use std::io::{BufReader, Cursor, Read as _, repeat};
 
-    use super::{Entry, Reader, RecordingError};
+    use super::{Entry, MAX_LINE, Reader, RecordingError};
     use crate::model::settings::Settings;
     use crate::model::time::Stamp;
     use crate::recording::format::Header;
@@ -251,6 +266,22 @@ mod tests {
     fn names_the_version_that_reads_another_format() {
         let error = refusal("{\"format\":\"gaia-monitor.recording/7\",\"version\":\"2.1.0\",\"more\":1}\n");
         assert!(error.contains("format 7") && error.contains("gaia-monitor 2.1.0"), "{error}");
+    }
+
+    #[test]
+    fn refuses_a_line_without_an_end() {
+        let endless = BufReader::new(repeat(0));
+        match Reader::new("R".into(), endless) {
+            Ok(_) => panic!("zeros were taken for a recording"),
+            Err(error) => assert!(error.to_string().contains("its first line is longer than 16 MiB"), "{error}"),
+        }
+        let header = Header::new("6.18.0".into(), Stamp(2), Stamp(1), Settings::default());
+        let text = format!("{}\n{TICK}\n", serde_json::to_string(&header).unwrap());
+        let file = Cursor::new(text.into_bytes()).chain(repeat(b' ').take(MAX_LINE as u64 + 2));
+        let mut reader = Reader::new("R".into(), BufReader::new(file)).unwrap();
+        assert!(reader.next_entry().is_ok());
+        let error = reader.next_entry().unwrap_err().to_string();
+        assert!(error.starts_with("R, line 3: it is longer than 16 MiB") && error.contains("head -n 2"), "{error}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use nix::sys::socket::{Backlog, listen};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ use stream::WatchedStream;
 
 /// Bytes of a request's header section; a scraper's has some hundred.
 const MAX_HEAD: usize = 16 << 10;
+/// Connections that may wait for the accept loop.
+const BACKLOG: i32 = 1_024;
 /// After it, a connection ends with the response in progress; one that is not read is closed [`GRACE`] later.
 const MAX_AGE: Duration = Duration::from_secs(600);
 const GRACE: Duration = Duration::from_secs(30);
@@ -62,6 +65,9 @@ pub fn bind(address: SocketAddr) -> Result<StdListener, ListenError> {
     let failed = |source| ListenError { address, source };
     let listener = StdListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
+    // The standard library's backlog is 128: in a flood of connections, a scraper's SYN is dropped and comes again after 1 s.
+    let backlog = Backlog::new(BACKLOG).map_err(|error| failed(error.into()))?;
+    listen(&listener, backlog).map_err(|error| failed(error.into()))?;
     Ok(listener)
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -20,6 +20,8 @@ use crate::output::test_fixtures;
 /// A client that is locked out waits for the timeouts of others, 10 s and more.
 const AT_ONCE: Duration = Duration::from_secs(5);
 const SLOW_CLIENTS: usize = 1_000;
+/// Held by a test that loads the machine.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn server() -> Server {
     let metrics = Metrics::new("0", "0", crate::model::time::Stamp(0), Readings::default);
@@ -61,6 +63,7 @@ fn allow_many_files() {
 
 #[test]
 fn a_scrape_succeeds_at_once_while_a_thousand_slow_clients_are_connected() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     allow_many_files();
     let server = server();
     let address = server.address();
@@ -88,6 +91,7 @@ fn a_scrape_succeeds_at_once_while_a_thousand_slow_clients_are_connected() {
 
 #[test]
 fn scrapes_succeed_while_clients_connect_again_and_again() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let server = server();
     let address = server.address();
     let ended = AtomicBool::new(false);

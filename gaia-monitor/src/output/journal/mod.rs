@@ -10,6 +10,7 @@
 
 mod displaced;
 mod files;
+pub mod index;
 mod limits;
 mod read;
 
@@ -22,7 +23,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use limits::Limits;
-pub use read::{JournalLine, read, read_all};
+pub use read::read;
 
 use super::json::Lines;
 use super::queue::{WriteError, Writer};
@@ -49,6 +50,16 @@ pub enum JournalError {
         path.display()
     )]
     NoJournal { path: PathBuf },
+    #[error("the journal holds no incident that can be read: {why}; pass the directory of `run --journal`")]
+    Unreadable { why: String },
+}
+
+impl JournalError {
+    /// A thread that searched the journal failed.
+    #[must_use]
+    pub fn died() -> Self {
+        Self::Unreadable { why: "a thread of the search failed".to_owned() }
+    }
 }
 
 /// Appends every revision of every incident, and every story.

@@ -1,94 +1,101 @@
 //! Reader of a journal: every file, in order, while a monitor may append and remove.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader};
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::{JournalError, files};
-use crate::model::incident::{self, Incident};
+use crate::bounded::{self, Line};
+use crate::model::incident::{Incident, SCHEMA};
 use crate::model::story::{self, Story};
 use crate::stderr;
 
-/// A line of a journal.
-pub enum JournalLine {
-    Incident(Box<Incident>),
-    Story(Box<Story>),
-}
+/// Bytes of a line; an incident of full length has some 300 KiB.
+pub(super) const MAX_LINE: usize = 4 << 20;
+const BUFFER: usize = 256 << 10;
 
-/// Reads the incidents of a journal, oldest line first, as [`read_all`] does.
-///
-/// # Errors
-/// As [`read_all`].
-pub fn read(directory: &Path, mut each: impl FnMut(Incident)) -> Result<(), JournalError> {
-    read_all(directory, |line| match line {
-        JournalLine::Incident(incident) => each(*incident),
-        JournalLine::Story(_) => {}
-    })
-}
-
-/// Reads a journal, oldest line first. A line that is no incident or story of these schemas is skipped with a warning, a
-/// torn last line of a file is skipped silently.
+/// Reads the incidents of a journal, oldest line first. Lines that are neither an incident nor a story of these schemas are
+/// skipped with one warning for each file, a torn last line of a file is skipped silently.
 ///
 /// # Errors
 /// The directory or a file in it cannot be read, or it contains no journal.
-pub fn read_all(directory: &Path, mut each: impl FnMut(JournalLine)) -> Result<(), JournalError> {
-    let trouble = |path: &Path, source| JournalError::Read { path: path.to_owned(), source };
-    let all = files::all(directory).map_err(|source| trouble(directory, source))?;
-    if all.is_empty() {
-        return Err(JournalError::NoJournal { path: directory.to_owned() });
-    }
-    for path in all {
-        match File::open(&path).and_then(|file| lines(&path, file, &mut each)) {
-            // It was removed by age since it was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(trouble(&path, source)),
-            Ok(()) => {}
+pub fn read(directory: &Path, mut each: impl FnMut(Incident)) -> Result<(), JournalError> {
+    for path in files(directory)? {
+        let read = each_line(&path, |_, line| match serde_json::from_slice::<Incident>(line) {
+            Ok(incident) if incident.schema == SCHEMA => {
+                each(incident);
+                Ok(())
+            }
+            Ok(incident) => Err(other_schema(&incident.schema)),
+            Err(_) if is_story(line) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        });
+        if let Some(skipped) = read.map_err(|source| JournalError::Read { path, source })? {
+            stderr::warn(skipped);
         }
     }
     Ok(())
 }
 
-fn lines(path: &Path, file: File, each: &mut impl FnMut(JournalLine)) -> io::Result<()> {
-    let mut file = BufReader::new(file);
+/// The files of a journal, oldest first.
+pub(super) fn files(directory: &Path) -> Result<Vec<std::path::PathBuf>, JournalError> {
+    match files::all(directory) {
+        Ok(all) if all.is_empty() => Err(JournalError::NoJournal { path: directory.to_owned() }),
+        Ok(all) => Ok(all),
+        Err(source) => Err(JournalError::Read { path: directory.to_owned(), source }),
+    }
+}
+
+pub(super) fn other_schema(schema: &str) -> String {
+    format!("its schema is {schema:?}, not {SCHEMA} or {}", story::SCHEMA)
+}
+
+/// Whether a line is a whole story.
+pub(super) fn is_story(line: &[u8]) -> bool {
+    let schema = format!(r#"{{"schema":"{}","#, story::SCHEMA);
+    line.starts_with(schema.as_bytes()) && serde_json::from_slice::<Story>(line).is_ok()
+}
+
+/// Passes each line of a file to `each`, with its offset; returns a text about those that `each` refused.
+pub(super) fn each_line(
+    path: &Path,
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
+) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        // It was removed by age since it was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    let mut file = BufReader::with_capacity(BUFFER, file);
     let mut line = Vec::new();
+    let mut offset = 0;
+    let mut first = None;
+    let mut skipped: u64 = 0;
     for number in 1_u64.. {
         line.clear();
-        if file.read_until(b'\n', &mut line)? == 0 {
-            break;
+        let mut refused = match bounded::read_line(&mut file, MAX_LINE, &mut line)? {
+            Line::End => break,
+            Line::TooLong => Some(format!("it is longer than {} MiB", MAX_LINE >> 20)),
+            Line::Whole => None,
+        };
+        let mut length = line.len() as u64;
+        if refused.is_some() {
+            length += bounded::skip_line(&mut file)?;
+        } else {
+            refused = each(offset, &line).err().filter(|_| line.last() == Some(&b'\n'));
         }
-        match parse(&line) {
-            Ok(Parsed::Line(line)) => each(line),
-            Ok(Parsed::Other(schema)) => stderr::warn(format_args!(
-                "{}, line {number} skipped: its schema is {schema:?}, not {} or {}",
-                path.display(),
-                incident::SCHEMA,
-                story::SCHEMA
-            )),
-            Err(error) if error.is_eof() && line.last() != Some(&b'\n') => {}
-            Err(error) => stderr::warn(format_args!("{}, line {number} skipped: {error}", path.display())),
+        offset += length;
+        if let Some(why) = refused {
+            skipped += 1;
+            first.get_or_insert_with(|| format!("{}, line {number} skipped: {why}", path.display()));
         }
     }
-    Ok(())
-}
-
-enum Parsed {
-    Line(JournalLine),
-    /// A line of another schema.
-    Other(String),
-}
-
-#[derive(Deserialize)]
-struct AnyLine {
-    schema: String,
-}
-
-fn parse(line: &[u8]) -> serde_json::Result<Parsed> {
-    let AnyLine { schema } = serde_json::from_slice(line)?;
-    Ok(match schema.as_str() {
-        incident::SCHEMA => Parsed::Line(JournalLine::Incident(serde_json::from_slice(line)?)),
-        story::SCHEMA => Parsed::Line(JournalLine::Story(serde_json::from_slice(line)?)),
-        _ => Parsed::Other(schema),
-    })
+    Ok(first.map(|first| match skipped {
+        1 => first,
+        _ => format!("{first}; {} more of its lines skipped", skipped - 1),
+    }))
 }
