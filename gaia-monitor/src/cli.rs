@@ -1,9 +1,10 @@
 //! The command line and its help. Nothing outside this file uses clap's traits.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::builder::PossibleValue;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, Resettable};
+use clap::{ArgGroup, Args, Command, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 #[cfg(feature = "live")]
 use crate::access::Access;
@@ -30,6 +31,15 @@ Exit codes:
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+/// The command line. A variable that is empty counts as not set: Compose passes one that the user has not set like that.
+#[must_use]
+pub fn command() -> Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    Cli::command().mut_subcommands(|verb| {
+        verb.mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
+    })
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,18 +8,99 @@ use crate::model::incident::{Incident, MomentFact, Party, Phase};
 use crate::model::time::Nanos;
 use crate::wire::log_line::is_harmful;
 
-/// Escapes characters that could move a cursor, set a title or reverse the line.
+/// Characters of a name: Docker's own are far shorter, a Compose label may have any length.
+pub const NAME: usize = 255;
+/// Characters of any other text.
+pub const TEXT: usize = 2_000;
+
+/// Escapes characters that could move a cursor, set a title, reverse the line or stay unseen; cuts text beyond [`TEXT`].
 #[must_use]
 pub fn harmless(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_harmful) {
+    neutral(text, TEXT)
+}
+
+/// The same for a name, cut beyond [`NAME`].
+#[must_use]
+pub fn harmless_name(name: &str) -> Cow<'_, str> {
+    neutral(name, NAME)
+}
+
+/// A message in one line: the lines of a longer one are joined, and a page of HTML is only mentioned.
+#[must_use]
+pub fn one_line(message: &str) -> String {
+    let page = message.find('<').filter(|at| {
+        let begin: String = message.chars().skip(message[..*at].chars().count()).take(9).collect();
+        ["<!doctype", "<html", "<head", "<body", "<?xml"]
+            .iter()
+            .any(|mark| begin.to_ascii_lowercase().starts_with(mark))
+    });
+    let text = page.map_or(message, |at| message.get(..at).unwrap_or_default());
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let mut line = harmless(&lines.join("; ")).into_owned();
+    if page.is_some() {
+        line.push_str(" (a page of HTML: another kind of server)");
+    }
+    line
+}
+
+/// A parser's message without the names of this program's types: `expected struct Header` is `expected an object`.
+#[must_use]
+pub fn without_types(message: &str) -> String {
+    const NOUNS: [(&str, &str); 6] = [
+        ("tuple struct", "a list"),
+        ("newtype struct", "a value"),
+        ("struct variant", "an object"),
+        ("struct", "an object"),
+        ("enum", "one of its values"),
+        ("unit", "nothing"),
+    ];
+    const NUMBERS: [(&str, &str); 12] = [
+        ("u8", "a number from 0 to 255"),
+        ("u16", "a number from 0 to 65535"),
+        ("u32", "a number of at most 32 bits, not negative"),
+        ("u64", "a number of at most 64 bits, not negative"),
+        ("usize", "a number, not negative"),
+        ("i8", "a small number"),
+        ("i16", "a number of at most 16 bits"),
+        ("i32", "a number of at most 32 bits"),
+        ("i64", "a number of at most 64 bits"),
+        ("isize", "a number"),
+        ("f32", "a number"),
+        ("f64", "a number"),
+    ];
+    const MARK: &str = "expected ";
+    let Some(at) = message.find(MARK).map(|at| at + MARK.len()) else { return message.to_owned() };
+    let (before, expected) = message.split_at(at);
+    let is_name = |character: char| character.is_alphanumeric() || "_:".contains(character);
+    for (keyword, noun) in NOUNS {
+        if let Some(name) = expected.strip_prefix(keyword).and_then(|rest| rest.strip_prefix(' ')) {
+            return format!("{before}{noun}{}", name.trim_start_matches(is_name));
+        }
+    }
+    for (number, noun) in NUMBERS {
+        if let Some(rest) = expected.strip_prefix(number).filter(|rest| !rest.starts_with(is_name)) {
+            return format!("{before}{noun}{rest}");
+        }
+    }
+    message.to_owned()
+}
+
+fn neutral(text: &str, limit: usize) -> Cow<'_, str> {
+    if text.len() <= limit && !text.contains(is_harmful) {
         return Cow::Borrowed(text);
     }
-    let mut plain = String::with_capacity(text.len() + 16);
+    let mut plain = String::new();
+    let mut length = 0;
     for character in text.chars() {
-        if is_harmful(character) {
-            plain.extend(character.escape_default());
-        } else {
-            plain.push(character);
+        let escaped = is_harmful(character).then(|| character.escape_default());
+        length += escaped.as_ref().map_or(1, ExactSizeIterator::len);
+        if length > limit {
+            plain.push('…');
+            break;
+        }
+        match escaped {
+            Some(escaped) => plain.extend(escaped),
+            None => plain.push(character),
         }
     }
     Cow::Owned(plain)
@@ -131,7 +212,7 @@ pub fn subject(incident: &Incident) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{harmless, offset, span};
+    use super::{NAME, harmless, harmless_name, offset, one_line, span, without_types};
     use crate::model::time::Nanos;
 
     #[test]
@@ -139,6 +220,48 @@ mod tests {
         assert_eq!(harmless("plain text, ümläute → too"), "plain text, ümläute → too");
         assert_eq!(harmless("\x1b]0;owned\x07"), "\\u{1b}]0;owned\\u{7}");
         assert_eq!(harmless("a\r\nb\u{9b}2J\u{202e}"), "a\\r\\nb\\u{9b}2J\\u{202e}");
+    }
+
+    #[test]
+    fn escapes_what_is_not_displayed() {
+        for hidden in ['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{ad}', '\u{3164}', '\u{e0041}', '\u{fe0f}'] {
+            assert_eq!(harmless(&format!("a{hidden}b")), format!("a{}b", hidden.escape_default()));
+        }
+    }
+
+    #[test]
+    fn cuts_long_text_once() {
+        let cut = harmless_name(&"é".repeat(60_000)).into_owned();
+        assert_eq!((cut.chars().count(), cut.chars().last()), (NAME + 1, Some('…')));
+        assert_eq!(harmless_name(&cut), cut);
+        assert_eq!(harmless_name(&"é".repeat(NAME)), "é".repeat(NAME));
+        let escaped = harmless_name(&"\u{202e}".repeat(60_000)).into_owned();
+        assert!(escaped.chars().count() <= NAME + 1 && escaped.ends_with("\\u{202e}…"), "{escaped}");
+        assert_eq!(harmless(&escaped), escaped);
+    }
+
+    #[test]
+    fn names_no_type_of_the_program() {
+        let cases = [
+            ("invalid type: integer `3`, expected struct Header at line 1 column 1", "an object at line 1 column 1"),
+            ("invalid value: integer `70000`, expected u16 at line 1", "a number from 0 to 65535 at line 1"),
+            ("invalid type: string \"a\", expected enum Output", "one of its values"),
+            ("unknown variant `x`, expected one of `pretty`, `json`", "one of `pretty`, `json`"),
+            ("invalid type: null, expected a string", "a string"),
+        ];
+        for (message, expected) in cases {
+            let shown = without_types(message);
+            assert_eq!(shown.split_once("expected ").unwrap().1, expected, "{shown}");
+        }
+        assert_eq!(without_types("trailing characters"), "trailing characters");
+    }
+
+    #[test]
+    fn puts_a_message_into_one_line_without_a_page() {
+        assert_eq!(one_line("a\n  b\r\n\nc\u{7}"), "a; b; c\\u{7}");
+        assert_eq!(one_line("x < y, <pid 7>"), "x < y, <pid 7>");
+        let page = "Docker responded with status code 404: <!DOCTYPE HTML>\n<html>…";
+        assert_eq!(one_line(page), "Docker responded with status code 404: (a page of HTML: another kind of server)");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 mod cli {
     pub mod explain;
+    pub mod faults;
     pub mod host;
     pub mod replay;
     pub mod story;

@@ -10,5 +10,6 @@ mod live {
     mod prometheus;
     mod remains;
     mod shipped;
+    mod start;
     mod stories;
 }

@@ -7,7 +7,7 @@ use crate::doctor::{Finding, Status, examine, verdict};
 use crate::exit::{CommandFailure, Exit};
 use crate::output::terminal::stdout_takes_colour;
 use crate::output::terminal::style::{Page, Tone};
-use crate::text::harmless;
+use crate::text::one_line;
 
 pub fn doctor(args: &cli::Doctor) -> Result<Exit, CommandFailure> {
     let findings = examine(args.docker_host.as_deref());
@@ -31,9 +31,9 @@ fn pretty(findings: &[Finding]) -> String {
             Status::Failed => (Tone::Alarm, "FAILED"),
         };
         page.put(tone, &format!("{word:7}")).put(Tone::Strong, &format!("  {:width$}", finding.check));
-        page.put(Tone::Plain, &format!("  {}", harmless(&finding.detail)));
+        page.put(Tone::Plain, &format!("  {}", one_line(&finding.detail)));
         if let Some(fix) = &finding.fix {
-            page.put(Tone::Quiet, "  fix: ").put(Tone::Plain, &harmless(fix));
+            page.put(Tone::Quiet, "  fix: ").put(Tone::Plain, &one_line(fix));
         }
         page.end_line();
     }

@@ -18,6 +18,7 @@ use crate::model::policy::Policy;
 use crate::model::story::Story;
 use crate::model::time::Stamp;
 use crate::output::journal::index::JournalIndex;
+use crate::output::neutral::neutralise;
 use crate::output::queue::Overflow;
 use crate::output::terminal::style::{Page, Tone};
 use crate::output::terminal::{block, stdout_takes_colour};
@@ -107,7 +108,7 @@ fn in_journal(directory: &Path, query: &SearchQuery, policy: &Policy, output: Ou
         Output::Pretty => {
             let mut incidents = Vec::new();
             for number in &found.best {
-                index.read([*number], |_, line| incidents.extend(serde_json::from_slice::<Incident>(line)))?;
+                index.read([*number], |_, line| incidents.extend(read_incident(line)))?;
             }
             let matches: Vec<_> = incidents.iter().filter_map(|incident| explain::match_one(incident, query)).collect();
             print(&pretty(&matches, found.matches, &stories, policy))?;
@@ -116,7 +117,7 @@ fn in_journal(directory: &Path, query: &SearchQuery, policy: &Policy, output: Ou
             for number in &found.best {
                 let mut text = Ok(String::new());
                 index.read([*number], |_, line| {
-                    if let Ok(incident) = serde_json::from_slice::<Incident>(line) {
+                    if let Some(incident) = read_incident(line) {
                         text = json(&incident);
                     }
                 })?;
@@ -133,6 +134,13 @@ fn in_journal(directory: &Path, query: &SearchQuery, policy: &Policy, output: Ou
         }
     }
     Ok(Exit::Ok)
+}
+
+/// A journal may have been written by an earlier version, which kept texts of containers as they were.
+fn read_incident(line: &[u8]) -> Option<Incident> {
+    let mut incident = serde_json::from_slice(line).ok()?;
+    neutralise(&mut incident);
+    Some(incident)
 }
 
 /// What a log line or a traceback on standard input says: its last error, and the first time in it.

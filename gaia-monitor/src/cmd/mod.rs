@@ -11,9 +11,9 @@ mod run;
 
 use std::io::{self, Write};
 
-use clap::Parser;
+use clap::FromArgMatches;
 
-use crate::cli::{Cli, Verb};
+use crate::cli::{self, Cli, Verb};
 use crate::config::Output;
 use crate::exit::{CommandFailure, Exit, chain};
 use crate::model::settings::Settings;
@@ -27,7 +27,8 @@ use crate::stderr;
 /// The whole program behind `main`.
 #[must_use]
 pub fn main() -> Exit {
-    let cli = match Cli::try_parse() {
+    let parsed = cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version, too. A closed output loses them and nothing else.

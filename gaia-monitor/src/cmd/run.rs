@@ -9,6 +9,7 @@ use super::{no_thread, print};
 use crate::cli::Run;
 use crate::config::{Config, Output, Seconds};
 use crate::daemon::health::Health;
+use crate::daemon::signals::EndSignals;
 use crate::daemon::{self, DaemonError};
 use crate::driver::Driver;
 use crate::exit::{CommandFailure, Exit, chain};
@@ -45,6 +46,12 @@ pub fn run(args: Run) -> Result<Exit, CommandFailure> {
     let scope = config.clone().into_settings().scope;
     // Before the first thread: each inherits it.
     daemon::scheduling::request_short_slice();
+    let signals = EndSignals::block().map_err(|error| {
+        CommandFailure::new(
+            Exit::Internal,
+            format_args!("cannot wait for signals: {error}; raise the limit of open files"),
+        )
+    })?;
     let listen = config.listen.map(serve::bind).transpose()?;
     let health = Arc::new(Health::default());
     let (mut driver, server) = driver(&config, listen, &health)?;
@@ -57,12 +64,13 @@ pub fn run(args: Run) -> Result<Exit, CommandFailure> {
         docker_host: config.docker_host,
         ready_file: config.ready_file,
         duration: config.duration.map(Seconds::length),
-        health,
+        health: Arc::clone(&health),
     };
-    let ended = daemon::run(&options, &mut driver);
+    let ended = daemon::run(&options, signals, &mut driver);
     drop(server);
     let outcome = driver.finish();
-    if outcome.summary.has_begun() {
+    // A run that ended before it knew the containers has watched nothing.
+    if health.has_begun() {
         stderr::print(outcome.summary.text(&outcome.losses));
     }
     ended?;

@@ -17,6 +17,7 @@ use crate::access::Access;
 use crate::bounded;
 use crate::model::settings::{LogSettings, Scope, Settings};
 use crate::output::journal::Limits;
+use crate::text::without_types;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -167,7 +168,7 @@ impl Config {
                 name: name.to_owned(),
                 line: before.matches('\n').count() + 1,
                 column: before.rsplit('\n').next().unwrap_or_default().chars().count() + 1,
-                message: error.message().trim().replace('\n', ", "),
+                message: without_types(&error.message().trim().replace('\n', ", ")),
             }
         })
     }

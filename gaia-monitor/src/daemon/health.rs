@@ -61,6 +61,12 @@ impl Health {
         self.inventory.store(true, Ordering::Relaxed);
     }
 
+    /// The containers of this host are known: the run watches.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.inventory.load(Ordering::Relaxed)
+    }
+
     /// Shared with the reader of Docker's event stream, which updates it.
     #[must_use]
     pub fn docker(&self) -> Connected {
@@ -73,7 +79,7 @@ impl Health {
         if self.probe.get().is_none() {
             return Some(Unready::Probe);
         }
-        if !self.inventory.load(Ordering::Relaxed) {
+        if !self.has_begun() {
             return Some(Unready::Inventory);
         }
         (!self.docker.is_connected()).then_some(Unready::Docker)

@@ -14,6 +14,7 @@ pub mod health;
 mod ready;
 pub mod scheduling;
 mod sd_notify;
+pub mod signals;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -32,6 +32,7 @@ use enrichment::Enrichment;
 use health::Health;
 use ready::{Ready, remove};
 use sd_notify::ServiceManager;
+use signals::EndSignals;
 
 use crate::model::event::Fact;
 use crate::model::settings::Scope;
@@ -112,12 +113,12 @@ impl DaemonError {
     }
 }
 
-/// Runs until SIGINT, SIGTERM, the end of the duration, or until all outputs have closed. The last event is `Shutdown`;
+/// Runs until SIGINT, SIGTERM, SIGHUP, the end of the duration, or until all outputs have closed. The last event is `Shutdown`;
 /// the caller finishes the driver.
 ///
 /// # Errors
 /// When a prerequisite is missing at the start, or the ring can no longer be read. Losing Docker later is not an error.
-pub fn run(options: &Options, driver: &mut Driver<'_>) -> Result<(), DaemonError> {
+pub fn run(options: &Options, signals: EndSignals, driver: &mut Driver<'_>) -> Result<(), DaemonError> {
     let missing = privileges::missing();
     if !missing.is_empty() {
         return Err(DaemonError::Privileges { missing: missing.join(", ") });
@@ -145,7 +146,7 @@ pub fn run(options: &Options, driver: &mut Driver<'_>) -> Result<(), DaemonError
         .enable_all()
         .build()
         .map_err(|source| DaemonError::Start { what: "runtime", source })?;
-    let result = runtime.block_on(event_loop(options, probe, channels, threads, driver));
+    let result = runtime.block_on(event_loop(options, signals, probe, channels, threads, driver));
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result
 }
@@ -206,6 +207,7 @@ impl PrivilegedThreads {
 
 async fn event_loop(
     options: &Options,
+    signals: EndSignals,
     probe: Probe,
     channels: Channels,
     threads: PrivilegedThreads,
@@ -238,7 +240,7 @@ async fn event_loop(
     };
     let enrich = |request| enrichment.request(request);
     let mut dispatcher = Dispatcher::new(driver, clock.clone(), losses, publish, on_fact, enrich);
-    let mut signals = Signals::listen()?;
+    let mut signals = signals.listen().map_err(|source| DaemonError::Start { what: "signal handlers", source })?;
     let timer_error = |source| DaemonError::Start { what: "timer", source };
     let mut timer = DeadlineTimer::new().map_err(timer_error)?;
     let mut kernel = tokio::spawn(probe.run(clock.clone(), sender.clone(), stop_requested(stopped.clone())));
@@ -373,25 +375,6 @@ fn warn_on_error(result: Result<(), FilterError>, sender: &EventSender) {
     if let Err(error) = result {
         sender.lost("filter", 1);
         warn(&error);
-    }
-}
-
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, DaemonError> {
-        let listen = |kind| signal(kind).map_err(|source| DaemonError::Start { what: "signal handlers", source });
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

@@ -2,9 +2,12 @@
 //!
 //! No output delays the engine or changes what another one prints.
 
+#[cfg(test)]
+mod hostile_tests;
 pub mod journal;
 pub mod json;
 pub mod metrics;
+pub mod neutral;
 pub mod queue;
 pub mod summary;
 pub mod terminal;
@@ -89,7 +92,12 @@ impl<'a> Outputs<'a> {
         self.summary.advance(seen);
     }
 
-    pub fn emit(&mut self, effect: Effect, seen: Stamp) {
+    pub fn emit(&mut self, mut effect: Effect, seen: Stamp) {
+        match &mut effect {
+            Effect::Incident(incident) => neutral::neutralise(incident),
+            Effect::Story(story) => neutral::neutralise_story(story),
+            Effect::Explained(_) | Effect::Count(_) | Effect::Enrich(_) => {}
+        }
         self.summary.fold(&effect, seen);
         for fold in &mut self.folds {
             fold.fold(&effect, seen);

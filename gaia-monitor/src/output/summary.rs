@@ -14,7 +14,7 @@ use crate::model::ids::IncidentId;
 use crate::model::incident::{CauseKind, HttpxClass, Incident, State, name_of};
 use crate::model::time::{Nanos, Stamp};
 use crate::story::Sentences;
-use crate::text::{self, counted, harmless};
+use crate::text::{self, counted, harmless, harmless_name};
 
 /// Services (or containers without one) counted by name; further ones are counted as `others`.
 const SERVICES: usize = 1_000;
@@ -72,12 +72,6 @@ impl Summary {
         let (first, last) = self.span.get_or_insert((seen, seen));
         *first = (*first).min(seen);
         *last = (*last).max(seen);
-    }
-
-    /// Has an event been seen at all?
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.span.is_some()
     }
 
     fn fold_incident(&mut self, incident: &Incident) {
@@ -161,13 +155,13 @@ impl Summary {
             writeln!(page, "  {} disconnected before the response", counted(self.cancelled, "client", "clients"))?;
         }
         for (container, why) in &self.unread {
-            writeln!(page, "  the log of {} could not be read: {}", harmless(container), harmless(why))?;
+            writeln!(page, "  the log of {container} could not be read: {why}")?;
         }
         if self.lost.is_empty() {
             writeln!(page, "  no events lost")?;
         }
         for (stage, count) in &self.lost {
-            writeln!(page, "  {} lost at stage {}", counted(*count, "event", "events"), harmless(stage))?;
+            writeln!(page, "  {} lost at stage {stage}", counted(*count, "event", "events"))?;
         }
         for loss in losses {
             writeln!(page, "  {} missing from {}", counted(loss.count, "item", "items"), loss.output)?;
@@ -177,7 +171,7 @@ impl Summary {
 }
 
 fn key(incident: &Incident) -> Key {
-    let label = incident.subject.service_label().map_or(Cow::Borrowed("(no container)"), harmless);
+    let label = incident.subject.service_label().map_or(Cow::Borrowed("(no container)"), harmless_name);
     (incident.cause.kind, label.into_owned())
 }
 
@@ -191,11 +185,11 @@ impl Fold for Summary {
             Effect::Count(Counter::IdleClose { .. }) => self.idle_closes += 1,
             Effect::Count(Counter::LogsUnread { container, why }) => {
                 if self.unread.len() < SERVICES {
-                    self.unread.insert(container.clone(), why.clone());
+                    self.unread.insert(harmless_name(container).into_owned(), harmless_name(why).into_owned());
                 }
             }
             Effect::Count(Counter::Lost { stage, count }) => {
-                *self.lost.entry(stage.clone()).or_default() += count;
+                *self.lost.entry(harmless_name(stage).into_owned()).or_default() += count;
             }
             // Broken connections are counted with their incidents.
             Effect::Count(

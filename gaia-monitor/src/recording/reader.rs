@@ -9,6 +9,7 @@ use super::compression;
 use super::format::{AnyHeader, FAMILY, FORMAT, GAP_PREFIX, GapLine, Header};
 use crate::bounded::{self, Line};
 use crate::model::event::Event;
+use crate::text::without_types;
 
 const BUFFER: usize = 256 * 1024;
 
@@ -118,7 +119,10 @@ impl<R: BufRead> Reader<R> {
         }
         match serde_json::from_slice(&line) {
             Ok(header) => Ok(Self { name, input, header, line: 1, next_seq: 1, torn: false, compressed: false }),
-            Err(error) => Err(RecordingError::NotARecording { name, why: format!("its first line: {error}") }),
+            Err(error) => Err(RecordingError::NotARecording {
+                name,
+                why: format!("its first line: {}", without_types(&error.to_string())),
+            }),
         }
     }
 
@@ -165,7 +169,11 @@ impl<R: BufRead> Reader<R> {
                 self.torn = true;
                 return Ok(None);
             }
-            Err(error) => return Err(self.bad_line(format!("neither an event nor a gap ({error})"))),
+            Err(error) => {
+                return Err(
+                    self.bad_line(format!("neither an event nor a gap ({})", without_types(&error.to_string())))
+                );
+            }
         };
         match &entry {
             Entry::Gap(count) => self.next_seq = self.next_seq.saturating_add(*count),

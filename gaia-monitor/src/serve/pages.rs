@@ -16,6 +16,7 @@ use super::recent::{IncidentQuery, KEPT, Recent};
 use crate::daemon::health::Health;
 use crate::model::ids::IncidentId;
 use crate::model::incident::CauseKind;
+use crate::text::{harmless, harmless_name};
 
 /// Incidents on a page without `limit`.
 const PAGE: usize = 50;
@@ -44,7 +45,13 @@ impl Pages {
             "/healthz" => |_, _| response(StatusCode::OK, TEXT, "ok\n".to_owned()),
             "/readyz" => |pages, _| pages.ready(),
             "/incidents" => |pages, query| pages.incidents(query),
-            other => return response(StatusCode::NOT_FOUND, TEXT, format!("no page {other}; / lists the pages\n")),
+            other => {
+                return response(
+                    StatusCode::NOT_FOUND,
+                    TEXT,
+                    format!("no page {}; / lists the pages\n", harmless_name(other)),
+                );
+            }
         };
         if *method != Method::GET && *method != Method::HEAD {
             let mut refused = response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "read-only: use GET or HEAD\n".to_owned());
@@ -97,7 +104,7 @@ pub(crate) fn parse(query: &str) -> Result<IncidentQuery, String> {
                 let name: StrDeserializer<'_, ValueError> = value.as_ref().into_deserializer();
                 filter.cause = Some(CauseKind::deserialize(name).map_err(|error| format!("`cause`: {error}"))?);
             }
-            "service" => filter.service = Some(value.into_owned()),
+            "service" => filter.service = Some(harmless_name(&value).into_owned()),
             "limit" => match value.parse() {
                 Ok(limit) if (1..=KEPT).contains(&limit) => filter.limit = limit,
                 Ok(_) | Err(_) => return Err(format!("`limit`: {value:?} is not a number from 1 to {KEPT}")),
@@ -122,7 +129,7 @@ fn next_page(filter: &IncidentQuery, after: &IncidentId) -> String {
 }
 
 fn problem_of(status: StatusCode, problem: &str) -> Response<Full<Bytes>> {
-    response(status, JSON, format!("{}\n", serde_json::json!({ "error": problem })))
+    response(status, JSON, format!("{}\n", serde_json::json!({ "error": harmless(problem) })))
 }
 
 fn response(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {

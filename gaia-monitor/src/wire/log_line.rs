@@ -164,12 +164,35 @@ fn is_word(text: &str, word: &str) -> bool {
     })
 }
 
-/// A control character, a non-ASCII line end or a mark of text direction: it could move a cursor, set a title or reverse
-/// a line.
+/// A control character, a line end, a mark of text direction, or a character that is not displayed at all (Unicode's
+/// `Cc`, `Zl`, `Zp`, and `Default_Ignorable_Code_Point`): it could move a cursor, set a title, reverse a line, or make two
+/// different names look the same.
 #[must_use]
 pub fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
+    if character.is_ascii() {
+        return character.is_ascii_control();
+    }
+    matches!(
+        character,
+        '\u{80}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// The stored form of a line: without escape sequences and control characters, not longer than [`LENGTH`].

@@ -16,6 +16,7 @@ use super::JournalError;
 use super::read::{each_line, files, is_story, other_schema};
 use crate::model::incident::{Incident, SCHEMA, State};
 use crate::stderr;
+use crate::text::without_types;
 
 /// The position of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -204,11 +205,11 @@ fn head(line: &[u8]) -> Result<(u64, bool), String> {
         return Ok((hash(id), state == b"withdrawn"));
     }
     // Another order of fields, or a damaged line: this reads and checks all of it.
-    let head: Head = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let head: Head = serde_json::from_slice(line).map_err(|error| without_types(&error.to_string()))?;
     if head.schema != SCHEMA {
         return Err(other_schema(&head.schema));
     }
-    serde_json::from_slice::<Incident>(line).map_err(|error| error.to_string())?;
+    serde_json::from_slice::<Incident>(line).map_err(|error| without_types(&error.to_string()))?;
     Ok((hash(head.id.as_bytes()), head.state == State::Withdrawn))
 }
 

@@ -9,6 +9,7 @@ use crate::bounded::{self, Line};
 use crate::model::incident::{Incident, SCHEMA};
 use crate::model::story::{self, Story};
 use crate::stderr;
+use crate::text::without_types;
 
 /// Bytes of a line; an incident of full length has some 300 KiB.
 pub(super) const MAX_LINE: usize = 4 << 20;
@@ -28,7 +29,7 @@ pub fn read(directory: &Path, mut each: impl FnMut(Incident)) -> Result<(), Jour
             }
             Ok(incident) => Err(other_schema(&incident.schema)),
             Err(_) if is_story(line) => Ok(()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(without_types(&error.to_string())),
         });
         if let Some(skipped) = read.map_err(|source| JournalError::Read { path, source })? {
             stderr::warn(skipped);

@@ -1,7 +1,7 @@
 //! The exported series: one handle for each metric and set of label values, evicted with the names in their labels.
 //!
 //! A name that no container has any more is remembered for [`REMEMBERED`], then its counters are evicted; a gauge is
-//! evicted as soon as it is no longer set. Bounds: [`NAMES`] names and [`SERIES`] series; beyond them, values are counted
+//! evicted as soon as it is no longer set. Label values are escaped and cut as names are everywhere. Bounds: [`NAMES`] names and [`SERIES`] series; beyond them, values are counted
 //! under `other`.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,6 +16,7 @@ use crate::engine::stats::OTHER;
 use crate::model::incident::{EXTERNAL, HOST};
 use crate::model::label::NO_CONTAINER;
 use crate::model::time::{Nanos, Stamp};
+use crate::text::harmless_name;
 
 /// Names of containers and services; a host has some dozens.
 pub const NAMES: usize = 1_000;
@@ -135,6 +136,7 @@ impl Series {
 
     /// A container has this name now.
     pub fn refresh_name(&mut self, name: &str) {
+        let name = &*harmless_name(name);
         let room = self.names.len() < NAMES;
         match self.names.get_mut(name) {
             Some(last) => *last = self.now,
@@ -146,6 +148,7 @@ impl Series {
     /// Does a container have this name, or did one until [`REMEMBERED`] ago?
     #[must_use]
     pub fn is_remembered(&self, name: &str) -> bool {
+        let name = &*harmless_name(name);
         RESERVED.contains(&name) || self.names.contains_key(name)
     }
 
@@ -170,7 +173,7 @@ impl Series {
         let is_name = |label: &str| LABELS.iter().any(|known| known.name == label && known.is_name);
         let names: Vec<usize> =
             metric.labels.iter().enumerate().filter(|(_, label)| is_name(label)).map(|(index, _)| index).collect();
-        let mut values = values.map(str::to_owned).to_vec();
+        let mut values = values.map(|value| harmless_name(value).into_owned()).to_vec();
         for index in &names {
             if let Some(value) = values.get_mut(*index)
                 && !self.is_remembered(value)
