@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// How a line ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum LineRead {
     /// With a newline, or with the end of the input.
     Whole,
     /// The input had ended before.
@@ -19,12 +19,12 @@ pub enum Line {
 ///
 /// # Errors
 /// As the input; what was read before stays in `line`.
-pub fn read_line(input: &mut impl BufRead, limit: usize, line: &mut Vec<u8>) -> io::Result<Line> {
+pub fn read_line(input: &mut impl BufRead, limit: usize, line: &mut Vec<u8>) -> io::Result<LineRead> {
     let length = input.take(limit as u64 + 1).read_until(b'\n', line)?;
     Ok(match length {
-        0 => Line::End,
-        length if length > limit => Line::TooLong,
-        _ => Line::Whole,
+        0 => LineRead::End,
+        length if length > limit => LineRead::TooLong,
+        _ => LineRead::Whole,
     })
 }
 
@@ -67,7 +67,7 @@ mod tests {
     use std::io::{BufRead, BufReader, Read, repeat};
     use std::path::Path;
 
-    use super::{Line, read_line, read_text, skip_line};
+    use super::{LineRead, read_line, read_text, skip_line};
 
     #[test]
     fn reads_lines_up_to_the_limit() {
@@ -75,23 +75,23 @@ mod tests {
         let mut next = || {
             let mut line = Vec::new();
             let ended = read_line(&mut input, 5, &mut line).unwrap();
-            if ended == Line::TooLong {
+            if ended == LineRead::TooLong {
                 skip_line(&mut input).unwrap();
             }
             (ended, String::from_utf8(line).unwrap())
         };
-        assert_eq!(next(), (Line::Whole, "abc\n".into()));
-        assert_eq!(next(), (Line::Whole, "abcd\n".into()));
-        assert_eq!(next(), (Line::TooLong, "abcdef".into()));
-        assert_eq!(next(), (Line::Whole, "ab".into()));
-        assert_eq!(next(), (Line::End, String::new()));
+        assert_eq!(next(), (LineRead::Whole, "abc\n".into()));
+        assert_eq!(next(), (LineRead::Whole, "abcd\n".into()));
+        assert_eq!(next(), (LineRead::TooLong, "abcdef".into()));
+        assert_eq!(next(), (LineRead::Whole, "ab".into()));
+        assert_eq!(next(), (LineRead::End, String::new()));
     }
 
     #[test]
     fn stops_at_the_limit_of_input_without_a_line_end() {
         let mut endless = BufReader::new(repeat(0));
         let mut line = Vec::new();
-        assert_eq!(read_line(&mut endless, 1_000, &mut line).unwrap(), Line::TooLong);
+        assert_eq!(read_line(&mut endless, 1_000, &mut line).unwrap(), LineRead::TooLong);
         assert_eq!(line.len(), 1_001);
         let mut long = BufReader::new(repeat(0).take(1 << 20).chain(&b"\nnext"[..]));
         assert_eq!(skip_line(&mut long).unwrap(), (1 << 20) + 1);

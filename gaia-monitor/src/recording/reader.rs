@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::compression;
 use super::format::{AnyHeader, FAMILY, FORMAT, GAP_PREFIX, GapLine, Header};
-use crate::bounded::{self, Line};
+use crate::bounded::{self, LineRead};
 use crate::model::event::Event;
 use crate::text::without_types;
 
@@ -88,8 +88,8 @@ impl<R: BufRead> Reader<R> {
     pub fn new(name: String, mut input: R) -> Result<Self, RecordingError> {
         let mut line = Vec::new();
         match bounded::read_line(&mut input, MAX_LINE, &mut line) {
-            Ok(Line::Whole | Line::End) => {}
-            Ok(Line::TooLong) => {
+            Ok(LineRead::Whole | LineRead::End) => {}
+            Ok(LineRead::TooLong) => {
                 return Err(RecordingError::NotARecording { name, why: "its first line".to_owned() + &too_long() });
             }
             Err(source) if compression::is_torn(&source) => return Err(RecordingError::Empty { name }),
@@ -144,9 +144,9 @@ impl<R: BufRead> Reader<R> {
     pub fn next_entry(&mut self) -> Result<Option<Entry>, RecordingError> {
         let mut text = Vec::new();
         match bounded::read_line(&mut self.input, MAX_LINE, &mut text) {
-            Ok(Line::End) => return Ok(None),
-            Ok(Line::Whole) => {}
-            Ok(Line::TooLong) => {
+            Ok(LineRead::End) => return Ok(None),
+            Ok(LineRead::Whole) => {}
+            Ok(LineRead::TooLong) => {
                 self.line += 1;
                 return Err(self.bad_line("it".to_owned() + &too_long()));
             }

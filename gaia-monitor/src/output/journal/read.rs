@@ -5,7 +5,7 @@ use std::io::{self, BufReader};
 use std::path::Path;
 
 use super::{JournalError, files};
-use crate::bounded::{self, Line};
+use crate::bounded::{self, LineRead};
 use crate::model::incident::{Incident, SCHEMA};
 use crate::model::story::{self, Story};
 use crate::stderr;
@@ -79,9 +79,9 @@ pub(super) fn each_line(
     for number in 1_u64.. {
         line.clear();
         let mut refused = match bounded::read_line(&mut file, MAX_LINE, &mut line)? {
-            Line::End => break,
-            Line::TooLong => Some(format!("it is longer than {} MiB", MAX_LINE >> 20)),
-            Line::Whole => None,
+            LineRead::End => break,
+            LineRead::TooLong => Some(format!("it is longer than {} MiB", MAX_LINE >> 20)),
+            LineRead::Whole => None,
         };
         let mut length = line.len() as u64;
         if refused.is_some() {
