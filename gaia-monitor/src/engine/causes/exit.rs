@@ -13,6 +13,7 @@ use crate::model::ids::Pid;
 use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Requester, Sender, Via};
 use crate::model::time::{Nanos, Stamp};
 
+use super::deciding_signal::{deciding_signal, forwarded, is_clean_termination, violent_death_before};
 use super::{crash_place, resource_limit};
 
 /// Docker's `kill` event follows its signal within 6 ms; the event carries another clock.
@@ -21,18 +22,12 @@ const KILL_EVENT: Nanos = Nanos::from_millis(1_000);
 pub const HANDLED: Nanos = Nanos::from_secs(10);
 /// Docker's `stop` follows its `die` within 120 ms; a second covers a loaded machine.
 const STOP_FOLLOWS: Nanos = Nanos::from_millis(1_000);
-/// An init forwards a signal, and a handler ends its process, immediately; a second covers a loaded machine.
-const IMMEDIATELY: Nanos = Nanos::from_millis(1_000);
-/// A parent that ends its other workers because one died signals them within this time.
-pub const ENDS_THE_OTHERS: Nanos = Nanos::from_millis(1_000);
 /// The longest grace period of a stop that is still joined to the kill that ends it.
-const GRACE: Nanos = Nanos::from_secs(300);
+pub(super) const GRACE: Nanos = Nanos::from_secs(300);
 /// Raised by the kernel, or by the process itself, when native code fails.
 pub const CRASH: [&str; 7] = ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"];
 /// Signals that request a clean termination, with their numbers.
-const TERMINATION: [(&str, u8); 3] = [("SIGHUP", 1), ("SIGINT", 2), ("SIGTERM", 15)];
-/// Their meaning is up to the program: a handler that ends the process does so immediately.
-const USER: [&str; 2] = ["SIGUSR1", "SIGUSR2"];
+pub(super) const TERMINATION: [(&str, u8); 3] = [("SIGHUP", 1), ("SIGINT", 2), ("SIGTERM", 15)];
 
 /// The verdict on the end of one process.
 #[derive(Clone, Debug)]
@@ -212,21 +207,6 @@ fn by_signals(
     ExitVerdict { clean, ..base.of_kind(CauseKind::ProcessKilled, How::ProcessKilled).sent_by(sender) }
 }
 
-/// The worker of the same parent that had died by a signal of another sender, if the parent then ended this one because
-/// of it.
-fn violent_death_before(world: &World, process: &Process, signalled: Stamp) -> Option<Pid> {
-    let recent = world.processes.exited_between(signalled.minus(ENDS_THE_OTHERS), signalled);
-    let died_violently = |other: &&Process| {
-        let status = other.exit.as_ref().and_then(|exit| exit.status.signal());
-        let by_parent = |seen: &SignalSeen| seen.sender.as_ref().is_some_and(|sender| sender.pid == other.parent);
-        let of_status = |seen: &&SignalSeen| seen.delivered && Some(seen.signal.as_str()) == status;
-        status.is_some_and(|name| !TERMINATION.iter().any(|(clean, _)| *clean == name))
-            && !other.signals.iter().filter(of_status).any(by_parent)
-    };
-    let others = recent.filter(|other| other.parent == process.parent && other.pid != process.pid);
-    others.filter(died_violently).min_by_key(|other| other.exit.as_ref().map(|exit| exit.at)).map(|other| other.pid)
-}
-
 /// No signal that explains the end was observed.
 fn without_signal(container: Option<&Container>, at: Stamp, status: &ExitStatus, base: ExitVerdict) -> ExitVerdict {
     if let Some((kind, via)) = reported_by_docker(container, at, status) {
@@ -241,17 +221,6 @@ fn without_signal(container: Option<&Container>, at: Stamp, status: &ExitStatus,
         // The signal was lost, or sent before the monitor ran.
         Some(_) => base.of_kind(CauseKind::ProcessKilled, How::ProcessKilled).at_confidence(Confidence::Likely),
     }
-}
-
-/// The init that received a signal first, and that signal, where the init forwarded it to its child.
-fn forwarded<'a>(world: &'a World, child: &Process, deciding: &SignalSeen) -> Option<(&'a Process, &'a SignalSeen)> {
-    let init = world.processes.get(child.parent).filter(|init| world.processes.is_init(init.pid))?;
-    deciding.sender.as_ref().filter(|sender| sender.pid == init.pid)?;
-    let sent = init.signals.iter().rev().find(|seen| {
-        let before = seen.at <= deciding.at && deciding.at.since(seen.at) <= IMMEDIATELY;
-        before && seen.delivered && seen.signal == deciding.signal
-    })?;
-    Some((init, sent))
 }
 
 /// A signal is under way and nothing has ended yet.
@@ -385,37 +354,6 @@ fn reported_by_docker(container: Option<&Container>, at: Stamp, status: &ExitSta
     events().any(|event| killed(&event.action)).then_some((CauseKind::ContainerKilled, Via::DockerKill))
 }
 
-/// The signal that explains the status: the one that it names, otherwise a handled one shortly before, otherwise
-/// Docker's stop signal.
-fn deciding_signal<'a>(
-    container: Option<&Container>,
-    process: &'a Process,
-    at: Stamp,
-    status: &ExitStatus,
-) -> Option<&'a SignalSeen> {
-    let before = || process.signals.iter().rev().filter(move |seen| seen.at <= at);
-    if let Some(name) = status.signal() {
-        // A server that ends cleanly may raise the signal again that it received: the first sender is the cause.
-        let others = || {
-            let of_name = move |seen: &&SignalSeen| seen.signal == name;
-            before().filter(of_name).filter(|seen| seen.sender.as_ref().is_none_or(|s| s.pid != process.pid))
-        };
-        // During a group exit each SIGKILL to a sibling thread shows as one more without effect: none of those decides.
-        let undelivered = || others().find(|_| name == "SIGKILL");
-        let own = || before().find(|seen| seen.signal == name);
-        return others().find(|seen| seen.delivered).or_else(undelivered).or_else(own);
-    }
-    let ending = |seen: &&SignalSeen| {
-        let stop = container.is_some_and(|container| container.info.stop_signal == seen.signal);
-        let clean = stop || seen.signal == "SIGQUIT" || TERMINATION.iter().any(|(name, _)| *name == seen.signal);
-        let user = USER.contains(&seen.signal.as_str()) && at.since(seen.at) <= IMMEDIATELY;
-        let reach = if stop && sent_by_docker(container, seen) { GRACE } else { HANDLED };
-        seen.delivered && (user || clean && at.since(seen.at) <= reach)
-    };
-    // The earliest: what follows the first request only hastens the end.
-    process.signals.iter().filter(|seen| seen.at <= at).find(ending)
-}
-
 /// Whether Docker sent this signal: its runtime does, from the host; other runtimes are known by Docker's own event.
 #[must_use]
 pub fn sent_by_docker(container: Option<&Container>, seen: &SignalSeen) -> bool {
@@ -474,19 +412,6 @@ fn docker_request<'a>(
     let die = run().find(|event| matches!(event.action, DockerAction::Die { .. }));
     let is_overdue = die.is_some_and(|die| now.since(die.seen) >= STOP_FOLLOWS);
     DockerRequest { confidence: Confidence::Likely, ..if is_overdue { killed } else { stopped } }
-}
-
-/// An end by the very signal that requested it, in any form of exit status.
-fn is_clean_termination(container: Option<&Container>, signal: &str, status: &ExitStatus) -> bool {
-    let stop = container.is_some_and(|container| container.info.stop_signal == signal);
-    let number = TERMINATION.iter().find(|(name, _)| *name == signal).map(|(_, number)| *number);
-    if number.is_none() && !stop {
-        return false;
-    }
-    match status {
-        ExitStatus::Signal { signal: by, .. } => by == signal && signal != "SIGKILL",
-        ExitStatus::Code { code } => *code == 0 || number.is_some_and(|number| *code == 128 + number),
-    }
 }
 
 /// The sender of a signal, and the request to Docker behind it.

@@ -10,6 +10,7 @@ pub use situation::{Row, Situation};
 mod awaited;
 /// How a process ended and what requested it, and the details of that: place of a crash, limit, requester.
 pub mod crash_place;
+mod deciding_signal;
 pub mod exit;
 pub mod resource_limit;
 
