@@ -11,6 +11,7 @@ use gaia_monitor::driver::Driver;
 use gaia_monitor::engine::effect::Effect;
 use gaia_monitor::model::event::{Event, Fact};
 use gaia_monitor::model::incident::{Incident, State};
+use gaia_monitor::model::policy::Policy;
 use gaia_monitor::model::time::Stamp;
 use gaia_monitor::output::json::JsonLines;
 use gaia_monitor::output::queue::Overflow;
@@ -63,7 +64,7 @@ impl Fold for Emitted {
         match effect {
             Effect::Incident(incident) => incidents.push(incident.as_ref().clone()),
             Effect::Explained(_) => *explanations += 1,
-            Effect::Count(_) | Effect::Enrich(_) => {}
+            Effect::Story(_) | Effect::Count(_) | Effect::Enrich(_) => {}
         }
     }
 }
@@ -87,7 +88,7 @@ fn a_reader_that_pauses_while_requests_break_loses_nothing() {
     let (json, pretty, emitted) = (Paused::default(), Paused::default(), Emitted::default());
     let mut outputs = Outputs::new(Overflow::Drop);
     outputs.add(JsonLines::new(json.clone())).unwrap();
-    outputs.add(Terminal::new(pretty.clone(), false)).unwrap();
+    outputs.add(Terminal::new(pretty.clone(), false, Policy::default())).unwrap();
     outputs.add_fold(emitted.clone());
     let mut driver = Driver::new(scenario.settings, outputs);
     let mut end = Stamp(0);

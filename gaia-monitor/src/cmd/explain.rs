@@ -48,7 +48,7 @@ pub fn explain(args: Explain) -> Result<Exit, CommandFailure> {
     };
     let (logged_at, logged_error) = logged.map_or((None, None), |logged| (logged.at, logged.error));
     let query = |now: Stamp| SearchQuery {
-        at: args.at.clone().or(logged_at.clone()).map(|when| when.window(now)),
+        at: args.at.or(logged_at).map(|when| when.window(now)),
         client: args.client.clone(),
         server: args.server.clone(),
         error: args.error.clone().or(logged_error.clone()),
