@@ -48,7 +48,7 @@ fn ends_with_2_and_names_the_remedy_on_wrong_usage() {
         (&["run", "--journal-max-file-size", "0"], "is not a size"),
         (&["run", "--include-cancelled=perhaps"], "true, false"),
         (&["explain", "--recording", "x", "--at", "soon"], "is not a time"),
-        (&["explain", "--recording", "x", "--error", "Oops"], "`RemoteProtocolError`"),
+        (&["explain", "--recording", "x", "--error", "Oops"], "docs/stories.md"),
     ];
     for (arguments, part) in cases {
         let ended = run(arguments);

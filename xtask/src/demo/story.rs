@@ -201,6 +201,7 @@ pub mod tests {
                     "httpx": name_of(&claim.error), "also_possible": null, "detail": "reset", "errno": "ECONNRESET",
                     "phase": "awaiting_response", "retried": claim.retried,
                 },
+                "confidence": "certain",
             }],
             "affected_total": 1, "affected_by_class": {name_of(&claim.error): 1}, "alternatives": [], "timeline": [],
             "timeline_left_out": 0, "lost_events": {},
