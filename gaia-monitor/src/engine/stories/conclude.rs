@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::context::Context;
-use crate::engine::types::ids::CaseId;
+use crate::engine::types::ids::{CaseId, StoryId};
 use crate::engine::world::dns::lookups::LookupId;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{Confidence, HttpxClass, Role};
@@ -17,7 +17,12 @@ use super::followed::{AttemptKey, FollowedRequest, NextAttempt, TrackedAttempt};
 /// The story of a request that is over; `None` if nothing went wrong after all. `incidents`: the published incident of
 /// each case.
 #[must_use]
-pub fn story(ctx: Context, mut request: FollowedRequest, incidents: &BTreeMap<CaseId, IncidentId>) -> Option<Story> {
+pub fn story(
+    ctx: Context,
+    number: StoryId,
+    mut request: FollowedRequest,
+    incidents: &BTreeMap<CaseId, IncidentId>,
+) -> Option<Story> {
     let expected = request.plan();
     // A failure that is no longer known was taken back: its lookup succeeded, or another address accepted.
     request.attempts.retain(|attempt| attempt.failure.is_none_or(|id| ctx.failures.get(id).is_some()));
@@ -45,7 +50,7 @@ pub fn story(ctx: Context, mut request: FollowedRequest, incidents: &BTreeMap<Ca
     let caller_saw = caller_saw(&request);
     Some(Story {
         schema: SCHEMA.to_owned(),
-        id: id(&request),
+        id: id(number, &request),
         client: request.client.clone(),
         begun_at: attempts.first()?.begun_at,
         ended_at: attempts.iter().map(|attempt| attempt.ended_at).max()?,
@@ -116,8 +121,9 @@ fn fallback(request: &FollowedRequest) -> Fallback {
     Fallback { state: FallbackState::NotAsked, reason: Some(reason) }
 }
 
-/// Derived from the client's process and the first attempt (FNV-1a, as the ids of incidents).
-fn id(request: &FollowedRequest) -> String {
+/// Derived from the client's process, the first attempt and the number of the request (FNV-1a, as the ids of incidents):
+/// two requests on one connection may begin at one instant.
+fn id(number: StoryId, request: &FollowedRequest) -> String {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let first = request.attempts.first();
@@ -127,7 +133,7 @@ fn id(request: &FollowedRequest) -> String {
         AttemptKey::Lookup(LookupId(number)) => number,
         AttemptKey::Socket(cookie) => cookie.0,
     });
-    let text = format!("{}/{port}/{socket}/{begun}/{}", request.pid, request.primary.key.0);
+    let text = format!("{}/{port}/{socket}/{begun}/{}/{}", request.pid, request.primary.key.0, number.0);
     let hash = text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     format!("story-{hash:016x}")
 }

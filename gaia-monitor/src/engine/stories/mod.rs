@@ -216,7 +216,7 @@ impl Stories {
 
     fn conclude(&mut self, ctx: Context, timers: &mut TimerQueue, id: StoryId, effects: &mut Vec<Effect>) {
         let Some(request) = self.close(timers, id) else { return };
-        effects.extend(conclude::story(ctx, request, &self.incidents).map(|story| Effect::Story(Box::new(story))));
+        effects.extend(conclude::story(ctx, id, request, &self.incidents).map(|story| Effect::Story(Box::new(story))));
     }
 
     /// The run ends: only what is over is published, because the rest has no end that was observed.
