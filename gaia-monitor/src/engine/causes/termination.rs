@@ -82,9 +82,13 @@ fn of_closer(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let pid = close.task.pid;
     let container = ctx.world.container_of(pid).or_else(|| situation.failure.route.container.clone())?;
     // Not by the instant of the close: a large process closes long after its exit, when its successor may already run.
+    let begun = ctx.world.processes.get(pid).and_then(|process| process.started);
     let termination = ctx.world.terminations.of_container(&container).rev().find(|termination| {
         let own = termination.pid == Some(pid) || termination.root == Some(pid);
-        own || (termination.since() <= close.at && termination.recovered.is_none_or(|over| over > close.at))
+        // A process of the next run, of which Docker has not reported the start yet, has a termination of its own.
+        let next_run = begun.zip(termination.down()).is_some_and(|(begun, down)| begun > down);
+        let lasts = termination.since() <= close.at && termination.recovered.is_none_or(|over| over > close.at);
+        own || (lasts && !next_run)
     })?;
     Some(to(ctx, situation.failure, termination.id, format!("process {pid} closed the connection while dying")))
 }

@@ -4,7 +4,7 @@
 //! Bounds: [`OPEN_CAP`] cases that are not closed, the oldest is closed first; [`FAILURES_CAP`] failures kept for each,
 //! further ones are only counted; [`CLOSED_CAP`] keys of closed incidents, after which a later one no longer names them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::engine::causes;
 use crate::engine::types::cause::CaseKey;
@@ -18,6 +18,8 @@ use crate::model::time::Stamp;
 const OPEN_CAP: usize = 4_096;
 const FAILURES_CAP: usize = 10_000;
 const CLOSED_CAP: usize = 4_096;
+/// Ids that are compared. One that is older than this many incidents differs by its instant.
+const PUBLISHED_CAP: usize = 8_192;
 
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -117,6 +119,9 @@ pub struct Cases {
     all: BTreeMap<CaseId, Case>,
     by_key: BTreeMap<CaseKey, CaseId>,
     closed: BTreeMap<CaseKey, IncidentId>,
+    /// The latest published ids, which are never reused.
+    published: BTreeSet<IncidentId>,
+    published_order: VecDeque<IncidentId>,
     next: u64,
 }
 
@@ -138,6 +143,24 @@ impl Cases {
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.next
+    }
+
+    /// Whether an incident with this id was published.
+    #[must_use]
+    pub fn has_published(&self, id: &IncidentId) -> bool {
+        self.published.contains(id)
+    }
+
+    /// An incident has its first revision.
+    pub fn record_published(&mut self, id: &IncidentId) {
+        if self.published.insert(id.clone()) {
+            self.published_order.push_back(id.clone());
+            if self.published_order.len() > PUBLISHED_CAP
+                && let Some(oldest) = self.published_order.pop_front()
+            {
+                self.published.remove(&oldest);
+            }
+        }
     }
 
     #[must_use]

@@ -55,9 +55,9 @@ impl Engine {
             }
             Change::Lookup(change) => self.lookup_changed(*change, effects),
             Change::DnsChanged(name) => self.name_changed(name),
-            Change::Listening { container, .. } => {
+            Change::Listening { container, since, .. } => {
                 for id in recovery::listening(&self.world, container) {
-                    self.recovered(at, id);
+                    self.recovered(*since, id);
                 }
                 self.container_changed(container, effects);
             }

@@ -24,7 +24,7 @@ pub fn revision(ctx: Context, case: &Case, state: State, judgement: &Judgement) 
     let (timeline, timeline_left_out) = timeline::of(ctx, case, verdict);
     Incident {
         schema: SCHEMA.to_owned(),
-        id: published.map_or_else(|| incident_id(verdict, case.opened), |published| published.id.clone()),
+        id: published.map_or_else(|| new_id(ctx, verdict, case.opened), |published| published.id.clone()),
         revision: published.map_or(1, |published| published.revision.saturating_add(1)),
         state,
         merged_into: None,
@@ -111,13 +111,20 @@ fn failover_of(ctx: Context, case: &Case, verdict: &Verdict) -> Option<IncidentI
     ctx.cases.open().filter_map(of_primary).min().map(|(_, _, id)| id)
 }
 
+/// The id of what opened the incident. Two facts of one instant may open two with the same cause and subject.
+fn new_id(ctx: Context, verdict: &Verdict, opened: Stamp) -> IncidentId {
+    let ids = (0..).map(|number| incident_id(verdict, opened, number));
+    ids.into_iter().find(|id| !ctx.cases.has_published(id)).unwrap_or_else(|| incident_id(verdict, opened, 0))
+}
+
 /// FNV-1a over what opened the incident: the same facts give the same id in every replay.
-fn incident_id(verdict: &Verdict, opened: Stamp) -> IncidentId {
+fn incident_id(verdict: &Verdict, opened: Stamp, number: u32) -> IncidentId {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let container = verdict.container.as_ref().map_or("", |ContainerId(id)| id.as_str());
     let pid = verdict.pid.map_or(0, |pid| pid.0);
-    let text = format!("{}/{container}/{pid}/{}", name_of(&verdict.kind), opened.0);
+    let number = if number == 0 { String::new() } else { format!("/{number}") };
+    let text = format!("{}/{container}/{pid}/{}{number}", name_of(&verdict.kind), opened.0);
     let hash = text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     IncidentId(format!("inc-{hash:016x}"))
 }

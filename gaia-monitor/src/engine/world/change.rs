@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::model::event::LogsUnread;
 use crate::model::ids::{ContainerId, NetnsId, Pid};
+use crate::model::time::Stamp;
 
 use crate::engine::world::dns::lookups::LookupChange;
 use crate::engine::world::logs::Line;
@@ -22,6 +23,7 @@ pub enum Change {
     Listening {
         container: ContainerId,
         port: u16,
+        since: Stamp,
     },
     /// A container's termination began or advanced.
     Termination(TerminationId),

@@ -21,7 +21,7 @@ impl World {
             match self.containers.of_socket(&socket, at) {
                 Some(container) => {
                     self.containers.listening(&container, &socket, Some(pid), at);
-                    changes.push(Change::Listening { container, port: socket.local.port() });
+                    changes.push(Change::Listening { container, port: socket.local.port(), since: at });
                 }
                 None => self.unassigned_listeners.push_back((at, socket, pid)),
             }
@@ -44,7 +44,7 @@ impl World {
         };
         if change.new == TcpState::Listen {
             self.containers.listening(&container, &change.socket, Some(change.task.pid), at);
-            changes.push(Change::Listening { container, port: change.socket.local.port() });
+            changes.push(Change::Listening { container, port: change.socket.local.port(), since: at });
         } else {
             // The exit of a main process terminates the container, which is recorded instead.
             let pid = change.task.pid;
