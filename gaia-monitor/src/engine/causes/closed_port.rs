@@ -84,10 +84,11 @@ impl Cause for ClosedPortCause {
     fn summary(&self, ctx: Context, case: &Case, _verdict: &Verdict) -> String {
         let port = port_text(ctx, case);
         let container = parts(&case.key).and_then(|(id, port)| Some((ctx.world.containers.get(id)?, port)));
-        if container.is_some_and(|(container, port)| container.listens_on_loopback_only(port)) {
+        let loopback = container.and_then(|(container, port)| container.loopback_listener(port));
+        if let Some(local) = loopback {
             let accepted =
                 if is_backend(&case.key) { "docker-proxy accepted the connection, and " } else { "running, " };
-            return format!("{accepted}listening on {port} of a loopback address only, which nothing outside reaches");
+            return format!("{accepted}listening on {local} only, which nothing outside its namespace reaches");
         }
         if is_backend(&case.key) {
             return format!("docker-proxy accepted the connection, and nothing listens on {port} behind it");

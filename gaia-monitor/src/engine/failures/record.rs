@@ -50,7 +50,7 @@ pub fn connection(world: &World, at: Stamp, found: Detected, policy: &Policy) ->
     // A port that refuses and was not observed to close: an event is missing.
     let still_listed = route.container.as_ref().and_then(|id| world.containers.get(id)).is_some_and(|container| {
         let port = route.address.port();
-        let since = container.listening.get(&port).filter(|_| !container.listens_on_loopback_only(port));
+        let since = container.listening.get(&port).filter(|_| container.loopback_listener(port).is_none());
         found.symptom == Symptom::Refused && since.is_some_and(|since| *since <= at)
     });
     let peer = world.sockets.peer(found.client);

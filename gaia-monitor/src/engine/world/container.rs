@@ -162,11 +162,12 @@ impl Container {
         self.pauses.iter().rev().find(|period| period.covers(at))
     }
 
-    /// Whether a port is open on loopback addresses alone, which nothing outside the namespace reaches.
+    /// The address of a port that is open on loopback addresses alone, which nothing outside the namespace reaches.
     #[must_use]
-    pub fn listens_on_loopback_only(&self, port: u16) -> bool {
-        let mut listeners = self.listeners.values().filter(|it| it.local.port() == port).peekable();
-        listeners.peek().is_some() && listeners.all(|it| it.local.ip().is_loopback())
+    pub fn loopback_listener(&self, port: u16) -> Option<SocketAddr> {
+        let mut listeners = self.listeners.values().map(|it| it.local).filter(|local| local.port() == port).peekable();
+        let first = listeners.peek().copied();
+        first.filter(|_| listeners.all(|local| local.ip().is_loopback()))
     }
 
     /// The process that listens on a port.
