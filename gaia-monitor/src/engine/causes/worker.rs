@@ -68,8 +68,10 @@ fn closed_connection(ctx: Context, situation: &Situation) -> Option<Attribution>
 /// `None`: its exit should have been observed by now.
 pub(super) fn of_dying(ctx: Context, failure: &Failure, pid: Pid, reason: String) -> Option<Attribution> {
     // What the parent ended because of another worker's death belongs to that death.
-    let pid = exit::of_worker(ctx.world, pid).and_then(|verdict| verdict.because).unwrap_or(pid);
-    if let Some(verdict) = exit::of_worker(ctx.world, pid) {
+    let own = exit::of_worker(ctx.world, pid);
+    let first = own.as_ref().and_then(|verdict| verdict.because);
+    let (pid, verdict) = first.map_or((pid, own), |first| (first, exit::of_worker(ctx.world, first)));
+    if let Some(verdict) = verdict {
         let evidence = Evidence::Worker { pid, after: earlier_failure(ctx.failures, failure) };
         return Some(Attribution::to(key(ctx.world, pid, &verdict), evidence, reason));
     }

@@ -126,7 +126,9 @@ impl Engine {
         let caused_by = revision.cause.caused_by.clone();
         let is_same = case.published.as_ref().is_some_and(|published| is_same(published, &revision));
         let now = self.world.now;
-        self.cases.record_published(&revision.id);
+        if revision.revision == 1 {
+            self.cases.record_published(&revision.id);
+        }
         if let Some(case) = self.cases.get_mut(id) {
             case.dirty = false;
             // Stays when that incident is closed and removed.

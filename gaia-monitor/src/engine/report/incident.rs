@@ -113,8 +113,8 @@ fn failover_of(ctx: Context, case: &Case, verdict: &Verdict) -> Option<IncidentI
 
 /// The id of what opened the incident. Two facts of one instant may open two with the same cause and subject.
 fn new_id(ctx: Context, verdict: &Verdict, opened: Stamp) -> IncidentId {
-    let ids = (0..).map(|number| incident_id(verdict, opened, number));
-    ids.into_iter().find(|id| !ctx.cases.has_published(id)).unwrap_or_else(|| incident_id(verdict, opened, 0))
+    let mut ids = (0..).map(|number| incident_id(verdict, opened, number));
+    ids.find(|id| !ctx.cases.has_published(id)).unwrap_or_else(|| incident_id(verdict, opened, 0))
 }
 
 /// FNV-1a over what opened the incident: the same facts give the same id in every replay.

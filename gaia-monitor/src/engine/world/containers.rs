@@ -67,9 +67,12 @@ impl Containers {
     /// The container whose first process has this pid, unless the process is in another container's cgroup.
     #[must_use]
     pub fn of_first_process(&self, pid: Pid, cgroup: CgroupId, at: Stamp) -> Option<ContainerId> {
-        let id = self.first_processes.get(&pid)?;
-        let is_own = self.get(id).is_none_or(|container| !container.is_contradicted_by(cgroup, at));
-        is_own.then(|| id.clone())
+        self.first_processes.get(&pid).filter(|id| self.may_own(id, cgroup, at)).cloned()
+    }
+
+    /// Whether nothing contradicts that a process or socket of `cgroup` belongs to the container.
+    fn may_own(&self, id: &ContainerId, cgroup: CgroupId, at: Stamp) -> bool {
+        self.get(id).is_none_or(|container| !container.is_contradicted_by(cgroup, at))
     }
 
     /// The last container with this namespace. The number may have been reused since the container ended.
@@ -81,9 +84,7 @@ impl Containers {
     /// The container with this namespace, for a process or socket of `cgroup`.
     #[must_use]
     pub fn of_namespace(&self, netns: NetnsId, cgroup: CgroupId, at: Stamp) -> Option<ContainerId> {
-        let id = self.of_netns(netns, at)?;
-        let is_own = self.get(&id).is_none_or(|container| !container.is_contradicted_by(cgroup, at));
-        is_own.then_some(id)
+        self.of_netns(netns, at).filter(|id| self.may_own(id, cgroup, at))
     }
 
     /// The owner of a namespace's interfaces: of the containers that share it, the one with networks of its own.

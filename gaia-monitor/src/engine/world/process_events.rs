@@ -37,8 +37,20 @@ impl World {
         self.processes.crashed(at, site);
         let container = self.container_of(pid).filter(|_| self.processes.stands_for_container(pid));
         let Some(container) = container else { return vec![Change::Signalled(pid)] };
-        self.terminations.request(at, seen, &container, pid, &site.signal);
-        let current = self.terminations.current(&container, at).map(|termination| Change::Termination(termination.id));
+        self.request_termination(at, seen, &container, pid, &site.signal)
+    }
+
+    /// A signal to a container's main process requests its termination, or is certain to end it.
+    fn request_termination(
+        &mut self,
+        at: Stamp,
+        seen: Stamp,
+        container: &ContainerId,
+        pid: Pid,
+        signal: &str,
+    ) -> Vec<Change> {
+        self.terminations.request(at, seen, container, pid, signal);
+        let current = self.terminations.current(container, at).map(|termination| Change::Termination(termination.id));
         current.into_iter().chain([Change::Signalled(pid)]).collect()
     }
 
@@ -98,10 +110,7 @@ impl World {
             && signal.delivered
             && self.is_termination_request(&container, &signal.signal)
         {
-            self.terminations.request(at, seen, &container, pid, &signal.signal);
-            let current =
-                self.terminations.current(&container, at).map(|termination| Change::Termination(termination.id));
-            return current.into_iter().chain([Change::Signalled(pid)]).collect();
+            return self.request_termination(at, seen, &container, pid, &signal.signal);
         }
         vec![Change::Signalled(pid)]
     }

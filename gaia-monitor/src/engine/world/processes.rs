@@ -217,7 +217,8 @@ impl Processes {
         process.exit = Some(ProcessExit { at, seen, status: exited.status.clone() });
         // An inherited listener counts while no other process accepts from it; a runtime that fails may have closed it.
         let failed = !exited.status.is_success();
-        if !self.others_accept(cgroup, pid) && (exited.listens || (failed && self.replaced_an_acceptor(pid))) {
+        // The scan of all processes comes last: most exits need none.
+        if (exited.listens || (failed && self.replaced_an_acceptor(pid))) && !self.others_accept(cgroup, pid) {
             self.mark_serving(pid);
         }
         let is_relevant = self.stands_for_container(pid)

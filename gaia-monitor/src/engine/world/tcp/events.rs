@@ -47,10 +47,10 @@ impl World {
     fn closed_on_behalf_of(&self, change: &TcpStateChange) -> Option<Task> {
         use TcpState::{CloseWait, Established, FinWait1, LastAck};
         let closes = matches!((change.old, change.new), (Established, FinWait1) | (CloseWait, LastAck));
-        let endpoint = self.sockets.get(change.socket.cookie).filter(|endpoint| endpoint.side == Side::Server)?;
         if !closes || self.processes.get(change.task.pid).is_some() {
             return None;
         }
+        let endpoint = self.sockets.get(change.socket.cookie).filter(|endpoint| endpoint.side == Side::Server)?;
         let container = self.containers.of_socket(&endpoint.socket, endpoint.opened);
         let container = container.and_then(|id| self.containers.get(&id))?;
         let reader = endpoint.owner.as_ref().map(|task| task.pid);
