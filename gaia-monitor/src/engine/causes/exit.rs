@@ -48,6 +48,11 @@ pub struct ExitVerdict {
 }
 
 impl ExitVerdict {
+    /// An end that was observed, that was not clean and that Docker did not request.
+    fn new(verdict: Verdict, how: How) -> Self {
+        Self { verdict, how, clean: false, requested: false, dead: true, own_signal: false, because: None }
+    }
+
     /// An incident even if it broke nothing.
     #[must_use]
     pub fn is_reportable_alone(&self) -> bool {
@@ -157,19 +162,12 @@ fn by_signals(
     at: Stamp,
     status: &ExitStatus,
 ) -> ExitVerdict {
-    let base = ExitVerdict {
-        verdict: Verdict {
-            signal: status.signal().map(str::to_owned),
-            exit_code: status.code().map(i32::from),
-            ..verdict_of(process, at, MomentFact::ProcessExit)
-        },
-        how: How::ProcessExited,
-        clean: status.is_success(),
-        requested: false,
-        dead: true,
-        own_signal: false,
-        because: None,
+    let verdict = Verdict {
+        signal: status.signal().map(str::to_owned),
+        exit_code: status.code().map(i32::from),
+        ..verdict_of(process, at, MomentFact::ProcessExit)
     };
+    let base = ExitVerdict { clean: status.is_success(), ..ExitVerdict::new(verdict, How::ProcessExited) };
     if process.oom.is_some() && status.signal() == Some("SIGKILL") {
         return base.of_kind(CauseKind::OomKilled, How::OomKilled);
     }
@@ -231,41 +229,28 @@ fn under_way(world: &World, container: Option<&Container>, process: &Process, at
     let seen = process.signals.iter().find(|seen| seen.at == at && seen.signal == signal);
     let docker = seen.is_some_and(|seen| sent_by_docker(container, seen));
     let request = seen.filter(|_| docker).map(|seen| docker_request(container, process, at, seen, world.now));
-    ExitVerdict {
-        verdict: Verdict {
-            kind: request.as_ref().map_or(CauseKind::ProcessKilled, |request| request.kind),
-            signal: Some(signal.to_owned()),
-            sender: seen.and_then(|seen| match &request {
-                Some(request) => requested_sender(world, seen, request),
-                None => sender_of(world, seen, None),
-            }),
-            confidence: Confidence::Likely,
-            ..verdict_of(process, at, MomentFact::Signal)
-        },
-        how: How::ProcessKilled,
-        clean: false,
-        requested: docker,
-        dead: false,
-        own_signal: false,
-        because: None,
-    }
+    let verdict = Verdict {
+        kind: request.as_ref().map_or(CauseKind::ProcessKilled, |request| request.kind),
+        signal: Some(signal.to_owned()),
+        sender: seen.and_then(|seen| match &request {
+            Some(request) => requested_sender(world, seen, request),
+            None => sender_of(world, seen, None),
+        }),
+        confidence: Confidence::Likely,
+        ..verdict_of(process, at, MomentFact::Signal)
+    };
+    ExitVerdict { requested: docker, dead: false, ..ExitVerdict::new(verdict, How::ProcessKilled) }
 }
 
 /// A fatal signal was delivered, and the exit is still to come: the kernel writes the core.
 fn dumping(process: &Process) -> Option<ExitVerdict> {
     let (at, site) = process.crash.as_ref()?;
-    let verdict = verdict_of(process, *at, MomentFact::Signal);
-    let ended_by = Some(site.signal.clone());
-    let base = ExitVerdict {
-        verdict: Verdict { ended_by, ..verdict },
-        how: How::ProcessCrashed,
-        clean: false,
-        requested: false,
-        dead: false,
-        own_signal: true,
-        because: None,
+    let verdict = Verdict {
+        kind: CauseKind::ProcessCrashed,
+        ended_by: Some(site.signal.clone()),
+        ..verdict_of(process, *at, MomentFact::Signal)
     };
-    Some(base.of_kind(CauseKind::ProcessCrashed, How::ProcessCrashed))
+    Some(ExitVerdict { dead: false, own_signal: true, ..ExitVerdict::new(verdict, How::ProcessCrashed) })
 }
 
 /// The exit was not observed; Docker's `die` is the only fact.
@@ -304,32 +289,16 @@ fn by_docker_alone(
     let sender = sent.and_then(|seen| sender_of(world, seen, via));
     let sender =
         sender.or(via.map(|via| Sender { pid: None, comm: None, container: None, via: Some(via), requested_by: None }));
-    ExitVerdict {
-        verdict: Verdict {
-            kind,
-            how: None,
-            at,
-            fact: MomentFact::DockerDie,
-            container: None,
-            pid: termination.pid.or(container.and_then(|container| container.info.pid)),
-            comm: process.map(|process| process.comm.clone()),
-            signal: sent.map(|seen| seen.signal.clone()),
-            exit_code: code.filter(|_| sent.is_none()),
-            ended_by: None,
-            sender,
-            crash: None,
-            limit: None,
-            confidence: Confidence::Likely,
-            deaths: 0,
-            reportable_alone: false,
-        },
-        how,
-        clean: code == Some(0),
-        requested: killed || stopped,
-        dead: true,
-        own_signal: false,
-        because: None,
-    }
+    let verdict = Verdict {
+        pid: termination.pid.or(container.and_then(|container| container.info.pid)),
+        comm: process.map(|process| process.comm.clone()),
+        signal: sent.map(|seen| seen.signal.clone()),
+        exit_code: code.filter(|_| sent.is_none()),
+        sender,
+        confidence: Confidence::Likely,
+        ..Verdict::new(kind, at, MomentFact::DockerDie)
+    };
+    ExitVerdict { clean: code == Some(0), requested: killed || stopped, ..ExitVerdict::new(verdict, how) }
 }
 
 /// Whether Docker's exit code is that of an end by this signal.
