@@ -107,3 +107,41 @@ fn shows_a_restarted_candidate_as_active_when_its_interface_changed() -> Result<
     assert_eq!(pairs.into_values().collect::<Vec<_>>(), [PairState::Active]);
     Ok(())
 }
+
+/// The pairs after these facts.
+fn pairs(facts: &str) -> Result<Vec<String>> {
+    let read = read(facts)?;
+    let (mut engine, _) = drive(&read.settings, &read.events);
+    let pairs = engine.gauges().unwrap_or_default().pairs;
+    let shown = pairs
+        .iter()
+        .map(|(names, state)| format!("{}: {}, {} {}", names.client, names.primary, names.candidate, state.name()));
+    Ok(shown.collect())
+}
+
+const TWO_STACKS: &str = "container a-core project=a service=core network=a listens=80\n\
+                          container a-standby project=a service=core-candidate network=a listens=80\n\
+                          container b-core project=b service=core network=b listens=80\n\
+                          container b-standby project=b service=core-candidate network=b listens=80\n\
+                          +1s die b-core 3\n+20ms docker b-core die 3\n";
+
+#[test]
+fn never_mixes_a_pair_from_two_stacks() -> Result<()> {
+    let active = ["any: core, core-candidate active"];
+    assert_eq!(pairs(&format!("scope project=a\n{TWO_STACKS}"))?, active);
+    assert_eq!(pairs(&format!("scope project=b\n{TWO_STACKS}"))?, ["any: core, core-candidate failover_active"]);
+    // One stack has the primary, the other one the candidate.
+    let halves = "scope project=a\ncontainer a-core project=a service=core network=a listens=80\n\
+                  container b-standby project=b service=core-candidate network=b listens=80\n";
+    assert!(pairs(halves)?.is_empty());
+    let declared = "container web project=a network=a endpoint=CORE:core fallback=CORE:core-candidate\n";
+    assert_eq!(pairs(&format!("{halves}{declared}"))?, ["web: core, core-candidate degraded"]);
+    assert_eq!(pairs(&format!("scope project=a\n{TWO_STACKS}{declared}"))?, ["web: core, core-candidate active"]);
+    Ok(())
+}
+
+#[test]
+fn shows_the_worse_state_when_two_stacks_share_the_names() -> Result<()> {
+    assert_eq!(pairs(TWO_STACKS)?, ["any: core, core-candidate failover_active"]);
+    Ok(())
+}

@@ -38,10 +38,8 @@ use crate::engine::incidents::case::Case;
 use crate::engine::types::cause::{Attribution, CaseKey};
 use crate::engine::types::verdict::{Judgement, Verdict};
 use crate::engine::world::World;
-use crate::model::event::ContainerInfo;
 use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, Confidence, MomentFact};
-use crate::model::scope;
 use crate::model::time::{Nanos, Stamp, Utc};
 
 /// Events lost so long before the first fact of a case lower its confidence.
@@ -325,19 +323,10 @@ fn ceiling(ctx: Context, case: &Case, cause: &dyn Cause, verdict: &Verdict) -> C
 }
 
 fn is_in_scope(ctx: Context, case: &Case, subject: Option<&ContainerId>) -> bool {
-    let limits = &ctx.settings.scope;
-    if !scope::is_limited(limits) {
-        return true;
-    }
-    let inside = |info: &ContainerInfo| scope::contains(limits, info);
-    let known = |id| ctx.world.containers.get(id).is_some_and(|container| inside(&container.info));
-    if subject.is_some_and(known) {
-        return true;
-    }
-    ctx.failures_of(case).any(|failure| {
-        let endpoints = [failure.client_container.as_ref(), failure.route.container.as_ref()];
-        endpoints.into_iter().flatten().any(known)
-    })
+    ctx.any_in_scope([subject])
+        || ctx
+            .failures_of(case)
+            .any(|failure| ctx.any_in_scope([failure.client_container.as_ref(), failure.route.container.as_ref()]))
 }
 
 /// A verdict with the moment of the first failure and the first process of the subject; causes fill in the rest.

@@ -162,6 +162,7 @@ fn unattributed(world: &World, entry: Affected, route: Route) -> Failure {
         maybe_idle: false,
         uncertain: false,
         lossy: false,
+        foreign: false,
         log: Vec::new(),
     }
 }

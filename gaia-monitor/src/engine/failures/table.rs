@@ -99,6 +99,8 @@ pub struct Failure {
     pub uncertain: bool,
     /// Events were lost while the connection was open.
     pub lossy: bool,
+    /// No endpoint is in scope: it is neither listed nor counted.
+    pub foreign: bool,
     /// Log lines of the client about it, and the error that each names.
     pub log: Vec<(Line, &'static str)>,
 }

@@ -16,7 +16,8 @@ pub fn bind(failures: &mut Failures, cases: &mut Cases, id: FailureId, to: CaseI
         return false;
     }
     let (at, class) = (failure.at(), failure.entry.client_error.httpx);
-    let counted = (class != HttpxClass::None && failure.confidence() != Confidence::Possible).then_some(class);
+    let is_sure = !failure.foreign && failure.confidence() != Confidence::Possible;
+    let counted = (class != HttpxClass::None && is_sure).then_some(class);
     unbind(failures, cases, id);
     let left = failures.get(id).and_then(|failure| failure.previous_case).filter(|left| *left != to);
     if let Some(left) = left.and_then(|left| cases.get_mut(left)) {

@@ -143,6 +143,10 @@ impl Engine {
 
     fn count_idle_close(&self, at: Stamp, client: Cookie, effects: &mut Vec<Effect>) {
         let server = self.world.route(client, at).and_then(|route| route.container);
+        let server = server.filter(|server| {
+            let client = self.world.container_of_endpoint(client);
+            self.context().any_in_scope([client.as_ref(), Some(server)])
+        });
         if let Some(container) = server.and_then(|id| self.world.containers.get(&id)) {
             let server = container.info.service_label().to_owned();
             effects.push(Effect::Count(Counter::IdleClose { server }));
@@ -184,7 +188,7 @@ impl Engine {
     /// A client that closed first, or whose own process ended, is counted whether it is reported or not.
     fn count_if_cancelled(&self, id: FailureId, effects: &mut Vec<Effect>) {
         let Some(failure) = self.failures.get(id) else { return };
-        let case = failure.case.and_then(|case| self.cases.get(case));
+        let case = failure.case.and_then(|case| self.cases.get(case)).filter(|_| !failure.foreign);
         if case.is_some_and(|case| matches!(case.key, CaseKey::Client { .. })) {
             let client = self.client_label(failure);
             let server = retry_policy::service_label(&self.world, failure.route.container.as_ref());
@@ -240,7 +244,8 @@ impl Engine {
                 if let Evidence::Upstream { failure: upstream, .. } = evidence {
                     self.name_upstream(id, upstream);
                 }
-                self.failures.change(id, |failure| failure.evidence = evidence);
+                let foreign = self.failures.get(id).is_some_and(|found| self.context().is_foreign(found, &evidence));
+                self.failures.change(id, |failure| (failure.evidence, failure.foreign) = (evidence, foreign));
                 if binding::bind(&mut self.failures, &mut self.cases, id, case, self.world.now) {
                     self.stats.pending.schedule(&mut self.timers, self.world.now, id);
                 }

@@ -72,7 +72,7 @@ pub fn log_request(ctx: Context, case: &Case, judgement: &Judgement) -> Option<R
     let verdict = &judgement.verdict;
     let since = case.log_requests.at.unwrap_or(verdict.at.min(case.opened)).minus(LEAD);
     let mut clients: Vec<ContainerId> = Vec::new();
-    for client in ctx.failures_of(case).filter_map(|failure| failure.client_container.as_ref()) {
+    for client in ctx.entries_of(case).filter_map(|failure| failure.client_container.as_ref()) {
         if clients.len() < CLIENTS && !clients.contains(client) {
             clients.push(client.clone());
         }

@@ -67,7 +67,7 @@ fn summary(ctx: Context, case: &Case, cause: &dyn causes::Cause, verdict: &Verdi
 
 fn affected(ctx: Context, case: &Case) -> Vec<Affected> {
     let entry = |failure: &Failure| Affected { confidence: failure.confidence(), ..failure.entry.clone() };
-    ctx.failures_of(case).take(AFFECTED).map(entry).collect()
+    ctx.entries_of(case).take(AFFECTED).map(entry).collect()
 }
 
 fn subject(ctx: Context, case: &Case, verdict: &Verdict) -> Subject {

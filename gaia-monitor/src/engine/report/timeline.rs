@@ -72,7 +72,7 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
             lines.push(TimelineLine::new(over, TimelineSource::Tcp, format!("{} listens again", container.info.name)));
         }
     }
-    for (index, found) in ctx.failures_of(case).enumerate() {
+    for (index, found) in ctx.entries_of(case).enumerate() {
         if index < IN_FULL {
             steps(ctx, found, &mut lines);
         }
@@ -100,7 +100,7 @@ fn loss_text(stage: &str, count: u64) -> String {
 
 /// Events of the interfaces of the containers concerned.
 fn links(ctx: Context, case: &Case, verdict: &Verdict, from: Stamp, lines: &mut Vec<TimelineLine>) {
-    let ends = ctx.failures_of(case).take(IN_FULL);
+    let ends = ctx.entries_of(case).take(IN_FULL);
     let ends = ends.flat_map(|found| [found.client_container.clone(), found.route.container.clone()]);
     let concerned: BTreeSet<ContainerId> = ends.flatten().chain(verdict.container.clone()).collect();
     let outage = if let CaseKey::Outage(id) = case.key { ctx.world.interfaces.outages.get(id) } else { None };

@@ -20,7 +20,8 @@ const ABANDONED_AFTER: Nanos = Nanos::from_secs(3_600);
 
 #[derive(Debug, Default)]
 pub(super) struct Failovers {
-    by_service: BTreeMap<String, Downtime>,
+    /// By project and service: several stacks may have a service of one name.
+    by_service: BTreeMap<(Option<String>, String), Downtime>,
     /// Number of downtimes that are not over. Usually zero, and then a response costs nothing here.
     open: usize,
 }
@@ -41,9 +42,9 @@ impl Failovers {
         if container.ports.is_empty() {
             return;
         }
-        let service = container.info.service_label();
+        let key = (container.info.project.clone(), container.info.service_label().to_owned());
         let downtime = Downtime { since: at, latest: termination, container: container.info.id.clone(), over: false };
-        if let Some(known) = self.by_service.get_mut(service) {
+        if let Some(known) = self.by_service.get_mut(&key) {
             if known.latest >= termination {
                 return;
             }
@@ -53,11 +54,11 @@ impl Failovers {
             }
             *known = downtime;
         } else {
-            self.by_service.insert(service.to_owned(), downtime);
+            self.by_service.insert(key, downtime);
         }
         if self.by_service.len() > DOWNTIMES
             && let Some(oldest) =
-                self.by_service.iter().min_by_key(|(_, downtime)| downtime.since).map(|(service, _)| service.clone())
+                self.by_service.iter().min_by_key(|(_, downtime)| downtime.since).map(|(key, _)| key.clone())
         {
             self.by_service.remove(&oldest);
         }
@@ -76,7 +77,7 @@ impl Failovers {
             return;
         }
         let Some(responder) = world.containers.get(&responder) else { return };
-        for (service, downtime) in self.by_service.iter_mut().filter(|(_, downtime)| !downtime.over) {
+        for ((project, service), downtime) in self.by_service.iter_mut().filter(|(_, downtime)| !downtime.over) {
             if at.since(downtime.since) >= ABANDONED_AFTER {
                 downtime.over = true;
                 continue;
@@ -85,7 +86,8 @@ impl Failovers {
                 let container = world.containers.get(&downtime.container);
                 container.is_some_and(|container| world.is_pair(container, responder))
             };
-            if begun >= downtime.since && (responder.info.service_label() == service.as_str() || is_candidate()) {
+            let is_service = responder.info.project == *project && responder.info.service_label() == service.as_str();
+            if begun >= downtime.since && (is_service || is_candidate()) {
                 downtime.over = true;
                 emit(service.clone(), at.since(downtime.since));
             }

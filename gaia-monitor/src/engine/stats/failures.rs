@@ -81,7 +81,9 @@ impl Uncounted {
     }
 
     fn count(&mut self, ctx: Context, id: FailureId, effects: &mut Vec<Effect>) {
-        let Some(failure) = ctx.failures.get(id).filter(|failure| failure.is_error()) else { return };
+        let Some(failure) = ctx.failures.get(id).filter(|failure| failure.is_error() && !failure.foreign) else {
+            return;
+        };
         let published = failure.case.and_then(|case| ctx.cases.get(case)).and_then(|case| case.published.as_ref());
         let Some(published) = published else {
             // A later attribution to a published incident may still count it.

@@ -9,7 +9,7 @@ use crate::engine::stats::container_state::ContainerStates;
 use crate::engine::stats::dns_probes::DnsProbes;
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
-use crate::engine::world::failover_pairs::{self, FailoverPairs};
+use crate::engine::world::failover_pairs::FailoverPairs;
 use crate::model::scope;
 use crate::model::settings::Scope;
 
@@ -98,53 +98,52 @@ pub(super) fn of(world: &World, limits: &Scope, container_states: &ContainerStat
     containers.sort_by_key(|level| level.up);
     Gauges {
         containers,
-        pairs: states(world, &present, pairs, |container| inside(&container), container_states),
+        pairs: states(world, pairs, |container| inside(&container), container_states),
         names: dns_probes.gauges(world, |container| inside(&container), container_states),
     }
 }
 
 fn states(
     world: &World,
-    present: &[&Container],
     pairs: FailoverPairs<'_>,
     inside: impl Fn(&Container) -> bool,
     container_states: &ContainerStates,
 ) -> BTreeMap<PairNames, PairState> {
-    let mut by_name: BTreeMap<&str, Vec<&Container>> = BTreeMap::new();
-    for container in present {
-        for name in failover_pairs::names_of(container) {
-            by_name.entry(name).or_default().push(container);
-        }
-    }
-    let holders = |name: &str| by_name.get(name).cloned().unwrap_or_default();
+    // What a name means to `by`; beyond its own stack only what is in scope.
+    let holders = |by, name| -> Vec<&Container> {
+        let named = pairs.matching(by, name).filter(|found| inside(found) || pairs.is_near(by, found));
+        named.collect()
+    };
     // The label is the name of the service, even if the declaration contains an alias or the name of a container.
     let shown = |name: &str, of: &[&Container]| of.first().map_or(name, |found| found.info.service_label()).to_owned();
     let ok = |of: &[&Container]| of.iter().any(|container| can_respond(world, container_states, container));
-    let mut states = BTreeMap::new();
+    let mut states: BTreeMap<PairNames, PairState> = BTreeMap::new();
+    let mut add = |client: &str, first: &[&Container], second: &[&Container], names: (String, String)| {
+        let names = PairNames { client: client.to_owned(), primary: names.0, candidate: names.1 };
+        let state = PairState::of(ok(first), ok(second));
+        // Two stacks with equal names share a series, which shows the worse state.
+        states.entry(names).and_modify(|known| *known = state.max(*known)).or_insert(state);
+    };
     let mut declared = BTreeSet::new();
-    let mut add =
-        |client: &str, primary: (String, &[&Container]), candidate: (String, &[&Container]), client_inside| {
-            let ((primary, first), (candidate, second)) = (primary, candidate);
-            let known = !first.is_empty() || !second.is_empty();
-            if !known || !(client_inside || first.iter().chain(second).any(|container| inside(container))) {
-                // Neither side is a container of this host, or none is in scope.
-                return;
-            }
-            let names = PairNames { client: client.to_owned(), primary, candidate };
-            states.insert(names, PairState::of(ok(first), ok(second)));
-        };
     for (client, primary, candidate) in pairs.declared() {
-        let first: Vec<&Container> = pairs.matching(client, primary).collect();
-        let second: Vec<&Container> = pairs.matching(client, candidate).collect();
+        let (first, second) = (holders(client, primary), holders(client, candidate));
         let names = (shown(primary, &first), shown(candidate, &second));
         declared.insert(names.clone());
-        add(client.info.service_label(), (names.0, &first), (names.1, &second), inside(client));
+        // Neither side may be a container of this host, or none in scope.
+        let known = !first.is_empty() || !second.is_empty();
+        if known && (inside(client) || first.iter().chain(&second).any(|container| inside(container))) {
+            add(client.info.service_label(), &first, &second, names);
+        }
     }
-    for (primary, candidate) in failover_pairs::habitual(present) {
-        let (first, second) = (holders(primary), holders(candidate));
+    for (by, primary, candidate) in pairs.habitual() {
+        let (first, mut second) = (holders(by, primary), holders(by, candidate));
+        if !second.iter().any(|other| other.info.id == by.info.id) {
+            second.push(by);
+        }
         let names = (shown(primary, &first), shown(candidate, &second));
-        if !declared.contains(&names) {
-            add(ANY_CLIENT, (names.0, &first), (names.1, &second), false);
+        let in_scope = first.iter().chain(&second).any(|container| inside(container));
+        if !first.is_empty() && in_scope && !declared.contains(&names) {
+            add(ANY_CLIENT, &first, &second, names);
         }
     }
     states

@@ -5,7 +5,6 @@ use crate::engine::failures::table::Failure;
 use crate::engine::failures::{record, retry_policy};
 use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::incident::Party;
-use crate::model::scope;
 use crate::model::time::Stamp;
 
 use super::followed::{Destination, FollowedRequest, ServerKey, TrackedAttempt};
@@ -42,12 +41,7 @@ pub fn followed(
 }
 
 pub fn is_in_scope(ctx: Context, request: &FollowedRequest) -> bool {
-    let limits = &ctx.settings.scope;
-    let known = |id: &ContainerId| {
-        ctx.world.containers.get(id).is_some_and(|container| scope::contains(limits, &container.info))
-    };
-    !scope::is_limited(limits)
-        || [&request.client_container, &request.primary.container].into_iter().flatten().any(known)
+    ctx.any_in_scope([request.client_container.as_ref(), request.primary.container.as_ref()])
 }
 
 pub fn server_key(ctx: Context, container: &ContainerId) -> Option<ServerKey> {

@@ -99,6 +99,11 @@ impl<'a> FailoverPairs<'a> {
         named.filter(move |other| self.refers_to(by, name, other))
     }
 
+    /// Pairs by the naming convention: a container with the candidate's name, and the names of primary and candidate.
+    pub fn habitual(self) -> impl Iterator<Item = (&'a Container, &'a str, &'a str)> {
+        self.all.iter().flat_map(|by| names_of(by).filter_map(|name| Some((*by, candidate::primary_of(name)?, name))))
+    }
+
     fn refers_to(self, by: &Container, name: &str, container: &Container) -> bool {
         if !has_name(container, name) {
             return false;
@@ -115,7 +120,9 @@ impl<'a> FailoverPairs<'a> {
         bases.any(|base| self.refers_to(candidate, base, primary))
     }
 
-    fn is_near(self, one: &Container, other: &Container) -> bool {
+    /// Whether two containers are of one stack: in one Compose project, or on one network.
+    #[must_use]
+    pub fn is_near(self, one: &Container, other: &Container) -> bool {
         let together = one.info.project.is_some() && one.info.project == other.info.project;
         together || self.names.shared_network(&one.info.id, &other.info.id)
     }
@@ -136,12 +143,4 @@ fn declared(endpoints: &[DeclaredEndpoint]) -> impl Iterator<Item = (&str, &str)
 /// The names by which other containers reach a container: its Compose service, and what Docker's DNS server resolves.
 pub fn names_of(container: &Container) -> impl Iterator<Item = &str> {
     container.info.service.as_deref().into_iter().chain(container.info.dns_names())
-}
-
-/// Pairs by naming convention: the names of primary and candidate, if both exist.
-#[must_use]
-pub fn habitual<'a>(containers: &[&'a Container]) -> Vec<(&'a str, &'a str)> {
-    let names: std::collections::BTreeSet<&str> = containers.iter().copied().flat_map(names_of).collect();
-    let pair = |candidate: &&'a str| Some((*names.get(candidate::primary_of(candidate)?)?, *candidate));
-    names.iter().filter_map(pair).collect()
 }
