@@ -24,6 +24,7 @@ pub mod pipeline;
 #[cfg(feature = "live")]
 pub mod privileges;
 pub mod recording;
+pub mod selection;
 #[cfg(feature = "live")]
 pub mod serve;
 #[cfg(feature = "live")]

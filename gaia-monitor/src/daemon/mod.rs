@@ -239,7 +239,8 @@ async fn event_loop(
         }
     };
     let enrich = |request| enrichment.request(request);
-    let mut dispatcher = Dispatcher::new(driver, clock.clone(), losses, publish, on_fact, enrich);
+    let mut dispatcher =
+        Dispatcher::new(options.scope.clone(), driver, clock.clone(), losses, publish, on_fact, enrich);
     let mut signals = signals.listen().map_err(|source| DaemonError::Start { what: "signal handlers", source })?;
     let timer_error = |source| DaemonError::Start { what: "timer", source };
     let mut timer = DeadlineTimer::new().map_err(timer_error)?;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::scope;
 use crate::model::settings::Settings;
 use crate::model::time::{Stamp, Utc};
 
@@ -26,6 +27,9 @@ pub struct Header {
     pub booted_at: Utc,
     /// The settings of the engine.
     pub settings: Settings,
+    /// Facts that concern only containers outside the scope are left out. Recordings older than this field hold all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub limited: bool,
 }
 
 impl Header {
@@ -37,6 +41,7 @@ impl Header {
             kernel,
             started_at: Utc(started_at),
             booted_at: Utc(booted_at),
+            limited: scope::is_limited(&settings.scope),
             settings,
         }
     }

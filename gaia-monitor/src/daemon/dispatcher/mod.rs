@@ -10,14 +10,19 @@ use tokio::sync::mpsc;
 use crate::driver::Driver;
 use crate::engine::effect::Request;
 use crate::model::event::{Event, Fact, Observation};
+use crate::model::settings::Scope;
 use crate::model::time::Stamp;
 use crate::pipeline::channel::{Batch, Losses};
 use crate::pipeline::clock::Clock;
 use crate::pipeline::merge::Merge;
+use crate::selection::Selection;
 use crate::sources::procfs;
 
 pub(super) struct Dispatcher<'a, 'o, P, F, E> {
     merge: Merge,
+    selection: Selection,
+    /// Reused by every observation.
+    selected: Vec<Observation>,
     driver: &'a mut Driver<'o>,
     clock: Arc<Clock>,
     losses: Losses,
@@ -31,6 +36,7 @@ pub(super) struct Dispatcher<'a, 'o, P, F, E> {
 
 impl<'a, 'o, P: Fn(u16), F: Fn(&Fact), E: Fn(Request)> Dispatcher<'a, 'o, P, F, E> {
     pub(super) fn new(
+        scope: Scope,
         driver: &'a mut Driver<'o>,
         clock: Arc<Clock>,
         losses: Losses,
@@ -38,7 +44,8 @@ impl<'a, 'o, P: Fn(u16), F: Fn(&Fact), E: Fn(Request)> Dispatcher<'a, 'o, P, F, 
         on_fact: F,
         enrich: E,
     ) -> Self {
-        Self { merge: Merge::default(), driver, clock, losses, publish, on_fact, enrich }
+        let (merge, selection, selected) = (Merge::default(), Selection::new(scope), Vec::new());
+        Self { merge, selection, selected, driver, clock, losses, publish, on_fact, enrich }
     }
 
     pub(super) fn all_outputs_closed(&self) -> bool {
@@ -54,24 +61,33 @@ impl<'a, 'o, P: Fn(u16), F: Fn(&Fact), E: Fn(Request)> Dispatcher<'a, 'o, P, F, 
 
     pub(super) fn take(&mut self, batch: Batch) {
         for observation in batch {
-            let event = self.merge.release(self.clock.now(), observation);
-            self.feed(&event);
-            self.follow_up(&event);
+            let proxy = self.follow_up(&observation);
+            self.observed(observation);
+            if let Some(proxy) = proxy {
+                self.observed(proxy);
+            }
         }
     }
 
-    /// Reacts to a fact. A new docker-proxy opens its port long before Docker reports `start`.
-    fn follow_up(&mut self, event: &Event) {
-        (self.on_fact)(&event.fact);
-        if let Fact::ProcessExec(exec) = &event.fact
-            && exec.process.comm == procfs::PROXY
-            && let Some(proxy) = procfs::proxy(exec.process.pid)
-        {
-            (self.publish)(proxy.listen.port());
-            let seen = Observation { at: event.at, fact: Fact::ProxySeen(proxy) };
-            let event = self.merge.release(self.clock.now(), seen);
+    /// Releases what the scope needs.
+    fn observed(&mut self, observation: Observation) {
+        let mut selected = std::mem::take(&mut self.selected);
+        self.selection.select(observation, &mut selected);
+        for observation in selected.drain(..) {
+            let event = self.merge.release(self.clock.now(), observation);
             self.feed(&event);
         }
+        self.selected = selected;
+    }
+
+    /// Reacts to a fact, whether the scope needs it or not. A new docker-proxy opens its port long before Docker reports
+    /// `start`; returns that it was seen.
+    fn follow_up(&self, observation: &Observation) -> Option<Observation> {
+        (self.on_fact)(&observation.fact);
+        let Fact::ProcessExec(exec) = &observation.fact else { return None };
+        let proxy = (exec.process.comm == procfs::PROXY).then(|| procfs::proxy(exec.process.pid))??;
+        (self.publish)(proxy.listen.port());
+        Some(Observation { at: observation.at, fact: Fact::ProxySeen(proxy) })
     }
 
     pub(super) fn drain(&mut self, batches: &mut mpsc::Receiver<Batch>) {

@@ -13,7 +13,7 @@ use crate::model::event::{
     ContainerInfo, DockerAction, DockerEvent, Event, Fact, Observation, Process, ProcessExec, ProcessSeen,
 };
 use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
-use crate::model::settings::Settings;
+use crate::model::settings::{Scope, Settings};
 use crate::model::time::{Nanos, Stamp};
 use crate::output::Outputs;
 use crate::output::queue::{Overflow, WriteError, Writer};
@@ -57,7 +57,7 @@ fn recorded(driver: Driver<'_>, events: &Receiver<Event>) -> Vec<Event> {
 type Plain<'a, P> = Dispatcher<'a, 'static, P, fn(&Fact), fn(Request)>;
 
 fn dispatcher<'a, P: Fn(u16)>(driver: &'a mut Driver<'static>, losses: Losses, publish: P) -> Plain<'a, P> {
-    Dispatcher::new(driver, Arc::new(Clock::new()), losses, publish, |_| {}, |_| {})
+    Dispatcher::new(Scope::default(), driver, Arc::new(Clock::new()), losses, publish, |_| {}, |_| {})
 }
 
 /// A running container whose only process is this one.
@@ -85,7 +85,7 @@ fn passes_a_requested_enrichment_on_once() {
     let asked = RefCell::new(Vec::new());
     let clock = Arc::new(Clock::new());
     let ask = |wanted| asked.borrow_mut().push(wanted);
-    let mut dispatcher = Dispatcher::new(&mut driver, clock, Losses::default(), |_| {}, |_| {}, ask);
+    let mut dispatcher = Dispatcher::new(Scope::default(), &mut driver, clock, Losses::default(), |_| {}, |_| {}, ask);
     dispatcher.take(container(Pid(7)).map(observed).to_vec());
     dispatcher.take(vec![victim(7), victim(1)]);
     let container = ContainerId("c".repeat(64));

@@ -21,7 +21,7 @@ const CONTAINERS_CAP: usize = 4_096;
 /// Listening sockets kept of each container; of further ones only the port is known, until the first of them closes.
 const LISTENERS_CAP: usize = 1_024;
 /// Docker's embedded DNS server listens here in every container's namespace; it is no port of the container.
-const EMBEDDED_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
+pub(super) const EMBEDDED_DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
 /// The holders of a key, each with the start of its use.
 type History<K> = BTreeMap<K, Vec<(Stamp, ContainerId)>>;

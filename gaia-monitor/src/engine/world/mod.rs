@@ -52,7 +52,7 @@ use crate::model::event::{Event, Fact, Socket, Task};
 use crate::model::ids::{ContainerId, Cookie, NetnsId, Pid};
 use crate::model::time::Stamp;
 
-use containers::Containers;
+use containers::{Containers, EMBEDDED_DNS};
 use dns::lookups::Lookups;
 use dns::names::Names;
 use docker_clients::DockerClients;
@@ -229,6 +229,9 @@ impl World {
     #[must_use]
     pub fn is_outsider(&self, socket: &Socket, task: Option<&Task>, at: Stamp) -> bool {
         let Some(task) = task.filter(|_| socket.cgroup.is_known()) else { return false };
+        if self.asks_a_foreign_resolver(socket) {
+            return true;
+        }
         let Some(owner) = self.containers.of_namespace(socket.netns, socket.cgroup, at) else { return false };
         if let Some(id) = self.containers.of_cgroup(socket.cgroup) {
             // Its own namespace may also be one that it shares, or one of its own making.
@@ -238,6 +241,14 @@ impl World {
         let own_cgroup = self.containers.get(&owner).and_then(|container| container.info.cgroup);
         let is_contained = self.processes.get(task.pid).is_some_and(|process| process.ns_level > 0);
         own_cgroup.is_some() && !is_contained
+    }
+
+    /// Whether a process of a container on the host's network asks Docker's embedded resolver: the host has none, so the
+    /// socket was made inside another container's namespace, whichever one the task that sends is in.
+    fn asks_a_foreign_resolver(&self, socket: &Socket) -> bool {
+        let holder = self.containers.of_cgroup(socket.cgroup);
+        let holder = holder.and_then(|id| self.containers.get(&id));
+        socket.remote.ip() == EMBEDDED_DNS && holder.is_some_and(|container| container.info.host_network)
     }
 
     /// The container that a socket belongs to.
