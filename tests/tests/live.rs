@@ -9,6 +9,7 @@ mod live {
     mod privileges;
     mod prometheus;
     mod remains;
+    mod scope;
     mod shipped;
     mod start;
     mod stories;

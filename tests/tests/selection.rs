@@ -114,3 +114,21 @@ fn keeps_a_stack_that_a_container_in_scope_uses() -> Result<()> {
     assert_eq!(reported(&settings, &selected), reported(&settings, &events));
     Ok(())
 }
+
+#[test]
+fn holds_a_new_container_until_it_is_inspected() -> Result<()> {
+    let (settings, events) = stacks("docker theirs create")?;
+    let is_create = |event: &&Event| matches!(event.fact, Fact::Docker(_));
+    let create = events.iter().find(is_create).context("no create")?.clone();
+    let inspected =
+        |info: &ContainerInfo| Event { fact: Fact::ContainerSeen(Box::new(info.clone())), ..create.clone() };
+    let all = containers(&events);
+    let stranger = all.iter().find(|info| info.name == "theirs").context("no stranger")?;
+    let before = [create.clone(), inspected(stranger)];
+    assert_eq!(selected(&settings.scope, &before), []);
+    let own = ContainerInfo { project: Some("gaia".to_owned()), ..stranger.clone() };
+    let facts = |events: &[Event]| events.iter().map(|event| event.fact.clone()).collect::<Vec<_>>();
+    let before = [create.clone(), inspected(&own)];
+    assert_eq!(facts(&selected(&settings.scope, &before)), facts(&before));
+    Ok(())
+}

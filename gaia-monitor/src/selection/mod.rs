@@ -20,7 +20,7 @@ use crate::model::event::{DockerAction, Fact, Observation, SignalSender, TcpStat
 use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::scope;
 use crate::model::settings::Scope;
-use strangers::{End, Strangers};
+use strangers::{CONTAINERS, End, Strangers};
 
 /// Facts held of one stranger; beyond it the oldest is left out, inspections last.
 const HELD: usize = 64;
@@ -61,7 +61,9 @@ impl Selection {
         self.learn(&observation.fact, selected);
         match self.subject(&observation.fact) {
             Subject::Anything => {}
-            Subject::Container(id) if self.strangers.is_stranger(&id) => return self.hold(id, observation),
+            Subject::Container(id) if self.strangers.is_stranger(&id) || self.is_new(&observation.fact) => {
+                return self.hold(id, observation);
+            }
             Subject::Container(_) => {}
             Subject::Socket(cookie) if self.sockets.contains_key(&cookie) => return,
             Subject::Socket(_) => {}
@@ -164,6 +166,12 @@ impl Selection {
         }
     }
 
+    /// Docker reports `create` before the inspection that shows whether the container is in scope.
+    fn is_new(&self, fact: &Fact) -> bool {
+        let Fact::Docker(event) = fact else { return false };
+        event.action == DockerAction::Create && self.strangers.is_hidden(&event.container)
+    }
+
     /// The stranger whose traffic it is, if nothing related is at either end. A stranger that meets a related container
     /// becomes related.
     fn leaves_out(&mut self, ends: &[End; 2], selected: &mut Vec<Observation>) -> Option<ContainerId> {
@@ -209,6 +217,9 @@ impl Selection {
     fn hold(&mut self, id: ContainerId, observation: Observation) {
         if matches!(&observation.fact, Fact::Docker(event) if event.action == DockerAction::Destroy) {
             return;
+        }
+        if self.held.len() > CONTAINERS {
+            self.held.pop_first();
         }
         let held = self.held.entry(id.clone()).or_default();
         if let Fact::ProcessExited(exited) = &observation.fact

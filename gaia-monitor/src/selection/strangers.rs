@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::model::event::{ContainerInfo, Socket};
 use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
 
-const CONTAINERS: usize = 4_096;
+pub(super) const CONTAINERS: usize = 4_096;
 /// Docker's names of what is no network.
 const NO_NETWORKS: [&str; 2] = ["host", "none"];
 
