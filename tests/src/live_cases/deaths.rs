@@ -80,7 +80,7 @@ pub fn live_cases() -> Vec<LiveCase> {
             "abort-in-first-process",
             "an abort in a first process is a crash by SIGSEGV",
             // The kernel lets no SIGABRT end a first process; glibc's abort() goes on to an invalid instruction or access.
-            dies(Death { end: SIGSEGV, ..ABORT }),
+            dies(Death { end: ExitStatus::SIGSEGV, ..ABORT }),
         ),
         live_case(
             "segmentation-fault-under-init",
@@ -102,7 +102,7 @@ pub fn live_cases() -> Vec<LiveCase> {
                 path: "/kill-self",
                 fault: Fault::Itself,
                 kind: "process_crashed",
-                end: ExitStatus::Signal(8),
+                end: ExitStatus::SIGFPE,
                 ..HELD
             }),
         ),
@@ -168,10 +168,6 @@ pub fn live_cases() -> Vec<LiveCase> {
     ]
 }
 
-const SIGABRT: ExitStatus = ExitStatus::Signal(6);
-const SIGKILL: ExitStatus = ExitStatus::Signal(9);
-const SIGSEGV: ExitStatus = ExitStatus::Signal(11);
-
 /// One death with one request open.
 struct Death {
     container: fn(Recipe) -> Recipe,
@@ -210,7 +206,7 @@ const HELD: Death = Death {
     answer_begun: false,
     fault: Fault::DockerKill("KILL"),
     kind: "container_killed",
-    end: SIGKILL,
+    end: ExitStatus::SIGKILL,
     how: NO_RESPONSE,
     phase: "awaiting_response",
 };
@@ -220,7 +216,7 @@ const SEGMENTATION_FAULT: Death = Death {
     path: "/segv",
     fault: Fault::Itself,
     kind: "process_crashed",
-    end: SIGSEGV,
+    end: ExitStatus::SIGSEGV,
     ..HELD
 };
 
@@ -229,7 +225,7 @@ const ABORT: Death = Death {
     path: "/abort",
     fault: Fault::Itself,
     kind: "process_crashed",
-    end: SIGABRT,
+    end: ExitStatus::SIGABRT,
     ..HELD
 };
 
@@ -305,7 +301,7 @@ fn client_by_requests(stage: &Stage) -> Result<Vec<Expected>> {
         NO_RESPONSE.class.clone_into(&mut outcome.class);
     }
     let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
-    let death = Expected::death("container_killed", &server.container, server.pid, SIGKILL);
+    let death = Expected::death("container_killed", &server.container, server.pid, ExitStatus::SIGKILL);
     Ok(vec![death.by(Killer::Docker("docker kill")).breaking(broken)])
 }
 
@@ -318,6 +314,6 @@ fn client_killed(stage: &Stage) -> Result<Vec<Expected>> {
     // Not by Docker: a request to Docker that breaks nothing is no incident.
     server.signal_from_host(pid, Signal::SIGKILL)?;
     let open = broken(&client, &server.container, open, LEFT, "awaiting_response")?;
-    let death = Expected::death("process_killed", &client.container, pid, SIGKILL);
+    let death = Expected::death("process_killed", &client.container, pid, ExitStatus::SIGKILL);
     Ok(vec![death.by(Killer::Host(std::process::id())).breaking(open)])
 }

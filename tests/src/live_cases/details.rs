@@ -25,12 +25,12 @@ pub fn live_cases() -> Vec<LiveCase> {
         live_case(
             "cpu-limit",
             "a server at its limit of CPU time is killed by the kernel, and the limit is named",
-            |stage| limited(stage, "/exceed-cpu-time", SIGKILL, "cpu"),
+            |stage| limited(stage, "/exceed-cpu-time", ExitStatus::SIGKILL, "cpu"),
         ),
         live_case(
             "file-size-limit",
             "a server at its limit of file size is ended by the kernel, and the limit is named",
-            |stage| limited(stage, "/exceed-file-size", SIGXFSZ, "file_size"),
+            |stage| limited(stage, "/exceed-file-size", ExitStatus::SIGXFSZ, "file_size"),
         ),
         live_case(
             "kill-asked-by-shell",
@@ -45,9 +45,6 @@ pub fn live_cases() -> Vec<LiveCase> {
     ]
 }
 
-const SIGKILL: ExitStatus = ExitStatus::Signal(9);
-const SIGSEGV: ExitStatus = ExitStatus::Signal(11);
-const SIGXFSZ: ExitStatus = ExitStatus::Signal(25);
 /// The engine's socket has had no other user for so long: longer than the second that counts.
 const QUIET: Duration = Duration::from_millis(1_300);
 /// The kernel's log is written before the process ends.
@@ -91,7 +88,7 @@ fn crash_in_native_module(stage: &Stage) -> Result<Vec<Expected>> {
     // The name finds this run's line in the kernel's log.
     let thread = format!("embed-{}", stage.port);
     let held = Held::begin(stage, &format!("/crash-on-a-thread?name={thread}"))?;
-    let death = held.death("process_crashed", SIGSEGV)?;
+    let death = held.death("process_crashed", ExitStatus::SIGSEGV)?;
     let (module, offset) = wait::until("the kernel's log of the fault", LOG_LIMIT, || in_kernel_log(&thread))?;
     Ok(vec![death.at(CrashPlace { module, offset, address: Some(UNMAPPED), thread })])
 }
@@ -108,7 +105,7 @@ fn asked_by_shell(stage: &Stage) -> Result<Vec<Expected>> {
     let mut docker = Command::new("docker").args(["kill", held.server.container.id()]).stdout(Stdio::null()).spawn()?;
     let asked = docker.id();
     ensure!(docker.wait()?.success(), "docker kill failed");
-    let death = held.death("container_killed", SIGKILL)?;
+    let death = held.death("container_killed", ExitStatus::SIGKILL)?;
     Ok(vec![death.by(Killer::Docker("docker kill")).asked_by(asked, None)])
 }
 
@@ -129,7 +126,7 @@ fn asked_by_container(stage: &Stage) -> Result<Vec<Expected>> {
     let asked = healer.pid()?;
     sleep(QUIET);
     std::fs::write(stage.stack.folder().join("heal"), "")?;
-    let death = held.death("container_killed", SIGKILL)?;
+    let death = held.death("container_killed", ExitStatus::SIGKILL)?;
     Ok(vec![death.by(Killer::Docker("docker kill")).asked_by(asked, Some(healer.name()))])
 }
 

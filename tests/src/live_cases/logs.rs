@@ -22,8 +22,6 @@ pub fn live_cases() -> Vec<LiveCase> {
     ]
 }
 
-const SIGSEGV: ExitStatus = ExitStatus::Signal(11);
-const SIGKILL: ExitStatus = ExitStatus::Signal(9);
 const MIB: u64 = 1 << 20;
 
 fn faulthandler(stage: &Stage) -> Result<Vec<Expected>> {
@@ -35,7 +33,7 @@ fn faulthandler(stage: &Stage) -> Result<Vec<Expected>> {
     let name = server.container.name();
     let said = |words: &str| format!("{name} stderr: {words}");
     Ok(vec![
-        Expected::death("process_crashed", &server.container, server.pid, SIGSEGV)
+        Expected::death("process_crashed", &server.container, server.pid, ExitStatus::SIGSEGV)
             .breaking(broken)
             .saying("log", said("Fatal Python error: Segmentation fault"))
             .saying("log", said("Current thread 0x"))
@@ -53,7 +51,7 @@ fn client_names_read_error(stage: &Stage) -> Result<Vec<Expected>> {
     let client = client.container.name();
     let line = format!("{client} logged ReadError: POST {} failed (ReadError)", server.url("/upload?seconds=60"));
     Ok(vec![
-        Expected::death("process_killed", &server.container, server.pid, SIGKILL)
+        Expected::death("process_killed", &server.container, server.pid, ExitStatus::SIGKILL)
             .by(Killer::Host(std::process::id()))
             .breaking(broken)
             .saying("log", line),
@@ -66,7 +64,7 @@ fn oom_in_use(stage: &Stage) -> Result<Vec<Expected>> {
     let outcomes = client.ask(Request::get(&server.url("/oom")))?;
     let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
     Ok(vec![
-        Expected::death("oom_killed", &server.container, server.pid, SIGKILL)
+        Expected::death("oom_killed", &server.container, server.pid, ExitStatus::SIGKILL)
             .breaking(broken)
             .saying("process", "memory limit 96 MiB, in use 96 MiB when the OOM killer came"),
     ])
@@ -92,6 +90,6 @@ fn core_file(stage: &Stage) -> Result<Vec<Expected>> {
     } else {
         "core dumped: /".to_owned()
     };
-    let death = Expected::death("process_crashed", &server.container, server.pid, SIGSEGV);
+    let death = Expected::death("process_crashed", &server.container, server.pid, ExitStatus::SIGSEGV);
     Ok(vec![death.breaking(broken).saying("process", place)])
 }

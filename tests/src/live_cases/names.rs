@@ -139,7 +139,7 @@ fn name_rm_force(stage: &Stage) -> Result<Vec<Expected>> {
         ..outcome
     });
     let all = broken(&scene.web, &scene.core.container, outcomes.collect(), NAME_UNKNOWN, RESOLVING)?;
-    let killed = Expected::death("container_killed", &scene.core.container, scene.core.pid, ExitStatus::Signal(9));
+    let killed = Expected::death("container_killed", &scene.core.container, scene.core.pid, ExitStatus::SIGKILL);
     Ok(vec![killed.by(Killer::Docker("docker kill")).breaking(all)])
 }
 

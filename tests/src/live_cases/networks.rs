@@ -42,7 +42,7 @@ fn ipv6(stage: &Stage) -> Result<Vec<Expected>> {
     let outcomes = client.ended(&request)?;
     anyhow::ensure!(outcomes.iter().all(|outcome| outcome.local.is_some_and(|(ip, _)| ip.is_ipv6())), "{outcomes:?}");
     let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
-    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
+    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::SIGKILL);
     Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken)])
 }
 
@@ -107,6 +107,6 @@ fn chain(stage: &Stage) -> Result<Vec<Expected>> {
     let own = unseen(&middle.container, &core.container, NO_RESPONSE, "awaiting_response");
     let behind = broken(&client, &core.container, outcomes, NO_RESPONSE, "awaiting_response")?;
     let behind = behind.into_iter().map(|broken| Broken { listen: Some(middle.address), ..broken });
-    let killed = Expected::death("process_killed", &core.container, core.pid, ExitStatus::Signal(9));
+    let killed = Expected::death("process_killed", &core.container, core.pid, ExitStatus::SIGKILL);
     Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(vec![own]).breaking(behind.collect())])
 }

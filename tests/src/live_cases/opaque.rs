@@ -50,7 +50,7 @@ fn killed(streams: bool) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
         let how = if streams { INCOMPLETE_BODY } else { NO_RESPONSE };
         let phase = if streams { "receiving_body" } else { "awaiting_response" };
         let broken = outcomes.into_iter().map(|outcome| of_tcp(&client, &server, outcome.local, how, phase));
-        let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
+        let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::SIGKILL);
         Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken.collect())])
     }
 }

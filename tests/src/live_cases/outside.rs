@@ -33,7 +33,7 @@ fn outside_killed(stage: &Stage) -> Result<Vec<Expected>> {
     server.signal_from_host(server.pid, Signal::SIGKILL)?;
     let outcome = request.ended()?;
     let broken = broken_at_remote_client(&server.container, outcome, NO_RESPONSE, "awaiting_response")?;
-    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
+    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::SIGKILL);
     Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(vec![broken])])
 }
 

@@ -41,7 +41,7 @@ pub fn live_cases() -> Vec<LiveCase> {
 fn killed_from_the_host(server: &Server, pid: u32, client: &Client, request: &Pending) -> Result<Vec<Expected>> {
     server.signal_from_host(pid, Signal::SIGKILL)?;
     let broken = broken(client, &server.container, client.ended(request)?, NO_RESPONSE, "awaiting_response")?;
-    let killed = Expected::death("process_killed", &server.container, pid, ExitStatus::Signal(9));
+    let killed = Expected::death("process_killed", &server.container, pid, ExitStatus::SIGKILL);
     Ok(vec![killed.by(Killer::Host(std::process::id())).breaking(broken)])
 }
 
@@ -71,7 +71,7 @@ fn killed_by_neighbour(stage: &Stage) -> Result<Vec<Expected>> {
     let neighbour = neighbour.start(&["sleep", "600"])?;
     neighbour.exec(&["sh", "-c", &format!("kill -KILL {}", server.pid)])?;
     let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
-    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
+    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::SIGKILL);
     Ok(vec![killed.by(Killer::Container(neighbour.name().to_owned())).breaking(broken)])
 }
 

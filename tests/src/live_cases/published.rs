@@ -74,8 +74,6 @@ pub fn live_cases() -> Vec<LiveCase> {
     ]
 }
 
-const SIGKILL: ExitStatus = ExitStatus::Signal(9);
-
 /// How the host's client gets to the container.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -150,7 +148,7 @@ fn killed(way: Way, path: &'static str, how: Break, phase: &'static str) -> impl
         }
         all.server.container.kill("KILL")?;
         let broken = all.fate(&request, how, phase)?.failed()?;
-        let killed = Expected::death("container_killed", &all.server.container, all.server.pid, SIGKILL);
+        let killed = Expected::death("container_killed", &all.server.container, all.server.pid, ExitStatus::SIGKILL);
         Ok(vec![killed.by(Killer::Docker("docker kill")).breaking(broken)])
     }
 }

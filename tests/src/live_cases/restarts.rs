@@ -49,7 +49,7 @@ fn refused_after_restart(stage: &Stage) -> Result<Vec<Expected>> {
     server.listening(2)?;
     let mut all = broken(&client, &server.container, client.ended(&held)?, NO_RESPONSE, "awaiting_response")?;
     all.extend(broken(&client, &server.container, refused, REFUSED, "connecting")?);
-    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::Signal(9));
+    let killed = Expected::death("process_killed", &server.container, server.pid, ExitStatus::SIGKILL);
     let listening = Until::Listening { port: stage.port, after };
     let killer = Killer::Host(std::process::id());
     Ok(vec![killed.by(killer).breaking(all).under("container_down", listening)])
@@ -76,7 +76,7 @@ fn comes_back(fault: Fault) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
             Fault::Exit => Expected::death("process_exited", &core.container, core.pid, ExitStatus::Code(1)),
             Fault::Host => {
                 core.signal_from_host(core.pid, Signal::SIGKILL)?;
-                let death = Expected::death("process_killed", &core.container, core.pid, ExitStatus::Signal(9));
+                let death = Expected::death("process_killed", &core.container, core.pid, ExitStatus::SIGKILL);
                 death.by(Killer::Host(std::process::id()))
             }
         };
@@ -93,7 +93,7 @@ fn docker_kill_defeats_the_policy(stage: &Stage) -> Result<Vec<Expected>> {
     let request = gaia.holds("/slow", Request::get(&gaia.core.url("/slow?seconds=60")))?;
     gaia.core.container.kill("KILL")?;
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_candidate()?;
-    let killed = Expected::death("container_killed", &gaia.core.container, gaia.core.pid, ExitStatus::Signal(9));
+    let killed = Expected::death("container_killed", &gaia.core.container, gaia.core.pid, ExitStatus::SIGKILL);
     Ok(vec![killed.by(Killer::Docker("docker kill")).role("primary").breaking(broken)])
 }
 

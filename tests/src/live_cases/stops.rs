@@ -53,8 +53,6 @@ pub fn live_cases() -> Vec<LiveCase> {
     ]
 }
 
-const SIGKILL: ExitStatus = ExitStatus::Signal(9);
-
 fn stop_grace_honoured(stage: &Stage) -> Result<Vec<Expected>> {
     answered_in_the_grace(stage, stage.recipe("core"))
 }
@@ -79,7 +77,7 @@ fn cut_by_the_graces_end(stage: &Stage, path: &str) -> Result<Vec<Expected>> {
     let request = gaia.holds(path, Request::get(&gaia.core.url(&format!("{path}?seconds=60"))))?;
     gaia.core.container.stop(Some(1))?;
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_candidate()?;
-    Ok(vec![stopped(&gaia.core, SIGKILL).role("primary").breaking(broken)])
+    Ok(vec![stopped(&gaia.core, ExitStatus::SIGKILL).role("primary").breaking(broken)])
 }
 
 fn stopped(server: &Server, end: ExitStatus) -> Expected {
@@ -99,7 +97,7 @@ fn refused_during_grace(stage: &Stage) -> Result<Vec<Expected>> {
     let mut all = refused?.by_the_candidate()?;
     let (web, core) = (&gaia.web, &gaia.core.container);
     all.extend(broken(web, core, web.ended(&held)?, NO_RESPONSE, "awaiting_response")?);
-    Ok(vec![stopped(&gaia.core, SIGKILL).role("primary").breaking(all)])
+    Ok(vec![stopped(&gaia.core, ExitStatus::SIGKILL).role("primary").breaking(all)])
 }
 
 fn stop_graceful_500(stage: &Stage) -> Result<Vec<Expected>> {
@@ -136,7 +134,7 @@ fn restart(stage: &Stage) -> Result<Vec<Expected>> {
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.served()?;
     let after = broken.first().context("one outcome")?.outcome.at;
     let again = Until::Listening { port: stage.port, after };
-    Ok(vec![stopped(&gaia.core, SIGKILL).role("primary").breaking(broken).under("container_down", again)])
+    Ok(vec![stopped(&gaia.core, ExitStatus::SIGKILL).role("primary").breaking(broken).under("container_down", again)])
 }
 
 fn recreated(stage: &Stage) -> Result<Vec<Expected>> {
@@ -156,7 +154,7 @@ fn recreated(stage: &Stage) -> Result<Vec<Expected>> {
     // By the name that it had when it failed.
     let broken = broken(&client, &server.container, outcomes, NO_RESPONSE, "awaiting_response")?;
     let again = Until::Listening { port: stage.port, after };
-    let stopped = Expected::death("container_stopped", &server.container, server.pid, SIGKILL);
+    let stopped = Expected::death("container_stopped", &server.container, server.pid, ExitStatus::SIGKILL);
     Ok(vec![stopped.by(Killer::Docker("docker stop")).breaking(broken).under("container_down", again)])
 }
 
@@ -166,7 +164,7 @@ fn rm_force(stage: &Stage) -> Result<Vec<Expected>> {
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
     docker(["rm", "--force", server.container.name()])?;
     let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
-    let killed = Expected::death("container_killed", &server.container, server.pid, SIGKILL);
+    let killed = Expected::death("container_killed", &server.container, server.pid, ExitStatus::SIGKILL);
     Ok(vec![killed.by(Killer::Docker("docker kill")).breaking(broken)])
 }
 

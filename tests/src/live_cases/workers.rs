@@ -90,7 +90,7 @@ fn killed_worker(mode: &'static str, listening: usize) -> impl Fn(&Stage) -> Res
         server.signal_from_host(pid, Signal::SIGKILL)?;
         let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
         let killer = Killer::Host(std::process::id());
-        Ok(vec![worker_died(&server, pid, "process_killed", ExitStatus::Signal(9), killer).breaking(broken)])
+        Ok(vec![worker_died(&server, pid, "process_killed", ExitStatus::SIGKILL, killer).breaking(broken)])
     }
 }
 
@@ -103,7 +103,7 @@ fn worker_killed_by_exec(stage: &Stage) -> Result<Vec<Expected>> {
     gaia.core.container.exec(&["sh", "-c", &format!("kill -KILL {inner}")])?;
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_primary()?;
     let killer = Killer::Container(gaia.core.container.name().to_owned());
-    let died = worker_died(&gaia.core, pid, "process_killed", ExitStatus::Signal(9), killer);
+    let died = worker_died(&gaia.core, pid, "process_killed", ExitStatus::SIGKILL, killer);
     Ok(vec![died.role("primary").breaking(broken)])
 }
 
@@ -115,7 +115,7 @@ fn uvicorn_worker_crashed(stage: &Stage) -> Result<Vec<Expected>> {
     let inner = gaia.core.entered("/segv", 1)?.into_iter().next().unwrap_or_default();
     let pid = pids.iter().find(|(known, _)| *known == inner).map(|(_, pid)| *pid).unwrap_or_default();
     let broken = gaia.ended(&request, NO_RESPONSE, "awaiting_response")?.by_the_primary()?;
-    let died = worker_died(&gaia.core, pid, "process_crashed", ExitStatus::Signal(11), Killer::NoSender);
+    let died = worker_died(&gaia.core, pid, "process_crashed", ExitStatus::SIGSEGV, Killer::NoSender);
     Ok(vec![died.role("primary").breaking(broken)])
 }
 
@@ -128,7 +128,7 @@ enum End {
 fn worker_ends(end: End) -> impl Fn(&Stage) -> Result<Vec<Expected>> {
     move |stage| {
         let (path, how, status) = match end {
-            End::Oom => ("/oom?once=end", "oom_killed", ExitStatus::Signal(9)),
+            End::Oom => ("/oom?once=end", "oom_killed", ExitStatus::SIGKILL),
             End::Exit => ("/exit?code=5&once=end", "process_exited", ExitStatus::Code(5)),
         };
         let gaia = Gaia::begin(stage, |recipe| recipe.memory(192 << 20), &["http", "--workers", "2"])?;
@@ -154,7 +154,7 @@ fn idle_worker_killed(stage: &Stage) -> Result<Vec<Expected>> {
     })?;
     server.signal_from_host(pid, Signal::SIGKILL)?;
     let killer = Killer::Host(std::process::id());
-    Ok(vec![worker_died(&server, pid, "process_killed", ExitStatus::Signal(9), killer)])
+    Ok(vec![worker_died(&server, pid, "process_killed", ExitStatus::SIGKILL, killer)])
 }
 
 fn all_workers_killed(stage: &Stage) -> Result<Vec<Expected>> {
@@ -169,7 +169,7 @@ fn all_workers_killed(stage: &Stage) -> Result<Vec<Expected>> {
     let ends = pids.iter().map(|&pid| Ok((stage.witness.exit_of(pid, stage.began, RECORD_LIMIT)?.0, pid)));
     let (_, first) = ends.collect::<Result<Vec<_>>>()?.into_iter().min().context("two workers")?;
     let killer = Killer::Host(std::process::id());
-    Ok(vec![worker_died(&server, first, "process_killed", ExitStatus::Signal(9), killer).times(2)])
+    Ok(vec![worker_died(&server, first, "process_killed", ExitStatus::SIGKILL, killer).times(2)])
 }
 
 fn gunicorn_worker_timeout(stage: &Stage) -> Result<Vec<Expected>> {
@@ -212,6 +212,6 @@ fn killed_by_parent(stage: &Stage) -> Result<Vec<Expected>> {
     server.signal_from_host(server.pid, Signal::SIGUSR1)?;
     let broken = broken(&client, &server.container, client.ended(&request)?, NO_RESPONSE, "awaiting_response")?;
     let killer = Killer::Inside(server.container.name().to_owned(), server.pid);
-    let died = worker_died(&server, child, "process_killed", ExitStatus::Signal(9), killer);
+    let died = worker_died(&server, child, "process_killed", ExitStatus::SIGKILL, killer);
     Ok(vec![died.under("not_listening", Until::Lasting).breaking(broken)])
 }

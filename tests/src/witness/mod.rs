@@ -68,6 +68,15 @@ pub enum ExitStatus {
     Signal(u32),
 }
 
+/// Numbers of signal(7) on x86 and ARM.
+impl ExitStatus {
+    pub const SIGABRT: Self = Self::Signal(6);
+    pub const SIGFPE: Self = Self::Signal(8);
+    pub const SIGKILL: Self = Self::Signal(9);
+    pub const SIGSEGV: Self = Self::Signal(11);
+    pub const SIGXFSZ: Self = Self::Signal(25);
+}
+
 /// The running witness and all that it has seen since its start.
 pub struct Witness {
     records: Mutex<Vec<Record>>,
