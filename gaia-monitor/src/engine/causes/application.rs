@@ -22,7 +22,7 @@ use crate::model::time::Nanos;
 
 use super::{
     Cause, Requirements, Severity, Situation, Step, against, base_verdict, client, death, is_alive, pause, pid_text,
-    process_text, unknown, worker,
+    process_of, process_text, worker,
 };
 
 /// The longest gap between failures of one case.
@@ -90,14 +90,6 @@ fn malformed(_ctx: Context, situation: &Situation) -> Option<Attribution> {
     Some(to(situation, pid, CauseKind::ProtocolError, reason))
 }
 
-fn parts(key: &CaseKey) -> (Option<&ContainerId>, Option<Pid>, CauseKind) {
-    if let CaseKey::Process { container, pid, kind } = key {
-        (container.as_ref(), *pid, *kind)
-    } else {
-        (None, None, unknown::KIND)
-    }
-}
-
 impl Cause for ApplicationCause {
     fn kinds(&self) -> &'static [CauseKind] {
         &[
@@ -110,11 +102,11 @@ impl Cause for ApplicationCause {
     }
 
     fn subject<'a>(&self, _world: &'a World, key: &'a CaseKey) -> Option<&'a ContainerId> {
-        parts(key).0
+        process_of(key).0
     }
 
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
-        let (container, pid, kind) = parts(&case.key);
+        let (container, pid, kind) = process_of(&case.key);
         let base = base_verdict(ctx, case, kind, container);
         let closes = || {
             ctx.failures_of(case).filter_map(|failure| {

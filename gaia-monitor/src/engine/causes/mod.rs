@@ -38,7 +38,7 @@ use crate::engine::incidents::case::Case;
 use crate::engine::types::cause::{Attribution, CaseKey};
 use crate::engine::types::verdict::{Judgement, Verdict};
 use crate::engine::world::World;
-use crate::model::ids::ContainerId;
+use crate::model::ids::{ContainerId, Pid};
 use crate::model::incident::{Alternative, CauseKind, Condition, ConditionKind, Confidence, MomentFact};
 use crate::model::time::{Nanos, Stamp, Utc};
 
@@ -327,6 +327,15 @@ fn is_in_scope(ctx: Context, case: &Case, subject: Option<&ContainerId>) -> bool
         || ctx
             .failures_of(case)
             .any(|failure| ctx.any_in_scope([failure.client_container.as_ref(), failure.route.container.as_ref()]))
+}
+
+/// Container and process whose single connections a case is about, and the kind of their cause.
+fn process_of(key: &CaseKey) -> (Option<&ContainerId>, Option<Pid>, CauseKind) {
+    if let CaseKey::Process { container, pid, kind } = key {
+        (container.as_ref(), *pid, *kind)
+    } else {
+        (None, None, unknown::KIND)
+    }
 }
 
 /// A verdict with the moment of the first failure and the first process of the subject; causes fill in the rest.

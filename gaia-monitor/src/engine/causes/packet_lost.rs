@@ -19,7 +19,9 @@ use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Confidence, MomentFact};
 use crate::model::time::{Nanos, Stamp};
 
-use super::{Cause, Requirements, Situation, Step, against, application, base_verdict, packet_filter, port_text};
+use super::{
+    Cause, Requirements, Situation, Step, against, application, base_verdict, packet_filter, port_text, process_of,
+};
 
 /// The request, or the SYN.
 pub const STEP: Step = Step { name: "packet lost", attribute };
@@ -71,7 +73,7 @@ impl Cause for PacketLostCause {
     }
 
     fn subject<'a>(&self, _world: &'a World, key: &'a CaseKey) -> Option<&'a ContainerId> {
-        if let CaseKey::Process { container, .. } = key { container.as_ref() } else { None }
+        process_of(key).0
     }
 
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {

@@ -17,7 +17,7 @@ use crate::model::ids::ContainerId;
 use crate::model::incident::{Alternative, CauseKind, Confidence};
 use crate::model::time::Nanos;
 
-use super::{Cause, Requirements, Situation, Step, against, application, base_verdict, process_text};
+use super::{Cause, Requirements, Situation, Step, against, application, base_verdict, process_of, process_text};
 
 /// Nothing responded at the address.
 pub const NO_RESPONSE: Step = Step { name: "unknown", attribute: no_response };
@@ -89,13 +89,13 @@ impl Cause for UnknownCause {
     }
 
     fn subject<'a>(&self, _world: &'a World, key: &'a CaseKey) -> Option<&'a ContainerId> {
-        if let CaseKey::Process { container, .. } = key { container.as_ref() } else { None }
+        process_of(key).0
     }
 
     fn verdict(&self, ctx: Context, case: &Case) -> Verdict {
         let base = base_verdict(ctx, case, KIND, self.subject(ctx.world, &case.key));
         // Only an attempt that failed before a packet left is about a process: the client's.
-        let pid = if let CaseKey::Process { pid: Some(pid), .. } = &case.key { Some(*pid) } else { base.pid };
+        let pid = process_of(&case.key).1.or(base.pid);
         Verdict { confidence: Confidence::Possible, pid, comm: pid.and_then(|pid| ctx.comm(pid)), ..base }
     }
 

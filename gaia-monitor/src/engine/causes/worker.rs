@@ -83,8 +83,7 @@ pub(super) fn of_dying(ctx: Context, failure: &Failure, pid: Pid, reason: String
 #[must_use]
 pub fn opening(world: &World, pid: Pid) -> Option<CaseKey> {
     let process = world.processes.get(pid)?;
-    let is_main = world.processes.stands_for_container(pid) || world.processes.is_init(pid);
-    if is_main || !is_relevant(process) {
+    if world.processes.is_main(pid) || !is_relevant(process) {
         return None;
     }
     let verdict = exit::of_worker(world, pid)?;

@@ -16,9 +16,8 @@ impl World {
         let pid = exited.process.pid;
         self.processes.exited(at, seen, exited);
         let Some(container) = self.container_of(pid) else { return vec![Change::Exited(pid)] };
-        let init = self.processes.is_init(pid);
-        if init || self.processes.stands_for_container(pid) {
-            if init && self.is_reported_by_child(&container, pid, at) {
+        if self.processes.is_main(pid) {
+            if self.processes.is_init(pid) && self.is_reported_by_child(&container, pid, at) {
                 return vec![Change::Exited(pid)];
             }
             let parent = self.processes.get(pid).map(|process| process.parent);
@@ -62,7 +61,7 @@ impl World {
             let mut terminations = self.terminations.of_container(&info.id);
             let init = self.processes.is_init(process.pid);
             let by_child = |exit: &ProcessExit| init && self.is_reported_by_child(&info.id, process.pid, exit.at);
-            let is_main = init || self.processes.stands_for_container(process.pid);
+            let is_main = self.processes.is_main(process.pid);
             let is_reported = terminations.any(|known| known.pid == Some(process.pid));
             is_main && !is_reported && !process.exit.as_ref().is_some_and(by_child)
         });
@@ -94,7 +93,7 @@ impl World {
             SignalSender::Process(_) | SignalSender::Kernel => None,
         };
         self.processes.signalled(at, signal, requested_by);
-        let is_main = self.processes.stands_for_container(pid) || self.processes.is_init(pid);
+        let is_main = self.processes.is_main(pid);
         if let Some(container) = self.container_of(pid)
             && is_main
         {

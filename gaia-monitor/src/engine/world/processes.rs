@@ -100,6 +100,12 @@ impl Processes {
         self.by_pid.get(&pid).is_some_and(|p| p.ns_level > 0 && p.ns_pid == 1 && INITS.contains(&p.comm.as_str()))
     }
 
+    /// Whether its end is that of its container: a first process, or the only child of an init.
+    #[must_use]
+    pub fn is_main(&self, pid: Pid) -> bool {
+        self.stands_for_container(pid) || self.is_init(pid)
+    }
+
     /// Every known process, those that have exited as well.
     pub fn all(&self) -> impl Iterator<Item = &Process> {
         self.by_pid.values()
@@ -221,9 +227,8 @@ impl Processes {
         if (exited.listens || (failed && self.replaced_an_acceptor(pid))) && !self.others_accept(cgroup, pid) {
             self.mark_serving(pid);
         }
-        let is_relevant = self.stands_for_container(pid)
-            || self.is_init(pid)
-            || self.get(pid).is_some_and(|process| process.serves || process.oom.is_some());
+        let is_relevant =
+            self.is_main(pid) || self.get(pid).is_some_and(|process| process.serves || process.oom.is_some());
         let list = if is_relevant { &mut self.relevant } else { &mut self.short_lived };
         list.push_back((pid, at));
         if list.len() > EXITED_CAP
