@@ -13,4 +13,5 @@ mod live {
     mod shipped;
     mod start;
     mod stories;
+    mod two_monitors;
 }

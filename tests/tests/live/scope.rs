@@ -1,4 +1,4 @@
-//! A run with a scope beside a busy stack of another project: its recording and its summary hold nothing of that one.
+//! A run with a scope while a stack of another project is busy: its recording and its summary hold nothing of that one.
 
 use std::time::Duration;
 
