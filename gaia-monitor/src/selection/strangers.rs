@@ -49,7 +49,7 @@ struct Known {
 
 impl Known {
     /// Related for nothing but the network.
-    fn is_beside(&self) -> bool {
+    fn is_on_host_only(&self) -> bool {
         self.on_host && !self.in_scope && !self.met
     }
 }
@@ -182,7 +182,7 @@ impl Strangers {
         let mut found = BTreeSet::new();
         loop {
             // One on the host's network may serve anything, but is in no stack because of that.
-            let is_in_stack = |known: &&Known| known.standing == Standing::Related && !known.is_beside();
+            let is_in_stack = |known: &&Known| known.standing == Standing::Related && !known.is_on_host_only();
             let related = || self.containers.values().filter(is_in_stack);
             let networks: BTreeSet<String> = related().flat_map(|known| known.networks.iter().cloned()).collect();
             let projects: BTreeSet<String> = related().filter_map(|known| known.project.clone()).collect();
