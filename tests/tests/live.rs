@@ -3,6 +3,7 @@
 
 mod live {
     mod counters;
+    mod earlier;
     mod faults;
     mod logs;
     mod names;

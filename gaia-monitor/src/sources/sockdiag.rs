@@ -16,6 +16,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use crate::model::event::TcpState;
 use crate::model::ids::{CgroupId, Cookie};
+use crate::model::time::Nanos;
 use crate::sources::netlink::request::dump as dump_request;
 
 /// The kernel serves a dump from memory: one that takes longer than this (seconds) has failed.
@@ -23,6 +24,17 @@ const TIMEOUT: i64 = 5;
 
 /// `INET_DIAG_CGROUP_ID` (include/uapi/linux/inet_diag.h), always sent since 5.9.
 const CGROUP_ID: u16 = 21;
+
+/// Offsets in `struct tcp_info` (include/uapi/linux/tcp.h) of the milliseconds since the last payload, and of the number of
+/// segments with payload.
+#[derive(Clone, Copy)]
+struct PayloadFields {
+    age: usize,
+    segments: usize,
+}
+
+const SENT: PayloadFields = PayloadFields { age: 44, segments: 156 };
+const RECEIVED: PayloadFields = PayloadFields { age: 52, segments: 152 };
 
 #[derive(Debug, thiserror::Error)]
 pub enum SockDiagError {
@@ -45,6 +57,9 @@ pub struct Listed {
     pub inode: u64,
     /// `None` before Linux 5.9.
     pub cgroup: Option<CgroupId>,
+    /// How long ago it last sent and received payload, to the millisecond; `None`: it has not.
+    pub sent_ago: Option<Nanos>,
+    pub received_ago: Option<Nanos>,
 }
 
 /// Lists the listening and connected TCP sockets, IPv4 and IPv6, of the namespace in which `socket` was created. Blocks.
@@ -68,7 +83,7 @@ fn request(socket: &Socket, family: u8, socket_id: SocketId) -> Result<(), SockD
     let inet = InetRequest {
         family,
         protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
+        extensions: ExtensionFlags::INFO,
         states: StateFlags::ESTABLISHED
             | StateFlags::SYN_SENT
             | StateFlags::FIN_WAIT1
@@ -117,6 +132,8 @@ impl From<&InetResponse> for Listed {
             }
             _ => None,
         });
+        let info = response.nlas.iter().find_map(|nla| if let Nla::TcpInfo(info) = nla { Some(info) } else { None });
+        let ago = |of: PayloadFields| info.and_then(|info| payload_ago(info, of));
         Self {
             cookie: cookie(id.cookie),
             state: state(response.header.state),
@@ -124,8 +141,17 @@ impl From<&InetResponse> for Listed {
             remote: SocketAddr::new(id.destination_address.to_canonical(), id.destination_port),
             inode: u64::from(response.header.inode),
             cgroup,
+            sent_ago: ago(SENT),
+            received_ago: ago(RECEIVED),
         }
     }
+}
+
+/// How long ago payload went in one direction. Without any, the kernel's age counts from the connect.
+fn payload_ago(info: &[u8], of: PayloadFields) -> Option<Nanos> {
+    let field = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
+    let age = field(of.age).filter(|_| field(of.segments).is_some_and(|segments| segments > 0))?;
+    Some(Nanos::from_millis(i64::from(age)))
 }
 
 /// Two 32-bit halves in the machine's byte order, the low one first (sock_diag_save_cookie, net/core/sock_diag.c).
@@ -158,6 +184,7 @@ fn state(number: u8) -> TcpState {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
     use std::os::unix::fs::MetadataExt;
@@ -173,6 +200,24 @@ mod tests {
         bytes[..4].copy_from_slice(&7_u32.to_ne_bytes());
         bytes[4..].copy_from_slice(&1_u32.to_ne_bytes());
         assert_eq!(cookie(bytes), Cookie((1 << 32) | 7));
+    }
+
+    #[test]
+    fn knows_which_end_sent_payload_last() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        accepted.read_exact(&mut [0; 18]).unwrap();
+        let diag =
+            socket(AddressFamily::Netlink, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)
+                .unwrap();
+        let all = dump(diag).unwrap();
+        let by = |local, remote| all.iter().find(|it| (it.local, it.remote) == (local, remote)).unwrap();
+        let (own, other) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        let (asking, answering) = (by(own, other), by(other, own));
+        assert!(asking.sent_ago.is_some() && asking.received_ago.is_none(), "{asking:?}");
+        assert!(answering.sent_ago.is_none() && answering.received_ago.is_some(), "{answering:?}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub fn container(id: ContainerId, pid: u32) -> ContainerInfo {
         published: Vec::new(),
         endpoints: Vec::new(),
         exit_code: None,
+        ended: None,
     }
 }
 

@@ -181,6 +181,7 @@ impl Actors {
             published,
             endpoints,
             exit_code: None,
+            ended: None,
         };
         let comm = words.value("comm").unwrap_or_else(|| "python".to_owned());
         let host_pids = words.flag("host-pids");

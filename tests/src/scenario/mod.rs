@@ -6,6 +6,7 @@
 
 mod actors;
 mod crashes;
+mod ended;
 mod expect;
 mod facts;
 mod fields;

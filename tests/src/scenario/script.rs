@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{
-    BodyFraming, CoreDump, DockerAction, DockerEvent, EngineUsed, Event, ExitStatus, Fact, HttpWhat, LogLine,
-    LogStream, LogsUnread, MaintenanceSeen, MemoryUse, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal,
-    SignalSender, Socket, SocketSeen, TcpState, TcpStateChange,
+    BodyFraming, CoreDump, DockerAction, EngineUsed, Event, ExitStatus, Fact, HttpWhat, LogLine, LogStream, LogsUnread,
+    MaintenanceSeen, MemoryUse, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, Signal, SignalSender, Socket,
+    SocketSeen, TcpState, TcpStateChange,
 };
 use gaia_monitor::model::ids::{Cookie, Pid};
 use gaia_monitor::model::policy::{Profile, RetryPolicy};
@@ -15,6 +15,7 @@ use gaia_monitor::model::settings::Settings;
 use gaia_monitor::model::time::{Nanos, Stamp};
 
 use super::actors::Actors;
+use super::ended::Ended;
 use super::facts::Facts;
 use super::interfaces::Interfaces;
 use super::lookups::Resolvers;
@@ -229,10 +230,13 @@ impl Script {
     /// A container that runs already: found by the inventory, with its processes and listeners.
     fn container(&mut self, words: &mut Words) -> Result<()> {
         let name = words.next("the container's name")?;
-        let quiet = words.flag("quiet");
+        let (quiet, ended) = (words.flag("quiet"), Ended::read(words)?);
         self.actors.add_player(&name, words, self.facts.now)?;
         if quiet {
             return Ok(());
+        }
+        if let Some(ended) = ended {
+            return self.ended(&name, &ended);
         }
         // It ran long before the monitor.
         let player = self.actors.player_mut(&name)?;
@@ -252,7 +256,13 @@ impl Script {
         for port in player.listens {
             let socket = self.listener(&name, port, Ipv4Addr::UNSPECIFIED.into())?;
             let task = Some(self.actors.task(&name, false)?);
-            self.facts.own(Fact::SocketSeen(SocketSeen { socket, state: TcpState::Listen, task }));
+            self.facts.own(Fact::SocketSeen(SocketSeen {
+                socket,
+                state: TcpState::Listen,
+                task,
+                last_sent: None,
+                last_received: None,
+            }));
             self.actors.player_mut(&name)?.listening.push((port, name.clone()));
         }
         Ok(())
@@ -287,13 +297,6 @@ impl Script {
         }
         self.docker_event(&name, DockerAction::Start)?;
         self.inspected(&name)
-    }
-
-    fn docker_event(&mut self, name: &str, action: DockerAction) -> Result<()> {
-        let info = &self.actors.player(name)?.info;
-        let event = DockerEvent { container: info.id.clone(), name: info.name.clone(), action };
-        self.facts.docker(Fact::Docker(event));
-        Ok(())
     }
 
     /// The inspection that follows, without moving the story's own time.

@@ -4,12 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use gaia_monitor::model::event::{BodyFraming, Fact, HttpWhat, SocketError, SocketSeen, TcpState};
+use gaia_monitor::model::time::Nanos;
 
 use super::actors::{Actors, BRIDGE, HOST_CGROUP, HOST_NETNS, OUTSIDE, Player};
 use super::script::Script;
 use super::wires::{Closing, Leg, Met, Target, Which};
-use super::words::Words;
+use super::words::{Words, span};
 
+/// From a request to its response.
+const LATENCY: Nanos = Nanos::from_millis(5);
 /// Where a client or server on another host is.
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
@@ -91,12 +94,20 @@ impl Script {
         self.wires.established(&wire, &mut self.facts, &mut self.actors, &target, leg)
     }
 
-    /// A connection that was there before the monitor: both ends, found by sock_diag.
+    /// A connection that was there before the monitor: both ends, found by sock_diag. `waits`: the client sent the last bytes
+    /// so long before; `answered`: the server did.
     pub(super) fn older(&mut self, words: &mut Words) -> Result<()> {
+        let ago = |words: &mut Words, key| words.value(key).map(|text| span(&text)).transpose();
+        let (waits, answered) = (ago(words, "waits")?, ago(words, "answered")?);
+        let before = |ago: Option<Nanos>| ago.map(|ago| self.facts.now.minus(ago));
+        let requested = before(waits.or(answered.map(|ago| Nanos(ago.0 + LATENCY.0))));
+        let times = [(requested, before(answered)), (before(answered), requested)];
         let ((client, ip), target, wire) = self.target(words)?;
-        for (socket, actor) in self.wires.older(&wire, &mut self.actors, (&client, ip), &target)? {
+        let both = self.wires.older(&wire, &mut self.actors, (&client, ip), &target)?;
+        for ((socket, actor), (last_sent, last_received)) in both.into_iter().zip(times) {
             let task = Some(self.actors.task(&actor, false)?);
-            self.facts.own(Fact::SocketSeen(SocketSeen { socket, state: TcpState::Established, task }));
+            let state = TcpState::Established;
+            self.facts.own(Fact::SocketSeen(SocketSeen { socket, state, task, last_sent, last_received }));
         }
         Ok(())
     }

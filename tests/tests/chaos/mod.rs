@@ -6,9 +6,9 @@ use gaia_monitor::model::event::{
     AcceptQueueCounts, AcceptQueueFull, BodyFraming, ContainerInfo, CoreDump, CrashSite, DnsContent, DnsMessage,
     DnsProbe, DnsResponse, DnsSocketClosed, DockerAction, DockerEvent, EngineUsed, Event, ExitStatus, Fact, Handshake,
     Hook, HttpFact, HttpWhat, IcmpSent, LogLine, LogStream, MemoryUse, ModuleOffset, NetworkAddress, PacketDropped,
-    Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, PublishedPort, ResetReceived, ResetSent,
-    ResourceLimit, Retransmitted, Signal, SignalSender, Socket, SocketError, SocketRead, SocketSeen, Task, TcpState,
-    TcpStateChange, Unreachable,
+    Process, ProcessExec, ProcessExited, ProcessSeen, ProcessStarted, PublishedPort, RecordedEnd, ResetReceived,
+    ResetSent, ResourceLimit, Retransmitted, Signal, SignalSender, Socket, SocketError, SocketRead, SocketSeen, Task,
+    TcpState, TcpStateChange, Unreachable,
 };
 use gaia_monitor::model::ids::{CgroupId, ContainerId, Cookie, NetnsId, Pid};
 use gaia_monitor::model::time::{Nanos, Stamp};
@@ -61,6 +61,7 @@ fn info(number: u32, running: bool) -> ContainerInfo {
         published: vec![PublishedPort { host_ip: ip(9), host_port: 8_000, container_port: 80 }],
         endpoints: Vec::new(),
         exit_code: None,
+        ended: (!running).then_some(RecordedEnd { at: BASE, oom_killed: number == 2, restarting: number == 3 }),
     }
 }
 
@@ -293,8 +294,9 @@ fn any_fact() -> BoxedStrategy<Fact> {
     let used = process().prop_map(|process| Fact::EngineUsed(EngineUsed { process }));
     let details = prop_oneof![crash, used];
     let oom = process().prop_map(|process| Fact::OomVictim { pid: process.pid });
-    let seen = (socket(), state(), task())
-        .prop_map(|(socket, state, task)| Fact::SocketSeen(SocketSeen { socket, state, task: Some(task) }));
+    let seen = (socket(), state(), task()).prop_map(|(socket, state, task)| {
+        Fact::SocketSeen(SocketSeen { socket, state, task: Some(task), last_sent: None, last_received: None })
+    });
     let inspected =
         (0_u32..3, any::<bool>()).prop_map(|(number, running)| Fact::ContainerSeen(Box::new(info(number, running))));
     let docker = (0_u32..3, action()).prop_map(|(number, action)| {

@@ -7,7 +7,7 @@ use crate::engine::types::verdict::Verdict;
 use crate::engine::world::World;
 use crate::engine::world::containers::Container;
 use crate::engine::world::processes::{self, Process, SignalSeen};
-use crate::engine::world::terminations::{self, Termination};
+use crate::engine::world::terminations::{self, Recorded, Termination};
 use crate::model::event::{DockerAction, ExitStatus, Process as ProcessFact};
 use crate::model::ids::Pid;
 use crate::model::incident::{CauseKind, Confidence, How, MomentFact, Requester, Sender, Via};
@@ -56,7 +56,7 @@ impl ExitVerdict {
     /// An incident even if it broke nothing.
     #[must_use]
     pub fn is_reportable_alone(&self) -> bool {
-        self.dead && !self.clean && !self.requested
+        self.dead && !self.clean && !self.requested && !self.verdict.before_monitor
     }
 
     /// The same cause with the same status.
@@ -253,23 +253,32 @@ fn dumping(process: &Process) -> Option<ExitVerdict> {
     Some(ExitVerdict { dead: false, own_signal: true, ..ExitVerdict::new(verdict, How::ProcessCrashed) })
 }
 
-/// The exit was not observed; Docker's `die` is the only fact.
+/// The exit was not observed; Docker's `die` is the only fact, or its record of an end before the monitor.
 fn by_docker_alone(
     world: &World,
     container: Option<&Container>,
     termination: &Termination,
     process: Option<&Process>,
 ) -> ExitVerdict {
-    let die = termination.die.as_ref();
-    let at = die.map_or(termination.since(), |die| die.at);
-    let code = die.and_then(|die| die.exit_code).and_then(|code| i32::try_from(code).ok());
+    let recorded = termination.recorded;
+    let at = termination.down().unwrap_or(termination.since());
+    let code = termination.die.as_ref().map_or(recorded.and_then(|it| it.exit_code), |die| die.exit_code);
+    let code = code.and_then(|code| i32::try_from(code).ok());
     let since = at.minus(GRACE);
     let reported = |wanted: fn(&DockerAction) -> bool| {
         container.is_some_and(|container| container.events_of_run(since, at).any(|event| wanted(&event.action)))
     };
     let killed = reported(|action| matches!(action, DockerAction::Kill { .. }));
     let stopped = reported(|action| matches!(action, DockerAction::Stop));
+    let out_of_memory = recorded.is_some_and(|it| it.end.oom_killed);
+    // Without the events of the end, its kind is what the record suggests.
+    let state = recorded.filter(|_| termination.die.is_none());
     let (kind, how) = match (stopped, killed, code) {
+        (false, false, _) if out_of_memory => (CauseKind::OomKilled, How::OomKilled),
+        (false, false, _) if state.is_some_and(|it| is_stop(container, &it)) => {
+            (CauseKind::ContainerStopped, How::ProcessKilled)
+        }
+        (false, false, _) if state.is_some() => (CauseKind::ProcessExited, How::ProcessExited),
         (true, _, _) => (CauseKind::ContainerStopped, How::ProcessKilled),
         (false, true, _) => (CauseKind::ContainerKilled, How::ProcessKilled),
         (false, false, Some(134 | 135 | 136 | 139)) => (CauseKind::ProcessCrashed, How::ProcessCrashed),
@@ -290,15 +299,28 @@ fn by_docker_alone(
     let sender =
         sender.or(via.map(|via| Sender { pid: None, comm: None, container: None, via: Some(via), requested_by: None }));
     let verdict = Verdict {
-        pid: termination.pid.or(container.and_then(|container| container.info.pid)),
+        pid: termination.pid.or(container.filter(|_| recorded.is_none()).and_then(|container| container.info.pid)),
         comm: process.map(|process| process.comm.clone()),
         signal: sent.map(|seen| seen.signal.clone()),
         exit_code: code.filter(|_| sent.is_none()),
         sender,
-        confidence: Confidence::Likely,
+        confidence: if state.is_some() { Confidence::Possible } else { Confidence::Likely },
+        before_monitor: recorded.is_some(),
         ..Verdict::new(kind, at, MomentFact::DockerDie)
     };
     ExitVerdict { clean: code == Some(0), requested: killed || stopped, ..ExitVerdict::new(verdict, how) }
+}
+
+/// Whether only a request explains that the container did not come back: its restart policy starts it again after an end
+/// of its own.
+fn is_stop(container: Option<&Container>, recorded: &Recorded) -> bool {
+    let policy = container.and_then(|container| container.info.restart_policy.as_deref());
+    let restarts = match policy {
+        Some("always" | "unless-stopped") => true,
+        Some("on-failure") => recorded.exit_code.is_some_and(|code| code != 0),
+        Some(_) | None => false,
+    };
+    restarts && !recorded.end.restarting
 }
 
 /// Whether Docker's exit code is that of an end by this signal.

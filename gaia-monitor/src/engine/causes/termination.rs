@@ -6,8 +6,9 @@
 //! container died again with the same status before it listened again (crash loop).
 //! Closes when: the container, or its successor, listens on every port that it listened on (see
 //! [`crate::engine::incidents::recovery`]).
-//! Stays silent when: a requested or clean termination broke nothing.
-//! Moment: the exit of the last thread; Docker's `die` where the exit was not observed; the signal until then.
+//! Stays silent when: a requested or clean termination, or an end before the monitor started, broke nothing.
+//! Moment: the exit of the last thread; Docker's `die` where the exit was not observed, or its record of an end before the
+//! monitor; the signal until then.
 //! Distinguished from: `worker_died` by the process; from each other by [`super::exit`].
 
 use crate::engine::context::Context;
@@ -191,6 +192,9 @@ impl Cause for TerminationCause {
 
     fn summary(&self, ctx: Context, case: &Case, verdict: &Verdict) -> String {
         let process = process_text(verdict);
+        if verdict.before_monitor {
+            return before_text(ctx, verdict);
+        }
         match verdict.kind {
             CauseKind::OomKilled => {
                 format!("{process} was killed by the kernel's OOM killer{}", memory_limit(ctx, verdict))
@@ -226,6 +230,9 @@ impl Cause for TerminationCause {
 
     fn alternatives(&self, _ctx: Context, _case: &Case, verdict: &Verdict) -> Vec<Alternative> {
         let pid = pid_text(verdict);
+        if verdict.before_monitor {
+            return before_alternatives(verdict);
+        }
         let by_sigkill = verdict.signal.as_deref() == Some("SIGKILL");
         match verdict.kind {
             CauseKind::OomKilled => vec![against(
@@ -310,6 +317,46 @@ pub(super) fn after_text(ctx: Context, case: &Case, verdict: &Verdict) -> String
         Some((Some(name), _)) => format!(" after its own lookup of {name} failed"),
         Some((None, Some(server))) => format!(" after its own connection to {server} failed"),
         Some((None, None)) => " after a connection of its own failed".to_owned(),
+    }
+}
+
+/// An end before the monitor started: what Docker's events, or only its record, show of it.
+fn before_text(ctx: Context, verdict: &Verdict) -> String {
+    let status = status_text(verdict);
+    let asked = verdict.sender.is_some();
+    match verdict.kind {
+        CauseKind::OomKilled => {
+            let limit = memory_limit(ctx, verdict);
+            format!("had run out of memory{limit} before the monitor started, by Docker's record: {status}")
+        }
+        CauseKind::ContainerStopped if asked => {
+            format!("had been stopped by docker stop before the monitor started, with {status}")
+        }
+        CauseKind::ContainerStopped => format!(
+            "had ended with {status} before the monitor started; its restart policy starts it again unless it is stopped"
+        ),
+        CauseKind::ContainerKilled => {
+            format!("had been killed by docker kill before the monitor started, with {status}")
+        }
+        _ => format!("had ended with {status} before the monitor started"),
+    }
+}
+
+fn before_alternatives(verdict: &Verdict) -> Vec<Alternative> {
+    match verdict.kind {
+        CauseKind::OomKilled => {
+            vec![against(CauseKind::ProcessKilled, "Docker recorded that the container ran out of memory")]
+        }
+        CauseKind::ContainerStopped if verdict.sender.is_some() => {
+            vec![against(CauseKind::ProcessKilled, "Docker reported the stop")]
+        }
+        CauseKind::ContainerStopped => {
+            vec![against(CauseKind::ProcessExited, "its restart policy starts it again after an end of its own")]
+        }
+        CauseKind::ContainerKilled => {
+            vec![against(CauseKind::ContainerStopped, "Docker reported a kill, and no stop")]
+        }
+        _ => Vec::new(),
     }
 }
 

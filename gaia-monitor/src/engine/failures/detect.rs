@@ -129,11 +129,12 @@ fn outstanding(world: &World, client: Cookie) -> Option<Outstanding> {
             opaque: false,
         }),
         Progress::Opaque => opaque_phase(endpoint).map(Outstanding::by_tcp),
-        Progress::Uncertain => {
+        // On a connection that is older than the monitor too, who sent last tells whether a request is under way.
+        Progress::Uncertain | Progress::Preexisting => {
             let phase = opaque_phase(endpoint).filter(|phase| *phase == Phase::AwaitingResponse);
             phase.map(Outstanding::by_tcp)
         }
-        Progress::Idle | Progress::Preexisting => None,
+        Progress::Idle => None,
     }
 }
 

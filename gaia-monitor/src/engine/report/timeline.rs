@@ -9,6 +9,7 @@ use crate::engine::types::cause::CaseKey;
 use crate::engine::world::containers::Container;
 use crate::engine::world::processes::Process;
 use crate::engine::world::tcp::endpoint::Endpoint;
+use crate::engine::world::terminations::Recorded;
 use crate::model::event::{CrashSite, DockerAction, ExitStatus, ModuleOffset, ResourceLimit};
 use crate::model::ids::{ContainerId, Cookie, Pid};
 use crate::model::incident::{CounterKey, CounterKind, Detail, HttpxClass, TimelineEntry, TimelineSource, name_of};
@@ -66,6 +67,11 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
     }
     log_lines::log(ctx, case, verdict.container.as_ref(), ctx.settings.logs.lines, &mut lines);
     for id in &case.terminations {
+        if let (Some(recorded), Some(container)) =
+            (ctx.world.terminations.get(*id).and_then(|termination| termination.recorded), container)
+        {
+            lines.push(recorded_end(&container.info.name, recorded));
+        }
         if let (Some(over), Some(container)) =
             (ctx.world.terminations.get(*id).and_then(|termination| termination.recovered), container)
         {
@@ -158,6 +164,13 @@ fn docker(container: &Container, from: Stamp, lines: &mut Vec<TimelineLine>) {
         };
         lines.push(TimelineLine::new(event.at, TimelineSource::Docker, text));
     }
+}
+
+fn recorded_end(name: &str, recorded: Recorded) -> TimelineLine {
+    let code = recorded.exit_code.map_or_else(String::new, |code| format!(", code {code}"));
+    let memory = if recorded.end.oom_killed { ", out of memory" } else { "" };
+    let text = format!("{name} had ended before the monitor started{code}{memory} (Docker's record)");
+    TimelineLine::new(recorded.end.at, TimelineSource::Docker, text)
 }
 
 fn process(process: &Process, from: Stamp, lines: &mut Vec<TimelineLine>) {

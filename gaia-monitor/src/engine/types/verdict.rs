@@ -23,6 +23,8 @@ pub struct Verdict {
     pub crash: Option<Crash>,
     pub limit: Option<Limit>,
     pub confidence: Confidence,
+    /// It ended before the monitor started; Docker is the only witness.
+    pub before_monitor: bool,
     pub deaths: u32,
     /// An incident even if it broke nothing.
     pub reportable_alone: bool,
@@ -47,6 +49,7 @@ impl Verdict {
             crash: None,
             limit: None,
             confidence: Confidence::Certain,
+            before_monitor: false,
             deaths: 0,
             reportable_alone: false,
         }

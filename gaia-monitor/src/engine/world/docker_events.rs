@@ -43,8 +43,17 @@ impl World {
         }
         let mut changes = vec![Change::Docker(info.id.clone())];
         self.adopt_exits(info, &mut changes);
+        changes.extend(self.adopt_recorded_end(info));
         self.assign_listeners(&mut changes);
         changes.extend(self.find_recovered(&info.id));
         changes
+    }
+
+    /// A container that had ended before the monitor started is down since then. An end that comes later is observed.
+    fn adopt_recorded_end(&mut self, info: &ContainerInfo) -> Option<Change> {
+        let end = info.ended.filter(|end| self.began.is_some_and(|began| end.at < began))?;
+        let id = self.terminations.recorded(self.now, info, end)?;
+        self.containers.terminated(&info.id, end.at);
+        Some(Change::Termination(id))
     }
 }

@@ -81,6 +81,8 @@ pub struct World {
     pub drops: Drops,
     /// When the current event was released, or the deadline of the current timer.
     pub now: Stamp,
+    /// When the first event was released: what came before it was not observed.
+    began: Option<Stamp>,
     /// Listeners of containers that are not known yet, each with the process that called `listen(2)`.
     unassigned_listeners: VecDeque<(Stamp, Socket, Pid)>,
     /// Losses of events: time of the report, stage and count.
@@ -92,6 +94,7 @@ impl World {
     pub fn absorb(&mut self, event: &Event) -> Vec<Change> {
         let (at, seen) = (event.at, event.seen);
         self.now = seen;
+        self.began.get_or_insert(seen);
         match &event.fact {
             Fact::TcpState(change) => {
                 let mut changes = self.tcp_state(at, change);

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::event::ExitStatus;
+use crate::model::event::{ContainerInfo, ExitStatus, RecordedEnd};
 use crate::model::ids::{ContainerId, Pid};
 use crate::model::time::{Nanos, Stamp};
 
@@ -31,6 +31,8 @@ pub struct Termination {
     pub requested: Option<(Stamp, String)>,
     pub exit: Option<ObservedExit>,
     pub die: Option<Die>,
+    /// Docker's record of an end before the monitor started.
+    pub recorded: Option<Recorded>,
     /// The worker whose exit caused the termination.
     pub root: Option<Pid>,
     /// When the container, or its successor, served again.
@@ -53,21 +55,27 @@ pub struct Die {
     pub exit_code: Option<i64>,
 }
 
+/// The end of a container's last run in Docker's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    pub end: RecordedEnd,
+    pub exit_code: Option<i64>,
+}
+
 impl Termination {
     /// When it began.
     #[must_use]
     pub fn since(&self) -> Stamp {
         let requested = self.requested.as_ref().map(|(at, _)| *at);
-        requested
-            .or(self.exit.as_ref().map(|exit| exit.at))
-            .or(self.die.as_ref().map(|die| die.at))
-            .unwrap_or(self.seen)
+        requested.or(self.down()).unwrap_or(self.seen)
     }
 
     /// When the container was down.
     #[must_use]
     pub fn down(&self) -> Option<Stamp> {
-        self.exit.as_ref().map(|exit| exit.at).or(self.die.as_ref().map(|die| die.at))
+        let observed = self.exit.as_ref().map(|exit| exit.at);
+        let recorded = || self.recorded.map(|recorded| recorded.end.at);
+        observed.or_else(recorded).or(self.die.as_ref().map(|die| die.at))
     }
 
     pub(super) fn covers(&self, at: Stamp) -> bool {
@@ -134,7 +142,9 @@ impl Terminations {
             }
             // Docker's `die` arrived first.
             Some(termination)
-                if termination.exit.is_none() && (termination.down().is_none() || is_near(termination, at)) =>
+                if termination.exit.is_none()
+                    && (termination.down().is_none() || is_near(termination, at))
+                    && termination.recorded.is_none_or(|recorded| at <= recorded.end.at) =>
             {
                 Some(termination.id)
             }
@@ -164,6 +174,7 @@ impl Terminations {
         let existing = match self.latest(container) {
             Some(termination)
                 if termination.die.is_none()
+                    && (termination.recorded.is_none() || is_near(termination, at))
                     && termination.exit.as_ref().is_none_or(|exit| is_of_run(exit) || is_near(termination, at)) =>
             {
                 Some(termination.id)
@@ -177,6 +188,17 @@ impl Terminations {
         termination.die = Some(Die { at, exit_code: code });
         termination.seen = seen;
         termination.id
+    }
+
+    /// Docker's record of an end that came before the monitor, unless a fact of the same end is known already.
+    pub(super) fn recorded(&mut self, seen: Stamp, info: &ContainerInfo, end: RecordedEnd) -> Option<TerminationId> {
+        let is_known = |known: &Termination| known.down().is_none_or(|down| down >= end.at) || is_near(known, end.at);
+        if self.latest(&info.id).is_some_and(is_known) {
+            return None;
+        }
+        let termination = self.begin(&info.id, seen);
+        termination.recorded = Some(Recorded { end, exit_code: info.exit_code });
+        Some(termination.id)
     }
 
     /// The container serves again.
@@ -223,6 +245,7 @@ impl Terminations {
             requested: None,
             exit: None,
             die: None,
+            recorded: None,
             root: None,
             recovered: None,
             previous,

@@ -39,6 +39,20 @@ pub struct ContainerInfo {
     pub published: Vec<PublishedPort>,
     pub endpoints: Vec<DeclaredEndpoint>,
     pub exit_code: Option<i64>,
+    /// How its last run ended, unless it runs. Older recordings lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<RecordedEnd>,
+}
+
+/// The end of a container's last run, as Docker recorded it (`docker inspect`, `State`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedEnd {
+    /// `FinishedAt`.
+    pub at: Stamp,
+    /// Docker holds that the container ran out of memory.
+    pub oom_killed: bool,
+    /// Docker is about to start it again.
+    pub restarting: bool,
 }
 
 impl ContainerInfo {

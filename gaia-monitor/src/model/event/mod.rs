@@ -18,7 +18,9 @@ mod source;
 
 use serde::{Deserialize, Serialize};
 
-pub use docker::{ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, NetworkAddress, PublishedPort};
+pub use docker::{
+    ContainerInfo, DeclaredEndpoint, DockerAction, DockerEvent, NetworkAddress, PublishedPort, RecordedEnd,
+};
 pub use drops::{
     AcceptQueueCounts, AcceptQueueFull, Handshake, Hook, IcmpSent, PacketDropped, Retransmitted, Unreachable,
 };

@@ -111,6 +111,12 @@ pub struct SocketSeen {
     pub state: TcpState,
     /// The process that holds the socket, if `/proc` shows one; of several the oldest.
     pub task: Option<Task>,
+    /// When it last sent and received payload, as the kernel holds it (`tcp_info`); `None`: it has not. Older recordings lack
+    /// both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sent: Option<Stamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_received: Option<Stamp>,
 }
 
 /// A docker-proxy, which accepts connections at `listen` and forwards them to `backend`.

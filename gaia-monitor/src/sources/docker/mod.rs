@@ -18,6 +18,7 @@ mod retries;
 mod signal;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,8 +184,14 @@ impl<F: Fn(FilterChange) + Send + 'static> Source<F> {
             listed = listed => listed?,
             () = liveness::hung(&docker) => return Err(DockerError::Hung { host: address(host) }),
         };
-        let names = listing.containers.iter().map(|container| (container.id.clone(), container.name.clone())).collect();
+        let names: BTreeMap<_, _> =
+            listing.containers.iter().map(|container| (container.id.clone(), container.name.clone())).collect();
+        let losses = sender.clone();
         let stream = Stream::new(docker.clone(), clock, sender, queue.clone(), began, names, connected.clone());
+        // Without it the record of each end remains.
+        if !matches!(timeout(liveness::DEADLINE, stream.replay_ends(&listing.containers)).await, Ok(Ok(()))) {
+            losses.lost("docker.events", 1);
+        }
         Ok((Self { docker, connected, requests: queue, stream, inspector }, listing))
     }
 

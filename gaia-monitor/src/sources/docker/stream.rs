@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use super::Connected;
 use super::event::{Parsed, RecentEvents, instant, parse};
 use super::inspector::InspectRequest;
-use crate::model::event::{DockerAction, DockerEvent, Fact, Observation};
+use crate::model::event::{ContainerInfo, DockerAction, DockerEvent, Fact, Observation};
 use crate::model::ids::ContainerId;
 use crate::model::time::Stamp;
 use crate::pipeline::channel::EventSender;
@@ -86,6 +86,41 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// Emits what Docker still holds of the ends of these containers, which had ended before the stream's start: who asked
+    /// for them. Only their last runs; what the replay does not reach is known by Docker's record alone.
+    ///
+    /// # Errors
+    /// When Docker does not replay its events.
+    pub async fn replay_ends(&self, containers: &[ContainerInfo]) -> Result<(), Error> {
+        let runs: BTreeMap<_, _> = containers.iter().filter_map(|info| Some((&info.id, last_run(info)?))).collect();
+        let ended = || runs.values().filter(|(_, ended)| *ended < self.since);
+        let Some(first) = ended().map(|(started, _)| *started).min() else { return Ok(()) };
+        let options = options(first).until(&seconds(self.since)).build();
+        let mut replay = Box::pin(self.docker.events(Some(options)));
+        while let Some(message) = replay.next().await {
+            let message = message?;
+            let (Some(at), Parsed::Container(event)) = (instant(&message), parse(&message)) else { continue };
+            let is_of_end = match &event.action {
+                DockerAction::Kill { .. } | DockerAction::Stop | DockerAction::Oom | DockerAction::Die { .. } => true,
+                DockerAction::Create
+                | DockerAction::Start
+                | DockerAction::Pause
+                | DockerAction::Unpause
+                | DockerAction::HealthStatus { .. }
+                | DockerAction::Restart
+                | DockerAction::Rename { .. }
+                | DockerAction::Destroy
+                | DockerAction::NetworkConnect { .. }
+                | DockerAction::NetworkDisconnect { .. } => false,
+            };
+            let of_last_run = |(started, ended): &(Stamp, Stamp)| at >= *started && *ended < self.since;
+            if is_of_end && at < self.since && runs.get(&event.container).is_some_and(of_last_run) {
+                self.sender.send(vec![Observation { at, fact: Fact::Docker(event) }]);
+            }
+        }
+        Ok(())
     }
 
     /// Reads until the stream is interrupted.
@@ -187,6 +222,11 @@ impl Stream {
             self.sender.lost("docker.inspect", 1);
         }
     }
+}
+
+/// The start and the end of the last run of a container that does not run.
+fn last_run(info: &ContainerInfo) -> Option<(Stamp, Stamp)> {
+    info.started_at.zip(info.ended).map(|(started, ended)| (started, ended.at))
 }
 
 fn options(since: Stamp) -> EventsOptionsBuilder {

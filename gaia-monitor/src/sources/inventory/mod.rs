@@ -63,7 +63,7 @@ pub fn read(listing: &Listing, broker: &Broker, at: Stamp) -> Inventory {
     let servers: BTreeSet<Pid> =
         serving(&sockets).iter().filter_map(|inode| holders.get(inode)).flatten().copied().collect();
     let facts = members.iter().filter_map(|pid| all.get(pid).map(|entry| process(entry, servers.contains(pid))));
-    let seen = sockets.iter().map(|(netns, socket)| connection(*netns, socket, &holders, &all));
+    let seen = sockets.iter().map(|(netns, socket)| connection(*netns, socket, &holders, &all, at));
     let proxies = proxies.into_iter().map(Fact::ProxySeen);
     found.observations = facts.chain(seen).chain(proxies).map(|fact| Observation { at, fact }).collect();
     found
@@ -201,6 +201,7 @@ fn connection(
     listed: &Listed,
     holders: &BTreeMap<u64, BTreeSet<Pid>>,
     all: &BTreeMap<Pid, ProcEntry>,
+    at: Stamp,
 ) -> Fact {
     // Of several holders the one with the lowest pid: workers inherit a listener from it.
     let holder = holders.get(&listed.inode).and_then(|pids| all.get(pids.first()?));
@@ -209,6 +210,8 @@ fn connection(
         socket: Socket { cookie: listed.cookie, netns, cgroup, local: listed.local, remote: listed.remote },
         state: listed.state,
         task: holder.map(|entry| Task { pid: entry.process.pid, comm: entry.process.comm.clone(), exiting: false }),
+        last_sent: listed.sent_ago.map(|ago| at.minus(ago)),
+        last_received: listed.received_ago.map(|ago| at.minus(ago)),
     })
 }
 

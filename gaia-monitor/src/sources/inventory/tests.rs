@@ -14,7 +14,8 @@ const HOST: NetnsId = NetnsId(1);
 
 fn socket(state: TcpState, local: &str, remote: &str, inode: u64, cgroup: u64) -> Listed {
     let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
-    Listed { cookie: Cookie(inode), state, local, remote, inode, cgroup: Some(CgroupId(cgroup)) }
+    let cgroup = Some(CgroupId(cgroup));
+    Listed { cookie: Cookie(inode), state, local, remote, inode, cgroup, sent_ago: None, received_ago: None }
 }
 
 fn seen(id: &str, pid: u32) -> ContainerInfo {

@@ -124,6 +124,9 @@ impl Sockets {
         if http.what == HttpWhat::RequestBegun {
             self.resynchronise(cookie);
         }
+        if http.what == HttpWhat::ResponseBegun {
+            self.count_older_request(cookie);
+        }
         let endpoint = self.endpoints.get_mut(&cookie)?;
         let messages = &mut endpoint.http;
         match &http.what {
@@ -186,6 +189,15 @@ impl Sockets {
         }
     }
 
+    /// A response on a connection without an observed request responds to one that is older than the monitor.
+    fn count_older_request(&mut self, server: Cookie) {
+        let client = self.get(server).and_then(|endpoint| endpoint.peer);
+        let client = client.and_then(|client| self.endpoints.get_mut(&client));
+        if let Some(client) = client.filter(|client| client.preexisting && client.http.begun == 0) {
+            (client.http.begun, client.http.complete) = (1, 1);
+        }
+    }
+
     pub(in crate::engine::world) fn insert_preexisting(&mut self, at: Stamp, seen: &SocketSeen, side: Side) {
         let cookie = seen.socket.cookie;
         if self.endpoints.contains_key(&cookie) {
@@ -196,6 +208,7 @@ impl Sockets {
         if let Some(endpoint) = self.endpoints.get_mut(&cookie) {
             endpoint.established = Some(at);
             endpoint.preexisting = true;
+            (endpoint.last_sent, endpoint.last_received) = (seen.last_sent, seen.last_received);
         }
     }
 

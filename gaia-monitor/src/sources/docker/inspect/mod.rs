@@ -9,7 +9,7 @@ use bollard::models::{ContainerInspectResponse, EndpointSettings, PortMap};
 use super::endpoints::endpoints;
 use super::labels::{self, PROJECT, SERVICE};
 use super::signal;
-use crate::model::event::{ContainerInfo, NetworkAddress, PublishedPort};
+use crate::model::event::{ContainerInfo, NetworkAddress, PublishedPort, RecordedEnd};
 use crate::model::ids::{CgroupId, ContainerId, NetnsId, Pid};
 use crate::model::time::Stamp;
 use crate::sources::procfs::{self, CgroupTree};
@@ -52,7 +52,10 @@ pub fn container(inspected: ContainerInspectResponse, first: &FirstProcess, scop
     let host = inspected.host_config.unwrap_or_default();
     let settings = inspected.network_settings.unwrap_or_default();
     let labels = labels::kept(config.labels.unwrap_or_default(), scope);
-    let running = state.running.unwrap_or_default();
+    // Docker counts a container as running while it waits to start it again.
+    let restarting = state.restarting.unwrap_or_default();
+    let running = state.running.unwrap_or_default() && !restarting;
+    let finished = state.finished_at.as_deref().and_then(instant).filter(|_| !running);
     let is_init = |program: &str| INITS.contains(&program);
     let program = inspected.path.as_deref().and_then(|path| Path::new(path).file_name()?.to_str());
     let mut networks: Vec<_> = settings
@@ -97,7 +100,8 @@ pub fn container(inspected: ContainerInspectResponse, first: &FirstProcess, scop
         published,
         endpoints: endpoints(&config.env.unwrap_or_default()),
         // Docker reports 0 for a container that runs or never ran.
-        exit_code: state.exit_code.filter(|_| !running && state.finished_at.as_deref().and_then(instant).is_some()),
+        exit_code: state.exit_code.filter(|_| finished.is_some()),
+        ended: finished.map(|at| RecordedEnd { at, oom_killed: state.oom_killed.unwrap_or_default(), restarting }),
         id,
     })
 }

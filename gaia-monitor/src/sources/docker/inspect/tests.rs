@@ -111,6 +111,11 @@ fn keeps_ports_and_exit_code_of_a_stopped_container() {
         response["NetworkSettings"]["Ports"] = json!({});
     });
     assert_eq!((seen.running, seen.pid, seen.exit_code), (false, None, Some(137)));
+    let ended = seen.ended.unwrap();
+    assert_eq!(
+        (ended.at.to_string().as_str(), ended.oom_killed, ended.restarting),
+        ("2026-11-25T13:08:18.043800703Z", false, false)
+    );
     assert_eq!(seen.published, [port("0.0.0.0", 16416, 6415)]);
 }
 
@@ -154,4 +159,22 @@ fn reads_unset_fields_as_none() {
     assert_eq!((seen.host_network, seen.stop_signal.as_str()), (true, "SIGQUIT"));
     assert_eq!((seen.networks.len(), seen.published.len(), seen.endpoints.len()), (0, 0, 0));
     assert!(seen.image.starts_with("sha256:"), "the image's id replaces a missing name");
+}
+
+#[test]
+fn a_container_that_waits_for_its_next_start_does_not_run() {
+    let seen = read(|response| {
+        response["State"]["Restarting"] = json!(true);
+        response["State"]["OOMKilled"] = json!(true);
+        response["State"]["ExitCode"] = json!(137);
+        response["State"]["FinishedAt"] = json!("2026-11-25T13:08:18.043800703Z");
+    });
+    let ended = seen.ended.unwrap();
+    assert_eq!((seen.running, seen.exit_code, ended.oom_killed, ended.restarting), (false, Some(137), true, true));
+}
+
+#[test]
+fn a_running_container_has_no_end_although_docker_keeps_the_one_before() {
+    let seen = read(|response| response["State"]["FinishedAt"] = json!("2026-11-25T13:08:11.043800703Z"));
+    assert_eq!((seen.running, seen.exit_code, seen.ended), (true, None, None));
 }
