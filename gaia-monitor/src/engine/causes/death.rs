@@ -59,7 +59,7 @@ fn of_acceptor(ctx: Context, situation: &Situation) -> Option<Attribution> {
     let acceptor = last_acceptor(ctx, container, situation.at)?;
     let pid = acceptor.pid;
     let reason = format!("process {pid} was dead, and nothing accepted from its listener");
-    of_death(ctx, situation.failure, pid, reason)
+    of_death(ctx, situation.failure, pid, reason).map(Attribution::inferred)
 }
 
 /// The process that served last, if no other one of its container can have accepted since.

@@ -45,7 +45,7 @@ pub(super) const STOPPED: CauseKind = CauseKind::ContainerStopped;
 pub struct TerminationCause;
 
 fn to(ctx: Context, failure: &Failure, id: TerminationId, reason: String) -> Attribution {
-    let evidence = Evidence::Termination { after: earlier_failure(ctx.failures, failure) };
+    let evidence = Evidence::Termination { after: earlier_failure(ctx.failures, failure), inferred: false };
     Attribution::to(CaseKey::Termination(id), evidence, reason)
 }
 
@@ -72,10 +72,13 @@ fn of_server(ctx: Context, situation: &Situation) -> Option<Attribution> {
         let mut ends = ctx.world.terminations.of_container(&owner.info.id).rev();
         ends.find(|end| end.down().is_some_and(|down| down >= situation.failure.begun && down <= situation.at))
     };
-    let termination = current().or_else(of_predecessor).or_else(of_owner)?;
+    let own = current();
+    let inferred = own.is_none();
+    let termination = own.or_else(of_predecessor).or_else(of_owner)?;
     let container = ctx.world.containers.get(&termination.container);
     let container = container.map_or(id.short(), |container| container.info.name.as_str());
-    Some(to(ctx, situation.failure, termination.id, format!("{container} was going down, or was down")))
+    let attribution = to(ctx, situation.failure, termination.id, format!("{container} was going down, or was down"));
+    Some(if inferred { attribution.inferred() } else { attribution })
 }
 
 fn of_closer(ctx: Context, situation: &Situation) -> Option<Attribution> {

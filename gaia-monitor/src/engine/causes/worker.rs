@@ -72,7 +72,7 @@ pub(super) fn of_dying(ctx: Context, failure: &Failure, pid: Pid, reason: String
     let first = own.as_ref().and_then(|verdict| verdict.because);
     let (pid, verdict) = first.map_or((pid, own), |first| (first, exit::of_worker(ctx.world, first)));
     if let Some(verdict) = verdict {
-        let evidence = Evidence::Worker { pid, after: earlier_failure(ctx.failures, failure) };
+        let evidence = Evidence::Worker { pid, after: earlier_failure(ctx.failures, failure), inferred: false };
         return Some(Attribution::to(key(ctx.world, pid, &verdict), evidence, reason));
     }
     let until = failure.seen.plus(EXIT_FOLLOWS);

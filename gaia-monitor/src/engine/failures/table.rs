@@ -112,7 +112,7 @@ impl Failure {
         match self.evidence {
             _ if self.evidence.is_ambiguous() || self.maybe_idle => Confidence::Possible,
             Evidence::Upstream { .. } | Evidence::Descendant { .. } => Confidence::Likely,
-            _ if self.opaque || self.uncertain => Confidence::Likely,
+            _ if self.opaque || self.uncertain || self.evidence.is_inferred() => Confidence::Likely,
             _ => Confidence::Certain,
         }
     }

@@ -103,6 +103,19 @@ impl Attribution {
         Self { outcome: Outcome::Case { key, evidence }, reason: reason.into() }
     }
 
+    /// The same, where the death itself did not end the connection.
+    #[must_use]
+    pub fn inferred(mut self) -> Self {
+        if let Outcome::Case {
+            evidence: Evidence::Termination { inferred, .. } | Evidence::Worker { inferred, .. },
+            ..
+        } = &mut self.outcome
+        {
+            *inferred = true;
+        }
+        self
+    }
+
     #[must_use]
     pub fn pending(exit_of: Pid, until: Stamp) -> Self {
         let reason = format!("process {exit_of} is dying and its exit has not been observed yet");

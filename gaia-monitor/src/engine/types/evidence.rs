@@ -12,10 +12,11 @@ pub enum Evidence {
     /// The case key holds everything.
     #[default]
     None,
-    /// The termination of a container, after a failure of its own where there was one.
-    Termination { after: Option<FailureId> },
-    /// The death of this worker, after a failure of its own where there was one.
-    Worker { pid: Pid, after: Option<FailureId> },
+    /// The termination of a container, after a failure of its own where there was one. `inferred`: that the failure is its
+    /// doing follows from names, order or timing.
+    Termination { after: Option<FailureId>, inferred: bool },
+    /// The death of this worker; `after` and `inferred` as for a termination.
+    Worker { pid: Pid, after: Option<FailureId>, inferred: bool },
     /// The death of a descendant without sockets of its own. `unambiguous`: nothing else qualifies as well; `by_status`:
     /// only its exit code, and that the response broke immediately after it, connect the two.
     Descendant { pid: Pid, unambiguous: bool, by_status: bool },
@@ -36,7 +37,7 @@ impl Evidence {
     #[must_use]
     pub fn earlier_failure(&self) -> Option<FailureId> {
         match self {
-            Self::Termination { after } | Self::Worker { after, .. } => *after,
+            Self::Termination { after, .. } | Self::Worker { after, .. } => *after,
             Self::OwnLookup { failure } => Some(*failure),
             Self::None
             | Self::Drop(_)
@@ -60,6 +61,12 @@ impl Evidence {
             | Self::Upstream { .. }
             | Self::OwnLookup { .. } => None,
         }
+    }
+
+    /// The death itself did not end the connection: what connects the two is inferred.
+    #[must_use]
+    pub fn is_inferred(&self) -> bool {
+        matches!(self, Self::Termination { inferred: true, .. } | Self::Worker { inferred: true, .. })
     }
 
     /// Several upstream failures with different causes qualify.
