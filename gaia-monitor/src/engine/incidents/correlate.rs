@@ -297,7 +297,10 @@ impl Engine {
             self.cases.release(&key);
         }
         let container = cause.subject(&self.world, &key).and_then(|id| self.world.containers.get(id));
-        let health = container.and_then(|container| container.info.health.clone());
+        // As it was before what ends it began.
+        let begun_by = if let CaseKey::Termination(id) = &key { self.world.terminations.get(*id) } else { None };
+        let from = begun_by.map_or(opened, |termination| termination.since());
+        let health = container.and_then(|container| container.health_before(from)).map(str::to_owned);
         let losses = self.world.losses_since(cause.evidence_since(self.context(), &key, opened, begun));
         let id = self.cases.add(key.clone(), opened, self.world.now, health);
         if let Some(case) = self.cases.get_mut(id) {

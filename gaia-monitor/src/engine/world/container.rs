@@ -1,7 +1,7 @@
 //! Container: its Docker inspection, ports, runs and pauses.
 //!
-//! Bound: [`DOCKER_RECORDS_CAP`] Docker events, and [`PERIODS_CAP`] pauses, orphaned ports and starts; when reached,
-//! the oldest is evicted.
+//! Bound: [`DOCKER_RECORDS_CAP`] Docker events, and [`PERIODS_CAP`] pauses, orphaned ports, starts and changes of health;
+//! when reached, the oldest is evicted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -47,6 +47,8 @@ pub struct Container {
     pub down: Option<Stamp>,
     /// When Docker removed it.
     pub destroyed: Option<Stamp>,
+    /// Docker's health status, with each change the instant since which it is known.
+    health: VecDeque<(Stamp, Option<String>)>,
 }
 
 /// A listening socket.
@@ -106,6 +108,7 @@ impl Container {
             starts: VecDeque::new(),
             down: None,
             destroyed: None,
+            health: VecDeque::new(),
         }
     }
 
@@ -119,6 +122,22 @@ impl Container {
                 self.starts.pop_front();
             }
         }
+    }
+
+    pub(super) fn record_health(&mut self, at: Stamp, status: Option<&str>) {
+        if self.health.back().is_none_or(|(_, known)| known.as_deref() != status) {
+            self.health.push_back((at, status.map(str::to_owned)));
+            if self.health.len() > PERIODS_CAP {
+                self.health.pop_front();
+            }
+        }
+    }
+
+    /// Docker's health status just before an instant. The engine calls what it stops unhealthy (moby,
+    /// daemon/health.go, `stopHealthchecks`), so the latest status is not what it was.
+    #[must_use]
+    pub fn health_before(&self, at: Stamp) -> Option<&str> {
+        self.health.iter().rev().find(|(since, _)| *since <= at).and_then(|(_, status)| status.as_deref())
     }
 
     pub(super) fn record_port(&mut self, local: SocketAddr, at: Stamp) {

@@ -186,6 +186,7 @@ impl Containers {
         match self.by_id.get_mut(id) {
             Some(container) => {
                 container.record_start(info.started_at);
+                container.record_health(at, info.health.as_deref());
                 let mut info = info.clone();
                 keep_last_known(&mut info, &container.info);
                 if container.down.is_some() && !info.running {
@@ -196,6 +197,7 @@ impl Containers {
             None => {
                 let mut container = Container::new(info.clone());
                 container.record_start(info.started_at);
+                container.record_health(at, info.health.as_deref());
                 if info.paused {
                     begin_period(&mut container.pauses, at, None);
                 }
@@ -223,7 +225,10 @@ impl Containers {
             // A container that is down keeps its name: Compose renames a container before it replaces it.
             DockerAction::Rename { .. } if container.down.is_some() => {}
             DockerAction::Rename { .. } => container.info.name.clone_from(&event.name),
-            DockerAction::HealthStatus { status } => container.info.health = Some(status.clone()),
+            DockerAction::HealthStatus { status } => {
+                container.record_health(at, Some(status));
+                container.info.health = Some(status.clone());
+            }
             DockerAction::Create
             | DockerAction::NetworkConnect { .. }
             | DockerAction::NetworkDisconnect { .. }
