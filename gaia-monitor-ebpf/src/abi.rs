@@ -370,10 +370,6 @@ record! {
     }
 }
 
-/// Size of the table of drop reasons (`enum skb_drop_reason`). It covers the core reasons, 128 on 6.18; reasons of
-/// modules are above 65,536.
-pub const DROP_REASONS: usize = 256;
-
 record! {
     /// `skb:kfree_skb` of a TCP packet, for one of the selected reasons. `packet.local` is the source of the packet,
     /// `remote` its destination; `cookie` is 0.

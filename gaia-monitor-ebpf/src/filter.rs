@@ -79,7 +79,7 @@ pub fn peer_is_remote(socket: &SocketRecord) -> bool {
 }
 
 #[inline(always)]
-fn port_is_published(port: u16) -> bool {
+pub fn port_is_published(port: u16) -> bool {
     match PUBLISHED.get(port as u32) {
         Some(flag) => *flag != 0,
         None => false,
@@ -87,7 +87,7 @@ fn port_is_published(port: u16) -> bool {
 }
 
 #[inline(always)]
-fn address_is_watched(family: u32, address: &[u8; 16]) -> bool {
+pub fn address_is_watched(family: u32, address: &[u8; 16]) -> bool {
     if family == AF_INET {
         return v4_is_watched([address[0], address[1], address[2], address[3]]);
     }
@@ -98,7 +98,7 @@ fn address_is_watched(family: u32, address: &[u8; 16]) -> bool {
 }
 
 #[inline(always)]
-fn v4_is_watched(address: [u8; 4]) -> bool {
+pub fn v4_is_watched(address: [u8; 4]) -> bool {
     // Container networks never include 127/8 or 0/8.
     if address[0] == 127 || address[0] == 0 {
         return false;

@@ -85,26 +85,26 @@ impl TcpSock {
 
     /// Reads the record of the socket; `None` if it is not watched.
     ///
-    /// The addresses are selected by family, because an accepted IPv6 socket has no valid IPv4 address. The local port
-    /// is `inet_sport`, because `skc_num` is already 0 when a socket closes.
+    /// The addresses are selected by family, because an accepted IPv6 socket has no valid IPv4 address.
     #[inline(always)]
     pub fn observe(self) -> Option<SocketRecord> {
+        if !self.is_watched() {
+            return None;
+        }
         let fields = self.fields;
         let family = fields.load::<u16>(layout!(skc_family)) as u32;
+        let (local_port, remote_port) = self.ports();
         let mut socket = SocketRecord {
             cookie: 0,
             cgroup: cgroup_id(fields.follow(layout!(sk_cgroup))),
             netns: netns(fields),
             family,
-            local_port: u16::from_be(fields.load(layout!(inet_sport))),
-            remote_port: u16::from_be(fields.load(layout!(skc_dport))),
+            local_port,
+            remote_port,
             reserved: 0,
             local: [0; 16],
             remote: [0; 16],
         };
-        if socket.local_port == 0 {
-            socket.local_port = fields.load(layout!(skc_num));
-        }
         if family == AF_INET {
             let local = fields.load::<u32>(layout!(skc_rcv_saddr)).to_ne_bytes();
             let remote = fields.load::<u32>(layout!(skc_daddr)).to_ne_bytes();
@@ -116,11 +116,42 @@ impl TcpSock {
         } else {
             return None;
         }
-        if !filter::socket_is_watched(&socket) {
-            return None;
-        }
         socket.cookie = self.cookie();
         Some(socket)
+    }
+
+    /// As `filter::socket_is_watched`, without a copy of the addresses: most sockets of a busy host belong to no
+    /// container.
+    #[inline(always)]
+    fn is_watched(self) -> bool {
+        let fields = self.fields;
+        if netns(fields) != layout!(host_netns) {
+            return true;
+        }
+        let (local, remote) = self.ports();
+        if filter::port_is_published(local) || filter::port_is_published(remote) {
+            return true;
+        }
+        let family = fields.load::<u16>(layout!(skc_family)) as u32;
+        let address_is_watched = if family == AF_INET {
+            filter::v4_is_watched(fields.load::<u32>(layout!(skc_daddr)).to_ne_bytes())
+                || filter::v4_is_watched(fields.load::<u32>(layout!(skc_rcv_saddr)).to_ne_bytes())
+        } else if family == AF_INET6 {
+            filter::address_is_watched(family, &fields.load_16(layout!(skc_v6_daddr)))
+                || filter::address_is_watched(family, &fields.load_16(layout!(skc_v6_rcv_saddr)))
+        } else {
+            false
+        };
+        address_is_watched || filter::cgroup_is_watched(cgroup_id(fields.follow(layout!(sk_cgroup))))
+    }
+
+    /// Local and remote port. The local one is `inet_sport`, because `skc_num` is already 0 when a socket closes.
+    #[inline(always)]
+    fn ports(self) -> (u16, u16) {
+        let fields = self.fields;
+        let local = u16::from_be(fields.load(layout!(inet_sport)));
+        let local = if local == 0 { fields.load(layout!(skc_num)) } else { local };
+        (local, u16::from_be(fields.load(layout!(skc_dport))))
     }
 
     /// True if only the sending side is shut down. `shutdown(2)` sets this before the state changes

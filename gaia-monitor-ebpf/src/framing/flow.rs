@@ -26,7 +26,7 @@ enum Role {
 }
 
 /// Per-socket state of the probe.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow {
     /// Boot time of the last payload sent, in nanoseconds; 0: none seen.
@@ -62,7 +62,7 @@ pub enum Opening {
 }
 
 impl Flow {
-    /// Initial contents of a map entry, to be completed by [`Flow::open`].
+    /// Initial contents, to be completed by [`Flow::open`]. All bytes are zero, as in a new entry of a map.
     pub const EMPTY: Flow = Flow {
         last_sent_ns: 0,
         last_received_ns: 0,
@@ -166,6 +166,22 @@ impl Flow {
             Some(byte) => parser.feed(byte, &mut self.outstanding),
             None => parser.abandon(),
         }
+    }
+
+    /// Feeds bytes of `word`, the first byte lowest, of which `count` are valid, at least one: plain bytes, and the byte
+    /// after them. Returns their number.
+    #[inline(always)]
+    pub fn feed_word(&mut self, direction: Direction, word: u64, count: u32) -> (u32, Facts) {
+        let parser = match direction {
+            Direction::Out => &mut self.sent,
+            Direction::In => &mut self.received,
+        };
+        let plain = parser.take_plain(word, count);
+        if plain >= count {
+            return (plain, Facts::NONE);
+        }
+        let byte = (word >> (8 * (plain & 7))) as u8;
+        (plain.wrapping_add(1), parser.feed(byte, &mut self.outstanding))
     }
 
     /// Ends a segment after its last byte.

@@ -4,7 +4,7 @@
 //! section, the end of its body, and bytes that break the framing. The probe runs it in the kernel and the tests run it
 //! on the host, from the same code. It therefore allocates nothing, indexes nothing and cannot panic. It keeps counters
 //! and no traffic: the longest stored text is the 17-byte name of the current header field. Bodies are skipped by
-//! length; only header sections and chunk lines are read byte by byte.
+//! length; only header sections and chunk lines are read, plain bytes up to eight at a time.
 //!
 //! Validity follows h11, which determines the exceptions of httpx, but accepts what RFC 9112 allows and h11 rejects.
 
@@ -13,6 +13,7 @@ mod facts;
 mod flow;
 mod headers;
 mod outstanding;
+mod plain;
 mod segment;
 mod start_line;
 mod token;
@@ -23,6 +24,7 @@ mod tests;
 pub use self::facts::{Body, Facts};
 pub use self::flow::{Direction, Flow, Opening};
 pub use self::outstanding::{Outstanding, RequestMethod};
+pub use self::plain::WORD;
 pub use self::segment::Continuity;
 
 use self::token::Token;

@@ -56,6 +56,29 @@ impl Token {
         self.low = self.low << 8 | byte as u64;
     }
 
+    /// Appends the first `count` bytes of `word`, at most 8, in lower case. All of them are letters, digits or `-`.
+    #[inline(always)]
+    pub(super) const fn push_word(&mut self, word: u64, count: u32) {
+        if count == 0 {
+            return;
+        }
+        if self.closed != 0 {
+            self.len = INVALID;
+            return;
+        }
+        // Letters lose their case by this bit; digits and `-` have it set.
+        let word = word | 0x2020_2020_2020_2020;
+        if self.len == 0 {
+            self.first = word as u8;
+        }
+        self.len = self.len.saturating_add(count as u16);
+        // In two halves, because a shift by the whole width is invalid.
+        let half = 4 * (count & 15);
+        let unused = 64_u32.wrapping_sub(8 * count) & 63;
+        self.high = self.high << half << half | self.low >> unused;
+        self.low = self.low << half << half | word.swap_bytes() >> unused;
+    }
+
     /// Handles white space, which is valid before and after a word but not inside.
     #[inline(always)]
     pub(super) const fn close(&mut self) {

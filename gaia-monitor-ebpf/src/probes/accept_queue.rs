@@ -27,8 +27,14 @@ pub fn is_for_listener(skb: *mut __sk_buff) -> bool {
     }
 }
 
+/// Handles such a packet. Not inlined: see `http`.
+#[inline(never)]
+pub fn observe(skb: *mut __sk_buff) {
+    let _ = look(skb);
+}
+
 #[inline(always)]
-pub fn observe(skb: *mut __sk_buff) -> Option<()> {
+fn look(skb: *mut __sk_buff) -> Option<()> {
     // SAFETY: as above.
     let sock = socket::of_packet(skb, unsafe { (*skb).__bindgen_anon_2.sk })?;
     let (queued, limit) = sock.accept_queue();

@@ -213,12 +213,13 @@ fn load<const N: usize>(skb: *mut __sk_buff, offset: u32, target: &mut [u8; N]) 
 #[inline(always)]
 fn copy(skb: *mut __sk_buff, start: u32, left: u32, target: *mut u8) -> u32 {
     let wanted = if left < DNS_LEN as u32 { left } else { DNS_LEN as u32 };
-    // Volatile, so that the compiler keeps the comparison of the number passed to the helper: the verifier requires it.
-    // SAFETY: a reference to an initialised number.
-    let len = unsafe { ptr::read_volatile(&raw const wanted) };
-    if len == 0 || len > DNS_LEN as u32 {
+    if wanted == 0 {
         return 0;
     }
+    // From 1 to `DNS_LEN`, which older verifiers see only without a comparison. Volatile, so that the compiler keeps the
+    // mask.
+    // SAFETY: a reference to an initialised number.
+    let len = (unsafe { ptr::read_volatile(&raw const wanted) }.wrapping_sub(1) & (DNS_LEN as u32 - 1)) + 1;
     // SAFETY: `target` has `DNS_LEN` bytes, and `len` is at most that.
     let result = unsafe { bpf_skb_load_bytes(skb.cast::<c_void>(), start, target.cast(), len) };
     if result == 0 { len } else { 0 }

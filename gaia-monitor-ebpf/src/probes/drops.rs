@@ -13,10 +13,10 @@
 use aya_ebpf::{
     helpers::generated::bpf_ktime_get_boot_ns,
     macros::{btf_tracepoint, map},
-    maps::LruHashMap,
+    maps::{HashMap, LruHashMap},
     programs::BtfTracePointContext,
 };
-use gaia_monitor_abi::{DROP_REASONS, IcmpSentRecord, PacketDroppedRecord, RetransmittedRecord};
+use gaia_monitor_abi::{IcmpSentRecord, PacketDroppedRecord, RetransmittedRecord};
 
 use crate::{
     filter,
@@ -26,9 +26,10 @@ use crate::{
     socket,
 };
 
-/// Per drop reason: 1 if it is reported. Filled by the loader, which reads the reason names of the running kernel.
-#[unsafe(no_mangle)]
-pub static WANTED_REASONS: [u8; DROP_REASONS] = [0; DROP_REASONS];
+/// The drop reasons that are reported. Filled by the loader, which reads the names of the running kernel's reasons. A
+/// set, because the number of a reason begins with that of its subsystem (include/net/dropreason.h).
+#[map]
+static WANTED_REASONS: HashMap<u32, u8> = HashMap::with_max_entries(1_024, 0);
 
 /// ICMP type "destination unreachable" (RFC 792).
 const UNREACHABLE: u32 = 3;
@@ -54,12 +55,8 @@ pub fn packet_dropped(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn is_wanted(reason: u32) -> bool {
-    if reason >= DROP_REASONS as u32 {
-        return false;
-    }
-    // SAFETY: inside the table, by the comparison above. Volatile, because the compiler must not fold the zeros in the
-    // object.
-    unsafe { core::ptr::read_volatile((&raw const WANTED_REASONS).cast::<u8>().add(reason as usize)) != 0 }
+    // SAFETY: the value is not read.
+    unsafe { WANTED_REASONS.get(reason) }.is_some()
 }
 
 #[inline(always)]

@@ -3,38 +3,33 @@
 //!
 //! Pure acknowledgements and packets of unwatched sockets are left immediately. Payload is copied into a window on the
 //! stack, parsed by `framing` and discarded; no byte of it reaches a map or the ring.
+//!
+//! What happens once a connection, and what concerns listeners, is in functions of their own: the frames of the deepest
+//! chain of calls, each rounded up to 32 bytes before 6.7, must fit in 512 bytes.
 
 use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_NOEXIST},
+    bindings::{__sk_buff, bpf_sock},
     helpers::generated::{bpf_ktime_get_boot_ns, bpf_loop, bpf_skb_load_bytes},
-    macros::{cgroup_skb, map},
-    maps::LruHashMap,
+    macros::cgroup_skb,
     programs::SkBuffContext,
 };
 use gaia_monitor_abi::{
     HTTP_CLOSE, HTTP_RECEIVED, HTTP_RESPONSE, HttpRecord,
-    framing::{Direction, Facts, Flow, MessageKind, Opening},
+    framing::{Direction, Facts, Flow, MessageKind, Opening, WORD},
 };
 
 use super::{
     accept_queue,
-    packets::{IPPROTO_TCP, PASS, Segment, ip_header, segment},
+    packets::{IPPROTO_TCP, PASS, ip_header, segment},
+    socket_state::{self, SocketState},
 };
 use crate::{
     filter,
     ring::{Wake, emit},
     socket::{self, TcpSock},
 };
-
-/// Flows by socket cookie. On overflow the least recently used entry is evicted, and its connection is followed again
-/// from its next request.
-#[map]
-static FLOWS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(65_536, 0);
-
-/// Initial value of a flow: too large for the stack.
-static BLANK: Flow = Flow::EMPTY;
 
 #[cgroup_skb(egress)]
 pub fn http_egress(ctx: SkBuffContext) -> i32 {
@@ -45,24 +40,12 @@ pub fn http_egress(ctx: SkBuffContext) -> i32 {
 #[cgroup_skb(ingress)]
 pub fn http_ingress(ctx: SkBuffContext) -> i32 {
     let skb = ctx.skb.skb;
-    let _ = if accept_queue::is_for_listener(skb) { accept_queue::observe(skb) } else { observe::<false>(skb) };
-    PASS
-}
-
-/// Boot times at which a socket last sent and last received payload; 0: not seen.
-#[inline(always)]
-pub fn last_payload(cookie: u64) -> (u64, u64) {
-    match FLOWS.get_ptr(cookie) {
-        // SAFETY: the kernel keeps the entry while this program runs.
-        Some(flow) => unsafe { ((*flow).last_sent_ns, (*flow).last_received_ns) },
-        None => (0, 0),
+    if accept_queue::is_for_listener(skb) {
+        accept_queue::observe(skb);
+    } else {
+        let _ = observe::<false>(skb);
     }
-}
-
-/// Removes the flow of a closed connection.
-#[inline(always)]
-pub fn forget(cookie: u64) {
-    let _ = FLOWS.remove(cookie);
+    PASS
 }
 
 const fn direction(out: bool) -> Direction {
@@ -75,12 +58,21 @@ fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
     let header = ip_header(skb).filter(|header| header.protocol == IPPROTO_TCP)?;
     let segment = segment(skb, &header)?;
     // SAFETY: the verifier knows the context and its union of one pointer.
-    let sock = socket::of_packet(skb, unsafe { (*skb).__bindgen_anon_2.sk })?;
-    let cookie = sock.cookie();
-    let flow = match FLOWS.get_ptr_mut(cookie) {
-        Some(flow) => flow,
-        None => open::<OUT>(sock, cookie, &segment)?,
+    let raw = unsafe { (*skb).__bindgen_anon_2.sk };
+    let sock = socket::of_packet(skb, raw)?;
+    let state = match socket_state::find(raw.cast()) {
+        // SAFETY: the kernel keeps the entry while this program runs.
+        Some(state) if unsafe { (*state).cookie } != 0 => state,
+        _ => {
+            let opened = open::<OUT>(sock, raw, segment.len);
+            if opened.is_null() {
+                return None;
+            }
+            opened
+        }
     };
+    // SAFETY: as above.
+    let (cookie, flow) = unsafe { ((*state).cookie, &raw mut (*state).flow) };
     // SAFETY: the kernel keeps the entry while this program runs. The other direction may run at the same time on
     // another processor, and writes other fields (see `framing::Outstanding`).
     let entry = unsafe { &mut *flow };
@@ -107,9 +99,9 @@ fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
         facts: facts.bits(),
         window_start: 0,
         window_len: 0,
-        window: [0; WINDOW as usize],
+        window: [0; WINDOW_WORDS + 1],
     };
-    // At most one step per byte, and one that finds the end. If the kernel inlines the loop, it compares all 64 bits of
+    // At most one step for each byte, and one that finds the end. If the kernel inlines the loop, it compares all 64 bits of
     // this number (kernel/bpf/verifier.c, `inline_bpf_loop`), and the compiler does not clear the upper ones.
     let steps = segment.len.wrapping_add(1) & STEPS_MASK;
     // SAFETY: the callback receives this structure, which outlives the loop.
@@ -127,11 +119,13 @@ fn observe<const OUT: bool>(skb: *mut __sk_buff) -> Option<()> {
     Some(())
 }
 
-#[inline(always)]
-fn open<const OUT: bool>(sock: TcpSock, cookie: u64, segment: &Segment) -> Option<*mut Flow> {
-    let socket = sock.observe()?;
+/// Begins the flow of a watched socket at its first payload of `len` bytes; null if the socket is not watched.
+#[inline(never)]
+fn open<const OUT: bool>(sock: TcpSock, raw: *mut bpf_sock, len: u32) -> *mut SocketState {
+    let Some(socket) = sock.observe() else { return ptr::null_mut() };
+    let Some(state) = socket_state::find_or_begin(raw.cast()) else { return ptr::null_mut() };
     let (sent, received) = (sock.sent(), sock.received());
-    let first = if OUT { sent <= u64::from(segment.len) } else { sent == 0 };
+    let first = if OUT { sent <= u64::from(len) } else { sent == 0 };
     let opening = if first && received == 0 {
         Opening::First { direction: direction(OUT), receives_next: sock.receives_next() }
     } else if first && OUT {
@@ -139,18 +133,21 @@ fn open<const OUT: bool>(sock: TcpSock, cookie: u64, segment: &Segment) -> Optio
     } else {
         Opening::Older
     };
-    let _ = FLOWS.insert(cookie, &BLANK, u64::from(BPF_NOEXIST));
-    let flow = FLOWS.get_ptr_mut(cookie)?;
     // SAFETY: the kernel keeps the entry while this program runs.
-    unsafe { (*flow).open(opening, filter::peer_is_remote(&socket)) };
-    Some(flow)
+    unsafe {
+        (*state).flow = Flow::EMPTY;
+        (*state).flow.open(opening, filter::peer_is_remote(&socket));
+        (*state).cookie = socket.cookie;
+    }
+    state
 }
 
 /// Mask of the step count; larger than any packet.
 const STEPS_MASK: u32 = 0xff_ffff;
 
 /// Number of packet bytes copied at a time.
-const WINDOW: u32 = 64;
+const WINDOW: u32 = 32;
+const WINDOW_WORDS: usize = (WINDOW / WORD) as usize;
 
 /// State of the loop over the bytes of a packet.
 struct Walk {
@@ -163,7 +160,8 @@ struct Walk {
     facts: u32,
     window_start: u32,
     window_len: u32,
-    window: [u8; WINDOW as usize],
+    /// Words, because the verifier refuses an unaligned access to the stack; the last one stays zero.
+    window: [u64; WINDOW_WORDS + 1],
 }
 
 unsafe extern "C" fn step<const OUT: bool>(_index: u64, walk: *mut c_void) -> i64 {
@@ -183,13 +181,14 @@ unsafe extern "C" fn step<const OUT: bool>(_index: u64, walk: *mut c_void) -> i6
     let end = walk.end;
     let step_facts = match flow.skip_body(direction(OUT), &mut position, end) {
         Some(facts) => facts,
-        None => match byte(walk, position) {
-            Some(byte) => {
-                position = position.wrapping_add(1);
+        None => match word(walk, position) {
+            Some((word, count)) => {
                 // SAFETY: the kernel keeps the entry while this program runs.
-                Facts::from_bits(unsafe {
-                    if OUT { feed_sent(walk.flow, byte) } else { feed_received(walk.flow, byte) }
-                })
+                let fed = unsafe {
+                    if OUT { feed_sent(walk.flow, word, count) } else { feed_received(walk.flow, word, count) }
+                };
+                position = position.wrapping_add((fed >> 32) as u32);
+                Facts::from_bits(fed as u32)
             }
             None => {
                 position = end;
@@ -202,17 +201,17 @@ unsafe extern "C" fn step<const OUT: bool>(_index: u64, walk: *mut c_void) -> i6
     0
 }
 
-/// Feeds one byte to the parser. A separate global function: the verifier checks it once, for any arguments, instead of
-/// once for every path to each call. Inlined in the loop it cost 917,010 of the 1,000,000 instructions that Linux 7.3
-/// allows, and some 700 MB of memory; separate it costs 101,348.
+/// Feeds bytes to the parser. Returns their number in the upper half, and the facts. A separate global function: the
+/// verifier checks it once, for any arguments, instead of once for every path to each call. Inlined in the loop it cost
+/// 917,010 of the 1,000,000 instructions that Linux 7.3 allows, and some 700 MB of memory.
 ///
 /// # Safety
-/// `flow` must be null or an entry of [`FLOWS`].
+/// `flow` must be null or the flow of a socket's state.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn feed_sent(flow: *mut Flow, byte: u8) -> u32 {
+unsafe extern "C" fn feed_sent(flow: *mut Flow, word: u64, count: u32) -> u64 {
     // SAFETY: required of the caller.
-    unsafe { feed(flow, Direction::Out, byte) }
+    unsafe { feed(flow, Direction::Out, word, count) }
 }
 
 /// As [`feed_sent`], for received bytes.
@@ -221,36 +220,34 @@ unsafe extern "C" fn feed_sent(flow: *mut Flow, byte: u8) -> u32 {
 /// As [`feed_sent`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn feed_received(flow: *mut Flow, byte: u8) -> u32 {
+unsafe extern "C" fn feed_received(flow: *mut Flow, word: u64, count: u32) -> u64 {
     // SAFETY: see `feed_sent`.
-    unsafe { feed(flow, Direction::In, byte) }
+    unsafe { feed(flow, Direction::In, word, count) }
 }
 
 /// # Safety
 /// As [`feed_sent`].
 #[inline(always)]
-unsafe fn feed(flow: *mut Flow, direction: Direction, byte: u8) -> u32 {
+unsafe fn feed(flow: *mut Flow, direction: Direction, word: u64, count: u32) -> u64 {
     // SAFETY: required of the caller. The verifier requires the null check.
     match unsafe { flow.as_mut() } {
-        Some(flow) => flow.feed(direction, Some(byte)).bits(),
-        None => 0,
+        Some(flow) => {
+            let (fed, facts) = flow.feed_word(direction, word, count);
+            u64::from(fed) << 32 | u64::from(facts.bits())
+        }
+        None => 1 << 32,
     }
 }
 
-/// Returns the payload byte at `at`.
+/// Returns up to eight payload bytes from `at` on, the first byte lowest, and their number.
 #[inline(always)]
-fn byte(walk: &mut Walk, at: u32) -> Option<u8> {
+fn word(walk: &mut Walk, at: u32) -> Option<(u64, u32)> {
     let mut index = at.wrapping_sub(walk.window_start);
     if index >= walk.window_len {
+        // From 1 to `WINDOW`, which the verifier sees without a comparison. A longer rest is fetched in windows of which
+        // the first is partial.
         let left = walk.end.wrapping_sub(at);
-        walk.window_len = if left < WINDOW { left } else { WINDOW };
-        // Volatile, so that the compiler keeps the comparison of the number passed to the helper: the verifier requires
-        // it.
-        // SAFETY: a reference to an initialised number.
-        let len = unsafe { ptr::read_volatile(&raw const walk.window_len) };
-        if len == 0 || len > WINDOW {
-            return None;
-        }
+        let len = (left.wrapping_sub(1) & (WINDOW - 1)) + 1;
         // SAFETY: the window has at least `len` bytes.
         let result = unsafe {
             bpf_skb_load_bytes(
@@ -263,10 +260,16 @@ fn byte(walk: &mut Walk, at: u32) -> Option<u8> {
         if result != 0 {
             return None;
         }
+        walk.window_len = len;
         walk.window_start = at;
         index = 0;
     }
-    walk.window.get((index & (WINDOW - 1)) as usize).copied()
+    let valid = walk.window_len.wrapping_sub(index);
+    let first = (index / WORD) as usize & (WINDOW_WORDS - 1);
+    let shift = 8 * (index & (WORD - 1));
+    // Shifted in two steps, because a shift by the whole width is invalid.
+    let word = walk.window[first] >> shift | walk.window[first + 1] << 1 << (63 - shift);
+    Some((word, if valid < WORD { valid } else { WORD }))
 }
 
 /// Emits the facts, unless the peer's socket on this host reports them.

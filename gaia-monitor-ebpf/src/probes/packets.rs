@@ -16,6 +16,8 @@ const ETH_P_IP: u32 = 0x0800;
 const ETH_P_IPV6: u32 = 0x86dd;
 const IPV6_LEN: u32 = 40;
 const TCP_MIN: usize = 20;
+/// Larger than any offset in the headers.
+const HEADERS_MASK: u32 = 0xff;
 /// Fragment offset in an IPv4 header; not 0 in all fragments but the first.
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
@@ -72,6 +74,11 @@ pub fn segment(skb: *mut __sk_buff, header: &IpHeader) -> Option<Segment> {
 pub fn direct<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
     // SAFETY: fields of the context.
     let (data, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    // The verifier derives nothing from a comparison of a packet pointer whose variable part has no visible bound
+    // (kernel/bpf/verifier.c, `find_good_pkt_pointers`, before 6.12). No header is longer than the mask. Volatile, so
+    // that the compiler keeps it.
+    // SAFETY: a reference to an initialised number.
+    let offset = unsafe { ptr::read_volatile(&raw const offset) } & HEADERS_MASK;
     let address = data + offset as usize;
     let read = if size_of::<T>() == 1 { 2 } else { size_of::<T>() };
     if address + read > end {

@@ -6,35 +6,16 @@
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns},
-    macros::{btf_tracepoint, map},
-    maps::LruHashMap,
+    macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
 use gaia_monitor_abi::SocketReadRecord;
 
+use super::socket_state;
 use crate::{
     ring::{Wake, emit},
     socket, task,
 };
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Pair {
-    cookie: u64,
-    tgid: u64,
-}
-
-impl Pair {
-    #[inline(always)]
-    fn of_current(cookie: u64) -> Self {
-        Self { cookie, tgid: bpf_get_current_pid_tgid() >> 32 }
-    }
-}
-
-/// Pairs already emitted, with the boot time of the last read. On overflow the least recently used pair is evicted, and
-/// emitted again at its next read.
-#[map]
-static READERS: LruHashMap<Pair, u64> = LruHashMap::with_max_entries(65_536, 0);
 
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 pub fn socket_read(ctx: BtfTracePointContext) -> i32 {
@@ -42,34 +23,30 @@ pub fn socket_read(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Boot time at which the current process last read from a socket; 0: not seen.
-#[inline(always)]
-pub fn last_read(cookie: u64) -> u64 {
-    // SAFETY: a number; a torn read is not possible.
-    unsafe { READERS.get(Pair::of_current(cookie)) }.copied().unwrap_or(0)
-}
-
 #[inline(always)]
 fn observe(ctx: &BtfTracePointContext) -> Option<()> {
-    let sock = socket::tcp(ctx.arg(0))?;
+    let argument: *const u8 = ctx.arg(0);
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_boot_ns() };
+    let tgid = bpf_get_current_pid_tgid() >> 32;
     // The cheapest check first: it settles nearly every read.
-    let pair = Pair::of_current(sock.cookie());
-    if let Some(last) = READERS.get_ptr_mut(pair) {
-        // SAFETY: the kernel keeps the entry while this program runs; one aligned number.
-        unsafe { *last = now };
-        return None;
+    if let Some(state) = socket_state::find(argument.cast()) {
+        // SAFETY: the kernel keeps the entry while this program runs, and reads of one socket are serialised by its
+        // lock.
+        if unsafe { (*state).note_read(tgid, now) } {
+            return None;
+        }
     }
-    let record = sock.observe()?;
+    let record = socket::tcp(argument)?.observe()?;
     let task = task::current_task();
     let emitted = emit::<SocketReadRecord>(Wake::Later, |event| {
         event.socket = record;
         event.task = task;
     });
-    // If the ring was full, the pair is emitted at its next read.
-    if emitted {
-        let _ = READERS.insert(pair, now, 0);
+    // If the ring was full, the reader is emitted at its next read.
+    if emitted && let Some(state) = socket_state::find_or_begin(argument.cast()) {
+        // SAFETY: as above.
+        unsafe { (*state).add_reader(tgid, now) };
     }
     Some(())
 }

@@ -10,7 +10,7 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use gaia_monitor_abi::TcpStateRecord;
 
-use super::{http, socket_read};
+use super::socket_state::{self, SocketState};
 use crate::{
     ring::{Wake, emit},
     socket::{self, state},
@@ -26,7 +26,8 @@ pub fn tcp_state(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn observe(ctx: &BtfTracePointContext) -> Option<()> {
     // The event also fires for DCCP, SCTP and MPTCP sockets.
-    let sock = socket::tcp(ctx.arg(0))?;
+    let argument: *const u8 = ctx.arg(0);
+    let sock = socket::tcp(argument)?;
     let old: u32 = ctx.arg(1);
     let new: u32 = ctx.arg(2);
     if old == state::LISTEN as u32 && new == state::SYN_RECV as u32 {
@@ -38,8 +39,9 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
     let errno = sock.error();
     let half = u32::from(sock.is_half_closed());
     let task = task::current_task();
-    let (last_sent_ns, last_received_ns) = if had_stream(old) { http::last_payload(record.cookie) } else { (0, 0) };
-    let last_read_ns = if had_stream(old) { socket_read::last_read(record.cookie) } else { 0 };
+    let state = if had_stream(old) { socket_state::find(argument.cast()) } else { None };
+    let Times { last_sent_ns, last_received_ns, last_read_ns } =
+        state.map_or(NOT_SEEN, |state| times(state, task.tgid));
     // The peer closed; this socket closes first, as after a client timeout; or a connect failed.
     let decides = new == state::CLOSE_WAIT as u32
         || new == state::FIN_WAIT1 as u32
@@ -58,10 +60,30 @@ fn observe(ctx: &BtfTracePointContext) -> Option<()> {
         event.half = half;
         event.unacknowledged = unacknowledged;
     });
-    if new == state::CLOSE as u32 {
-        http::forget(record.cookie);
+    if let Some(state) = state
+        && new == state::CLOSE as u32
+    {
+        // SAFETY: the kernel keeps the entry while this program runs.
+        unsafe { (*state).end_connection() };
     }
     Some(())
+}
+
+/// Boot times of the last payload of a socket, and of the last read of the current process; 0: not seen.
+struct Times {
+    last_sent_ns: u64,
+    last_received_ns: u64,
+    last_read_ns: u64,
+}
+
+const NOT_SEEN: Times = Times { last_sent_ns: 0, last_received_ns: 0, last_read_ns: 0 };
+
+#[inline(always)]
+fn times(state: *mut SocketState, tgid: u32) -> Times {
+    // SAFETY: the kernel keeps the entry while this program runs.
+    let state = unsafe { &*state };
+    let (last_sent_ns, last_received_ns) = state.last_payload();
+    Times { last_sent_ns, last_received_ns, last_read_ns: state.last_read(u64::from(tgid)) }
 }
 
 /// True if the socket was established, so that its sequence numbers are valid.

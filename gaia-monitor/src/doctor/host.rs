@@ -40,13 +40,17 @@ pub fn memory_lock() -> Finding {
 /// Loads and attaches every program, then detaches all of them.
 pub fn probe() -> Vec<Finding> {
     const NAME: &str = "probe";
-    const FIX: &str = "use a kernel that has it, 6.12 or newer";
+    const FIX: &str = "use a newer kernel";
     let probe = match Probe::load() {
         Ok(probe) => probe,
         // The error message names the fix.
         Err(error) => return vec![Finding::failed(NAME, chain(&error), "see the message")],
     };
-    let mut findings = vec![Finding::ok(NAME, format!("{} programs attach", probe.attached().len()))];
+    let mut detail = format!("{} programs attach", probe.attached().len());
+    if !probe.absent().is_empty() {
+        detail += &format!("; this kernel reports {}", probe.absent().join(", "));
+    }
+    let mut findings = vec![Finding::ok(NAME, detail)];
     findings.extend(probe.missing().into_iter().map(|missing| {
         let detail = format!("this kernel has no event for {}: {}", missing.name, missing.impact);
         Finding::warning(NAME, detail, FIX)

@@ -1,12 +1,13 @@
 //! Framing tests on the host: a connection is played packet by packet, and the reports are compared.
 
 mod connection;
+mod equivalence;
 mod oracle;
 mod random;
 mod requests;
 mod responses;
 
-use super::{Body, Direction, Facts, Flow, Opening};
+use super::{Body, Direction, Facts, Flow, Opening, WORD};
 
 /// One reported fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +30,23 @@ pub(super) struct Endpoint {
     /// The peer is on another host.
     remote_peer: bool,
     next: [u32; 2],
+    feeding: Feeding,
     pub(super) reports: Vec<Report>,
     /// Number of bytes fed and ranges skipped, which bounds the work.
     pub(super) steps: usize,
 }
+
+/// How the bytes of a packet reach the parsers.
+#[derive(Clone, Copy, Debug)]
+enum Feeding {
+    /// One by one: the plain reference.
+    Bytes,
+    /// As in the kernel: in words of a window of this many bytes, which is fetched when it is used up.
+    Words { window: u32 },
+}
+
+/// The window of the probe's programs.
+const WINDOW: u32 = 32;
 
 /// Close to the wrap, so that every longer test crosses it.
 const FIRST_SENT: u32 = u32::MAX - 40;
@@ -46,6 +60,7 @@ impl Endpoint {
             opening: None,
             remote_peer: false,
             next: [FIRST_SENT, FIRST_RECEIVED],
+            feeding: Feeding::Words { window: WINDOW },
             reports: Vec::new(),
             steps: 0,
         }
@@ -63,6 +78,16 @@ impl Endpoint {
 
     pub(super) fn with_remote_peer() -> Self {
         Self { remote_peer: true, ..Self::new() }
+    }
+
+    /// Feeds single bytes from now on.
+    pub(super) fn by_bytes(self) -> Self {
+        Self { feeding: Feeding::Bytes, ..self }
+    }
+
+    /// Feeds words of a window of `window` bytes from now on.
+    pub(super) fn by_words(self, window: u32) -> Self {
+        Self { feeding: Feeding::Words { window }, ..self }
     }
 
     fn next(&mut self, direction: Direction) -> &mut u32 {
@@ -99,6 +124,7 @@ impl Endpoint {
             let first = Opening::First { direction, receives_next: FIRST_RECEIVED };
             self.flow.open(self.opening.unwrap_or(first), self.remote_peer);
         }
+        let mut window = (0, 0);
         let (start, mut facts) = self.flow.accept_segment(direction, seq, len);
         if let Some(mut position) = start {
             while position < len {
@@ -108,9 +134,9 @@ impl Endpoint {
                 }
                 let before = position;
                 let step = self.flow.skip_body(direction, &mut position, len).unwrap_or_else(|| {
-                    let byte = bytes.get(position as usize).copied();
-                    position += 1;
-                    self.flow.feed(direction, byte)
+                    let (fed, facts) = self.feed(direction, bytes, position, &mut window);
+                    position += fed;
+                    facts
                 });
                 facts = facts.and(step);
                 assert!(position > before, "a step without progress");
@@ -123,6 +149,23 @@ impl Endpoint {
             facts = facts.and(self.flow.end_segment(direction));
         }
         self.report(direction, facts);
+    }
+
+    /// Feeds the next bytes, and returns their number. `window`: the first byte of the window, and the one after its end.
+    fn feed(&mut self, direction: Direction, bytes: &[u8], position: u32, window: &mut (u32, u32)) -> (u32, Facts) {
+        let Feeding::Words { window: len } = self.feeding else {
+            return (1, self.flow.feed(direction, bytes.get(position as usize).copied()));
+        };
+        if position >= window.1 {
+            let left = u32::try_from(bytes.len()).unwrap() - position;
+            *window = (position, position + (left - 1) % len + 1);
+        }
+        let count = (window.1 - position).min(WORD);
+        let mut word = [0xa5; WORD as usize];
+        word[..count as usize].copy_from_slice(&bytes[position as usize..][..count as usize]);
+        let (fed, facts) = self.flow.feed_word(direction, u64::from_le_bytes(word), count);
+        assert!((1..=count).contains(&fed), "fed {fed} of {count}");
+        (fed, facts)
     }
 
     fn report(&mut self, direction: Direction, facts: Facts) {

@@ -15,22 +15,30 @@ pub(super) fn dropped(record: &PacketDroppedRecord, names: &KernelNames) -> Fact
     /// Bit of the header's flags (RFC 9293).
     const SYN: u32 = 2;
     let packet = socket(&record.packet);
+    let reason = names.drop_reason(record.reason);
     Fact::PacketDropped(PacketDropped {
         netns: packet.netns,
         source: packet.local,
         destination: packet.remote,
-        reason: names.drop_reason(record.reason),
         hook: match record.hook {
+            _ if is_at_egress(&reason) => Hook::Postrouting,
             HOOK_PREROUTING => Hook::Prerouting,
             HOOK_INPUT => Hook::Input,
             HOOK_FORWARD => Hook::Forward,
             HOOK_OUTPUT => Hook::Output,
             _postrouting => Hook::Postrouting,
         },
+        reason,
         seq: record.seq,
         syn: record.flags & SYN != 0,
         payload: record.payload,
     })
+}
+
+/// Whether a packet with this reason was dropped on its way out, after the last hook. Its route is released before it is
+/// queued (net/core/dev.c, `__dev_queue_xmit`), so that it looks like one that has not been routed yet.
+fn is_at_egress(reason: &str) -> bool {
+    reason.starts_with("QDISC_") || reason == "TC_EGRESS"
 }
 
 pub(super) fn icmp_sent(record: &IcmpSentRecord) -> Fact {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{
     BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, Program, ProgramError,
 };
@@ -193,14 +193,12 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
     let has_event = |tracepoint: &Tracepoint| {
         has_fields(tracepoint.program, &layout) && kernel.event_arguments(tracepoint.event) >= tracepoint.arguments
     };
-    let wanted_drops = names.wanted_drops();
     let btf = Btf::from_sys_fs().map_err(|error| ProbeError::Btf { reason: error.to_string() })?;
 
     let mut programs = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("LAYOUT", &layout, true)
         .override_global("OWN_TGID", &std::process::id(), true)
-        .override_global("WANTED_REASONS", &wanted_drops[..], true)
         .map_max_entries("EVENTS", RING_BYTES)
         .load(OBJECT)
         .map_err(|error| ProbeError::Object { reason: chain(&error) })?;
@@ -208,6 +206,7 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
     let ring: RingBuf<MapData> = map(&mut programs, "EVENTS")?;
     let lost: PerCpuArray<MapData, u64> = map(&mut programs, "LOST")?;
     let filter = FilterHandle::new(&mut programs)?;
+    want_drops(&mut programs, &names)?;
 
     let mut attached = Vec::new();
     let mut missing = Vec::new();
@@ -243,7 +242,34 @@ pub(super) fn load() -> Result<Probe, ProbeError> {
             why: error.to_string(),
         }),
     }
-    Ok(Probe { programs, ring, lost, filter, names, gauge: RingGauge::new(RING_BYTES), attached, missing })
+    let absent = details_absent(&layout, &names);
+    Ok(Probe { absent, programs, ring, lost, filter, names, gauge: RingGauge::new(RING_BYTES), attached, missing })
+}
+
+/// Selects the drop reasons that are recorded, before a program runs.
+fn want_drops(programs: &mut Ebpf, names: &KernelNames) -> Result<(), ProbeError> {
+    let missing = || ProbeError::Broken { what: "map WANTED_REASONS".to_owned() };
+    // Borrowed: the programs are loaded later, and need the open map.
+    let found = programs.map_mut("WANTED_REASONS").ok_or_else(missing)?;
+    let mut wanted: HashMap<&mut MapData, u32, u8> = found.try_into().map_err(|_: MapError| missing())?;
+    for reason in names.wanted_drops() {
+        wanted.insert(reason, 1, 0).map_err(|error| ProbeError::Object { reason: chain(&error) })?;
+    }
+    Ok(())
+}
+
+/// What the kernel reports less of than newer ones, in clauses; no program is missing for it.
+fn details_absent(layout: &Layout, names: &KernelNames) -> Vec<String> {
+    let mut absent = Vec::new();
+    if layout.reset_has_reason == 0 {
+        absent.push("no reason of a reset".to_owned());
+        absent.push("no reset of a closed port".to_owned());
+    }
+    let (all, known) = names.drops_known();
+    if known < all {
+        absent.push(format!("{known} of {all} reasons of dropped packets"));
+    }
+    absent
 }
 
 fn attach_tracepoint(programs: &mut Ebpf, tracepoint: &Tracepoint, btf: &Btf) -> Result<(), ProbeError> {

@@ -43,6 +43,7 @@ pub struct Probe {
     gauge: RingGauge,
     attached: Vec<String>,
     missing: Vec<Missing>,
+    absent: Vec<String>,
 }
 
 impl Probe {
@@ -62,6 +63,12 @@ impl Probe {
     #[must_use]
     pub fn missing(&self) -> Vec<Missing> {
         self.missing.clone()
+    }
+
+    /// What this kernel reports less of than newer ones, in clauses, although every program for it is attached.
+    #[must_use]
+    pub fn absent(&self) -> &[String] {
+        &self.absent
     }
 
     /// Handle by which user space updates the kernel's filter.
@@ -89,7 +96,7 @@ impl Probe {
         sender: EventSender,
         stop: impl Future<Output = ()>,
     ) -> Result<(), std::io::Error> {
-        let Self { programs, ring, lost, filter: _, names, gauge, attached: _, missing: _ } = self;
+        let Self { programs, ring, lost, filter: _, names, gauge, attached: _, missing: _, absent: _ } = self;
         let result = reader::run(ring, lost, names, gauge, clock, sender, stop).await;
         drop(programs);
         result

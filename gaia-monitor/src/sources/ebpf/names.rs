@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use gaia_monitor_abi::DROP_REASONS;
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
@@ -14,7 +13,7 @@ use crate::model::event::TcpState;
 pub(super) struct KernelNames {
     /// `enum sk_rst_reason`, without its prefix.
     reset_reasons: BTreeMap<u32, String>,
-    /// `enum skb_drop_reason`, without its prefix.
+    /// `enum skb_drop_reason`, and the reasons of other subsystems, without their prefixes.
     drop_reasons: BTreeMap<u32, String>,
     states: BTreeMap<u32, TcpState>,
     /// `TRACE_SIGNAL_*` values that mean that the target receives the signal.
@@ -25,6 +24,10 @@ pub(super) struct KernelNames {
 const STATE_PREFIX: &str = "BPF_TCP_";
 const REASON_PREFIX: &str = "SK_RST_REASON_";
 const DROP_PREFIX: &str = "SKB_DROP_REASON_";
+/// The reasons of queueing disciplines moved from `skb_drop_reason` into an enum of their own after 7.2; they keep their
+/// earlier names here.
+const QDISC_PREFIX: &str = "QDISC_DROP_";
+const QDISC_GENERIC: &str = "GENERIC";
 
 /// Reasons that keep a packet from its socket although the connection is intact: a filter of any kind, a missing route or
 /// neighbour, a full buffer. Routine reasons at the socket itself (TCP_OLD_DATA, NO_SOCKET, TCP_FLAGS …) are excluded, and
@@ -81,6 +84,12 @@ impl KernelNames {
                 names.drop_reasons.insert(value, reason.to_owned());
             }
         }
+        for (name, value) in kernel.enumerators("qdisc_drop_reason") {
+            if let Some(reason) = name.strip_prefix(QDISC_PREFIX) {
+                let name = if reason == QDISC_GENERIC { "QDISC_DROP".to_owned() } else { format!("QDISC_{reason}") };
+                names.drop_reasons.insert(value, name);
+            }
+        }
         for (name, value) in kernel.enumerators("") {
             if let Some(state) = name.strip_prefix(STATE_PREFIX).and_then(state_named) {
                 names.states.insert(value, state);
@@ -107,16 +116,14 @@ impl KernelNames {
         self.drop_reasons.get(&number).cloned().unwrap_or_else(|| "UNKNOWN".to_owned())
     }
 
-    /// A table for the probe, indexed by number: 1 for each reason to record.
-    pub(super) fn wanted_drops(&self) -> [u8; DROP_REASONS] {
-        let mut wanted = [0; DROP_REASONS];
-        for (number, name) in &self.drop_reasons {
-            let entry = usize::try_from(*number).ok().and_then(|number| wanted.get_mut(number));
-            if let Some(flag) = entry {
-                *flag = u8::from(WANTED_DROPS.contains(&name.as_str()));
-            }
-        }
-        wanted
+    /// The numbers of the reasons to record.
+    pub(super) fn wanted_drops(&self) -> impl Iterator<Item = u32> {
+        self.drop_reasons.iter().filter(|(_, name)| WANTED_DROPS.contains(&name.as_str())).map(|(number, _)| *number)
+    }
+
+    /// How many reasons are recorded if the kernel has them, and how many of them it has.
+    pub(super) fn drops_known(&self) -> (usize, usize) {
+        (WANTED_DROPS.len(), self.wanted_drops().count())
     }
 
     pub(super) fn is_delivered(&self, result: u32) -> bool {
@@ -190,11 +197,11 @@ mod tests {
     #[test]
     fn excludes_routine_drop_reasons() {
         let names = super::fixture();
-        let wanted = names.wanted_drops();
-        assert_eq!((wanted[12], wanted[33], names.drop_reason(12).as_str()), (1, 0, "NETFILTER_DROP"));
+        assert_eq!(names.wanted_drops().collect::<Vec<u32>>(), [12]);
         let real = KernelNames::read(&Kernel::open().unwrap());
-        let recorded: Vec<usize> = (0..wanted.len()).filter(|number| real.wanted_drops()[*number] == 1).collect();
-        assert!(recorded.iter().any(|number| real.drop_reason(*number as u32) == "NETFILTER_DROP"), "{recorded:?}");
+        let recorded: Vec<u32> = real.wanted_drops().collect();
+        assert!(recorded.iter().any(|number| real.drop_reason(*number) == "NETFILTER_DROP"), "{recorded:?}");
+        assert!(recorded.iter().any(|number| real.drop_reason(*number) == "QDISC_DROP"), "{recorded:?}");
         assert!(!recorded.contains(&0));
     }
 
