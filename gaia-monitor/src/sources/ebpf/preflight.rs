@@ -14,7 +14,7 @@ use super::load::ProbeError;
 use crate::sources::procfs::{INITIAL_PID_NAMESPACE, OWN_NETNS};
 
 /// The oldest kernel that the project is tested on.
-const OLDEST: (u32, u32) = (6, 1);
+const OLDEST: (u32, u32) = (6, 12);
 
 /// A setting that exists in the host's network namespace alone (`net_core_table`, net/core/sysctl_net_core.c). The
 /// namespace's inode number is not fixed before 6.18, and /proc/1/ns/net is unreadable without capabilities.
@@ -43,7 +43,7 @@ fn kernel_version() -> Finding {
     let detail = format!("Linux {release}");
     match version(&release) {
         Some(version) if version >= OLDEST => Finding::ok(NAME, detail),
-        Some(_) | None => Finding::warning(NAME, detail, "use Linux 6.1 or newer: older kernels are not tested"),
+        Some(_) | None => Finding::warning(NAME, detail, "use Linux 6.12 or newer: older kernels are not tested"),
     }
 }
 
