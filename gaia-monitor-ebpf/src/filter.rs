@@ -45,17 +45,31 @@ pub fn cgroup_is_watched(cgroup: u64) -> bool {
     unsafe { CGROUPS.get(cgroup) }.is_some()
 }
 
-/// True if events of this socket are recorded.
+/// True if events of a socket with these properties are recorded. Addresses and cgroup are read only where they decide.
+#[inline(always)]
+pub fn is_watched(
+    netns: u32,
+    (local_port, remote_port): (u16, u16),
+    has_watched_address: impl FnOnce() -> bool,
+    cgroup: impl FnOnce() -> u64,
+) -> bool {
+    netns != layout!(host_netns)
+        || port_is_published(local_port)
+        || port_is_published(remote_port)
+        || has_watched_address()
+        || cgroup_is_watched(cgroup())
+}
+
+/// As [`is_watched`], of a record.
 #[inline(always)]
 pub fn socket_is_watched(socket: &SocketRecord) -> bool {
-    if socket.netns != layout!(host_netns) {
-        return true;
-    }
-    port_is_published(socket.local_port)
-        || port_is_published(socket.remote_port)
-        || address_is_watched(socket.family, &socket.remote)
-        || address_is_watched(socket.family, &socket.local)
-        || cgroup_is_watched(socket.cgroup)
+    let is_watched_address = |address| address_is_watched(socket.family, address);
+    is_watched(
+        socket.netns,
+        (socket.local_port, socket.remote_port),
+        || is_watched_address(&socket.remote) || is_watched_address(&socket.local),
+        || socket.cgroup,
+    )
 }
 
 /// True if the peer has no socket on this host. Evaluated once per connection.
@@ -79,7 +93,7 @@ pub fn peer_is_remote(socket: &SocketRecord) -> bool {
 }
 
 #[inline(always)]
-pub fn port_is_published(port: u16) -> bool {
+fn port_is_published(port: u16) -> bool {
     match PUBLISHED.get(port as u32) {
         Some(flag) => *flag != 0,
         None => false,

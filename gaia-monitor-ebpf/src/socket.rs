@@ -88,16 +88,18 @@ impl TcpSock {
     /// The addresses are selected by family, because an accepted IPv6 socket has no valid IPv4 address.
     #[inline(always)]
     pub fn observe(self) -> Option<SocketRecord> {
-        if !self.is_watched() {
+        let fields = self.fields;
+        let (netns, family) = (netns(fields), fields.load::<u16>(layout!(skc_family)) as u32);
+        let (local_port, remote_port) = self.ports();
+        let cgroup = || cgroup_id(fields.follow(layout!(sk_cgroup)));
+        // Without a copy of the addresses: most sockets of a busy host belong to no container.
+        if !filter::is_watched(netns, (local_port, remote_port), || self.has_watched_address(family), cgroup) {
             return None;
         }
-        let fields = self.fields;
-        let family = fields.load::<u16>(layout!(skc_family)) as u32;
-        let (local_port, remote_port) = self.ports();
         let mut socket = SocketRecord {
             cookie: 0,
-            cgroup: cgroup_id(fields.follow(layout!(sk_cgroup))),
-            netns: netns(fields),
+            cgroup: cgroup(),
+            netns,
             family,
             local_port,
             remote_port,
@@ -120,29 +122,20 @@ impl TcpSock {
         Some(socket)
     }
 
-    /// As `filter::socket_is_watched`, without a copy of the addresses: most sockets of a busy host belong to no
-    /// container.
     #[inline(always)]
-    fn is_watched(self) -> bool {
+    fn has_watched_address(self, family: u32) -> bool {
         let fields = self.fields;
-        if netns(fields) != layout!(host_netns) {
-            return true;
+        match family {
+            AF_INET => {
+                filter::v4_is_watched(fields.load::<u32>(layout!(skc_daddr)).to_ne_bytes())
+                    || filter::v4_is_watched(fields.load::<u32>(layout!(skc_rcv_saddr)).to_ne_bytes())
+            }
+            AF_INET6 => {
+                filter::address_is_watched(family, &fields.load_16(layout!(skc_v6_daddr)))
+                    || filter::address_is_watched(family, &fields.load_16(layout!(skc_v6_rcv_saddr)))
+            }
+            _ => false,
         }
-        let (local, remote) = self.ports();
-        if filter::port_is_published(local) || filter::port_is_published(remote) {
-            return true;
-        }
-        let family = fields.load::<u16>(layout!(skc_family)) as u32;
-        let address_is_watched = if family == AF_INET {
-            filter::v4_is_watched(fields.load::<u32>(layout!(skc_daddr)).to_ne_bytes())
-                || filter::v4_is_watched(fields.load::<u32>(layout!(skc_rcv_saddr)).to_ne_bytes())
-        } else if family == AF_INET6 {
-            filter::address_is_watched(family, &fields.load_16(layout!(skc_v6_daddr)))
-                || filter::address_is_watched(family, &fields.load_16(layout!(skc_v6_rcv_saddr)))
-        } else {
-            false
-        };
-        address_is_watched || filter::cgroup_is_watched(cgroup_id(fields.follow(layout!(sk_cgroup))))
     }
 
     /// Local and remote port. The local one is `inet_sport`, because `skc_num` is already 0 when a socket closes.
