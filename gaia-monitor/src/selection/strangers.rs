@@ -61,6 +61,8 @@ pub(super) struct Strangers {
     addresses: BTreeMap<IpAddr, ContainerId>,
     /// By port of the host.
     published: BTreeMap<u16, ContainerId>,
+    /// A container in scope uses the host's network.
+    scope_on_host: bool,
     /// The host's network namespace.
     pub(super) host: Option<NetnsId>,
 }
@@ -107,6 +109,7 @@ impl Strangers {
             self.addresses.extend(known.addresses.iter().map(|ip| (*ip, id.clone())));
             self.published.extend(known.published.iter().map(|port| (*port, id.clone())));
         }
+        self.scope_on_host = self.containers.values().any(|known| known.on_host && known.in_scope);
     }
 
     pub(super) fn is_stranger(&self, id: &ContainerId) -> bool {
@@ -160,7 +163,7 @@ impl Strangers {
         match self.addresses.get(&address.ip()).or_else(|| self.published.get(&address.port())) {
             Some(id) => End::Container(id.clone()),
             // On the host's network a container in scope may be at any address of the host.
-            None if self.containers.values().any(|known| known.on_host && known.in_scope) => End::Unknown,
+            None if self.scope_on_host => End::Unknown,
             None => End::Neutral,
         }
     }

@@ -25,17 +25,6 @@ const TIMEOUT: i64 = 5;
 /// `INET_DIAG_CGROUP_ID` (include/uapi/linux/inet_diag.h), always sent since 5.9.
 const CGROUP_ID: u16 = 21;
 
-/// Offsets in `struct tcp_info` (include/uapi/linux/tcp.h) of the milliseconds since the last payload, and of the number of
-/// segments with payload.
-#[derive(Clone, Copy)]
-struct PayloadFields {
-    age: usize,
-    segments: usize,
-}
-
-const SENT: PayloadFields = PayloadFields { age: 44, segments: 156 };
-const RECEIVED: PayloadFields = PayloadFields { age: 52, segments: 152 };
-
 #[derive(Debug, thiserror::Error)]
 pub enum SockDiagError {
     #[error("cannot request TCP sockets from sock_diag")]
@@ -133,7 +122,6 @@ impl From<&InetResponse> for Listed {
             _ => None,
         });
         let info = response.nlas.iter().find_map(|nla| if let Nla::TcpInfo(info) = nla { Some(info) } else { None });
-        let ago = |of: PayloadFields| info.and_then(|info| payload_ago(info, of));
         Self {
             cookie: cookie(id.cookie),
             state: state(response.header.state),
@@ -141,17 +129,15 @@ impl From<&InetResponse> for Listed {
             remote: SocketAddr::new(id.destination_address.to_canonical(), id.destination_port),
             inode: u64::from(response.header.inode),
             cgroup,
-            sent_ago: ago(SENT),
-            received_ago: ago(RECEIVED),
+            sent_ago: info.and_then(|info| payload_ago(info.last_data_sent, info.data_segs_out)),
+            received_ago: info.and_then(|info| payload_ago(info.last_data_recv, info.data_segs_in)),
         }
     }
 }
 
-/// How long ago payload went in one direction. Without any, the kernel's age counts from the connect.
-fn payload_ago(info: &[u8], of: PayloadFields) -> Option<Nanos> {
-    let field = |at: usize| Some(u32::from_ne_bytes(info.get(at..at + 4)?.try_into().ok()?));
-    let age = field(of.age).filter(|_| field(of.segments).is_some_and(|segments| segments > 0))?;
-    Some(Nanos::from_millis(i64::from(age)))
+/// How long ago payload went in one direction: `millis`, unless no segment had payload; then it counts from the connect.
+fn payload_ago(millis: u32, segments: u32) -> Option<Nanos> {
+    (segments > 0).then_some(Nanos::from_millis(i64::from(millis)))
 }
 
 /// Two 32-bit halves in the machine's byte order, the low one first (sock_diag_save_cookie, net/core/sock_diag.c).

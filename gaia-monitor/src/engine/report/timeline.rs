@@ -66,16 +66,12 @@ pub fn of(ctx: Context, case: &Case, verdict: &Verdict) -> (Vec<TimelineEntry>, 
         }
     }
     log_lines::log(ctx, case, verdict.container.as_ref(), ctx.settings.logs.lines, &mut lines);
-    for id in &case.terminations {
-        if let (Some(recorded), Some(container)) =
-            (ctx.world.terminations.get(*id).and_then(|termination| termination.recorded), container)
-        {
-            lines.push(recorded_end(&container.info.name, recorded));
-        }
-        if let (Some(over), Some(container)) =
-            (ctx.world.terminations.get(*id).and_then(|termination| termination.recovered), container)
-        {
-            lines.push(TimelineLine::new(over, TimelineSource::Tcp, format!("{} listens again", container.info.name)));
+    if let Some(container) = container {
+        let name = &container.info.name;
+        for termination in case.terminations.iter().filter_map(|id| ctx.world.terminations.get(*id)) {
+            lines.extend(termination.recorded.map(|recorded| recorded_end(name, recorded)));
+            let listens = |at| TimelineLine::new(at, TimelineSource::Tcp, format!("{name} listens again"));
+            lines.extend(termination.recovered.map(listens));
         }
     }
     for (index, found) in ctx.entries_of(case).enumerate() {
