@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::client::{ABANDONED, Client, Outcome, Pending, Request};
 use crate::container::{Container, Recipe};
 use crate::docker::docker;
+use crate::monitor::{Monitor, Options};
 use crate::stack::Stack;
 use crate::wait;
 use crate::witness::{WallNanos, Witness, now};
@@ -56,6 +57,11 @@ impl Stage {
         let stack = Stack::begin("live", &mut |line| eprintln!("{line}"))?;
         static CASES: AtomicU16 = AtomicU16::new(FIRST_PORT);
         Ok(Self { stack, began: now(), witness, port: CASES.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    /// Starts a monitor whose scope is this stage.
+    pub fn monitor(&self) -> Result<Monitor> {
+        Monitor::start(self.stack.folder(), &Options::default().project(self.stack.project()))
     }
 
     /// A container of this service with the workload in /workload and the case's folder in /case.

@@ -7,7 +7,7 @@ use gaia_monitor::model::event::{Event, Fact};
 use gaia_monitor::model::ids::NetnsId;
 use gaia_monitor::model::incident::{CauseKind, Confidence};
 use gaia_monitor_tests::client::Request;
-use gaia_monitor_tests::monitor::{Monitor, Options, events_of};
+use gaia_monitor_tests::monitor::events_of;
 use gaia_monitor_tests::play::replays;
 use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::wait;
@@ -24,7 +24,7 @@ fn the_kernel_counts_a_full_queue_as_often_as_the_probe() {
 
 fn counted() -> Result<()> {
     let stage = Stage::begin(Witness::get()?)?;
-    let mut monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let mut monitor = stage.monitor()?;
     let server = stage.server(stage.recipe("core"), "core", &["hoard", "--fill", "2"])?;
     let client = stage.client("web")?;
     // The SYN is retransmitted a second after the first, and once more two seconds later.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use gaia_monitor::model::incident::{CauseKind, Confidence, HttpxClass, Incident, MomentFact, Via};
 use gaia_monitor_tests::client::Request;
-use gaia_monitor_tests::monitor::{Monitor, Options, one_line};
+use gaia_monitor_tests::monitor::{Monitor, one_line};
 use gaia_monitor_tests::play::replays;
 use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::witness::Witness;
@@ -29,7 +29,7 @@ fn stopped_before() -> Result<()> {
     let (server, client) = (stage.uvicorn("core")?, stage.client("web")?);
     server.container.stop(Some(5))?;
     let died = stage.docker_event(&server.container, "die")?;
-    let monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let monitor = stage.monitor()?;
     client.ask(Request::get(&server.url("/ok")))?;
     let incident = only(monitor)?;
     let text = one_line(&incident);
@@ -49,7 +49,7 @@ fn under_way() -> Result<()> {
     let (server, client, idle) = (stage.uvicorn("core")?, stage.client("web")?, stage.client("idle")?);
     idle.ask_well(Request::get(&server.url("/ok")).session("kept"))?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;
-    let monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let monitor = stage.monitor()?;
     server.container.kill("KILL")?;
     client.ended(&request)?;
     let incident = only(monitor)?;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use gaia_monitor_tests::client::Request;
-use gaia_monitor_tests::monitor::{Monitor, Options};
 use gaia_monitor_tests::play::replays;
 use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::witness::Witness;
@@ -20,7 +19,7 @@ fn reports_an_unreadable_log_once_and_loses_nothing_else() {
 
 fn unreadable() -> Result<()> {
     let stage = Stage::begin(Witness::get()?)?;
-    let mut monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let mut monitor = stage.monitor()?;
     let server = stage.server(stage.recipe("core").option("--log-driver", "none"), "core", &["http"])?;
     let client = stage.client("web")?;
     client.ask(Request::get(&server.url("/segv")))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use gaia_monitor::model::event::{DnsResponse, DockerAction, Event, Fact};
 use gaia_monitor::model::time::{Nanos, Stamp};
-use gaia_monitor_tests::monitor::{Monitor, Options, events_of};
+use gaia_monitor_tests::monitor::events_of;
 use gaia_monitor_tests::play::replays;
 use gaia_monitor_tests::stage::{Says, Stage};
 use gaia_monitor_tests::wait;
@@ -28,7 +28,7 @@ fn goes_and_comes_back() -> Result<()> {
     let core = stage.uvicorn("core")?;
     let web = stage.recipe("web").option("--dns", &names).env("CORE_ENDPOINT", &core.url(""));
     let web = web.start(&["python3", "-c", "import time; time.sleep(600)"])?;
-    let monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let monitor = stage.monitor()?;
     let answers = |until: fn(&DnsResponse) -> bool| {
         wait::until("the monitor's own look-up to tell it", KNOWN_WITHIN, || {
             let results = answers_of(&events_of(monitor.recording())?, web.id());

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use gaia_monitor_tests::client::Request;
 use gaia_monitor_tests::command::{OnInterrupt, run};
 use gaia_monitor_tests::host::{self, Need};
-use gaia_monitor_tests::monitor::{Monitor, Options, binary};
+use gaia_monitor_tests::monitor::binary;
 use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::wait;
 use gaia_monitor_tests::witness::Witness;
@@ -30,7 +30,7 @@ fn leaves_a_readable_recording_and_nothing_in_the_kernel_when_killed() {
 fn killed() -> Result<()> {
     host::ensure(&[Need::Bpftool], &mut |step| eprintln!("{step}"))?;
     let stage = Stage::begin(Witness::get()?)?;
-    let mut monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let mut monitor = stage.monitor()?;
     let server = stage.uvicorn("core")?;
     let client = stage.client("web")?;
     let request = server.holds(&client, "/slow", Request::get(&server.url("/slow?seconds=60")))?;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use gaia_monitor_tests::client::Request;
-use gaia_monitor_tests::monitor::{Monitor, Options};
 use gaia_monitor_tests::play::replays;
 use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::witness::Witness;
@@ -24,7 +23,7 @@ fn scoped() -> Result<()> {
     let (stage, other) = (Stage::begin(witness)?, Stage::begin(witness)?);
     // One of its containers is older than the monitor, one younger.
     let foreign = other.uvicorn("core")?;
-    let mut monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let mut monitor = stage.monitor()?;
     let stranger = other.client("web")?;
     stranger.ask(Request::get(&foreign.url("/slow?seconds=2")).cancel_after(0.3))?;
     let request = foreign.holds(&stranger, "/slow", Request::get(&foreign.url("/slow?seconds=60")))?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use gaia_monitor::model::event::{DnsContent, DnsResponse, Event, Fact};
-use gaia_monitor_tests::monitor::{Monitor, Options, binary, events_of};
+use gaia_monitor_tests::monitor::{binary, events_of};
 use gaia_monitor_tests::play::replays;
 use gaia_monitor_tests::stage::Stage;
 use gaia_monitor_tests::wait;
@@ -24,7 +24,7 @@ fn attributes_no_lookup_of_another_monitor_to_a_client() {
 
 fn next_to_another() -> Result<()> {
     let stage = Stage::begin(Witness::get()?)?;
-    let monitor = Monitor::start(stage.stack.folder(), &Options::default().project(stage.stack.project()))?;
+    let monitor = stage.monitor()?;
     let mut recipe = stage.recipe("monitor").network("host").option("--pid", "host").mount(&binary()?, "/gaia-monitor");
     for capability in CAPABILITIES {
         recipe = recipe.option("--cap-add", capability);
